@@ -1,0 +1,1 @@
+//! Destinations: formats, signing, delivery, and what an answer means.

@@ -1,0 +1,233 @@
+//! A call: the fold of all updates of one call key.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::party::Party;
+use crate::time::{Flag, is_in_future};
+use crate::update::{AnsweredBy, Direction, Disposition, Facts, Seconds, State, Text, Update};
+
+/// How a call went, decided from all that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// Two sides talked.
+    Answered,
+    /// Nobody picked up, or the line dropped at once.
+    NoAnswer,
+    /// The line was engaged.
+    Busy,
+    /// It could not be connected.
+    Failed,
+    /// It was given up before anybody picked up.
+    Canceled,
+    /// A machine picked up.
+    Voicemail,
+}
+
+/// All that is known about one call. Made by [`fold`], never by hand.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// How it went. Absent while the call lasts, and where nothing told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// Every fact, each taken from the update that knew it best.
+    #[serde(flatten)]
+    pub facts: Facts,
+}
+
+impl Call {
+    /// Whether the call is over.
+    pub fn has_ended(&self) -> bool {
+        self.facts.state == Some(State::Ended)
+    }
+
+    /// The customer's side: named so by the provider, or the far end of a call whose direction is known.
+    pub fn contact(&self) -> Option<&Party> {
+        let facts = &self.facts;
+        facts.contact.as_ref().or(match facts.direction? {
+            Direction::Inbound => facts.from.as_ref(),
+            Direction::Outbound => facts.to.as_ref(),
+            Direction::Internal => None,
+        })
+    }
+
+    /// Our side: named so by the provider, or the near end of a call whose direction is known.
+    pub fn employee(&self) -> Option<&Party> {
+        let facts = &self.facts;
+        facts.employee.as_ref().or(match facts.direction? {
+            Direction::Inbound => facts.to.as_ref(),
+            Direction::Outbound => facts.from.as_ref(),
+            Direction::Internal => facts.from.as_ref(),
+        })
+    }
+
+    /// A fingerprint of what a CRM would want to be told about: when it differs from what a CRM
+    /// was told, there is news.
+    pub fn news(&self) -> Digest {
+        let facts = &self.facts;
+        let told = (
+            self.outcome,
+            (facts.talk, facts.total),
+            &facts.summary,
+            &facts.recordings,
+            (&facts.contact_name, &facts.campaign),
+            facts.transcript.as_ref().map(transcript_identity),
+            (&facts.from, &facts.to, &facts.contact, &facts.employee),
+        );
+        // These are structs and lists of text and numbers, which always serialize.
+        Digest::of(&[&serde_json::to_vec(&told).unwrap_or_default()])
+    }
+}
+
+fn transcript_identity(text: &Text) -> &str {
+    match text {
+        Text::Inline(text) => text.expose(),
+        Text::Stored(blob) => blob.digest.as_str(),
+    }
+}
+
+/// Folds a set of updates into a call.
+///
+/// The order of the arguments does not matter: updates are taken by state, then by the provider's
+/// order, then by digest, so that what a message says at the end of a call beats what one said at
+/// its start. A later value replaces an earlier one, nothing replaces something, the call's
+/// state only rises, the start is the earliest and the end the latest that anyone says.
+pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
+    let mut updates: Vec<&Update> = updates.into_iter().collect();
+    updates.sort_by_key(|update| (update.facts.state, update.order, &update.digest));
+    updates.dedup_by_key(|update| &update.digest);
+
+    let mut facts = Facts::default();
+    for update in &updates {
+        merge(&mut facts, &update.facts);
+    }
+    let told_at = updates.iter().map(|update| update.received_at).min();
+    settle_times(&mut facts, told_at);
+    Call { outcome: outcome(&facts), facts }
+}
+
+fn merge(known: &mut Facts, news: &Facts) {
+    fn latest<T: Clone>(known: &mut Option<T>, news: &Option<T>) {
+        if news.is_some() {
+            known.clone_from(news);
+        }
+    }
+    fn best<T: Copy>(known: &mut Option<T>, news: Option<T>, better: impl Fn(T, T) -> T) {
+        *known = match (*known, news) {
+            (Some(a), Some(b)) => Some(better(a, b)),
+            (a, b) => a.or(b),
+        };
+    }
+    // Taken apart in full, so that a new fact cannot be forgotten here.
+    let Facts {
+        state,
+        disposition,
+        answered_by,
+        direction,
+        from,
+        to,
+        contact,
+        employee,
+        contact_name,
+        campaign,
+        started_at,
+        answered_at,
+        ended_at,
+        talk,
+        total,
+        billed,
+        recordings,
+        conversation,
+        summary,
+        transcript,
+        parent,
+        script_context,
+        auto_analyze,
+        create_tasks,
+        cause,
+        flags,
+        extra,
+    } = news;
+    best(&mut known.state, *state, Ord::max);
+    latest(&mut known.disposition, disposition);
+    best(&mut known.answered_by, *answered_by, Ord::max);
+    latest(&mut known.direction, direction);
+    latest(&mut known.from, from);
+    latest(&mut known.to, to);
+    latest(&mut known.contact, contact);
+    latest(&mut known.employee, employee);
+    latest(&mut known.contact_name, contact_name);
+    latest(&mut known.campaign, campaign);
+    best(&mut known.started_at, *started_at, Ord::min);
+    best(&mut known.answered_at, *answered_at, Ord::min);
+    best(&mut known.ended_at, *ended_at, Ord::max);
+    latest(&mut known.talk, talk);
+    latest(&mut known.total, total);
+    latest(&mut known.billed, billed);
+    for (id, recording) in recordings {
+        let seen = known.recordings.entry(id.clone()).or_insert_with(|| recording.clone());
+        latest(&mut seen.url, &recording.url);
+        latest(&mut seen.path, &recording.path);
+        latest(&mut seen.duration, &recording.duration);
+        latest(&mut seen.status, &recording.status);
+    }
+    latest(&mut known.conversation, conversation);
+    latest(&mut known.summary, summary);
+    latest(&mut known.transcript, transcript);
+    latest(&mut known.parent, parent);
+    latest(&mut known.script_context, script_context);
+    latest(&mut known.auto_analyze, auto_analyze);
+    latest(&mut known.create_tasks, create_tasks);
+    latest(&mut known.cause, cause);
+    known.flags.extend(flags);
+    known.extra.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
+}
+
+/// Fills in a start where none was told, and flags times that cannot be.
+fn settle_times(facts: &mut Facts, told_at: Option<Timestamp>) {
+    if facts.state != Some(State::Ended) {
+        return;
+    }
+    if facts.started_at.is_none() {
+        let lasted = facts.total.or(facts.talk).unwrap_or_default();
+        facts.started_at = facts
+            .ended_at
+            .or(told_at)
+            .and_then(|end| end.checked_sub(SignedDuration::from_secs(lasted.0.into())).ok());
+        facts.flags.insert(Flag::StartEstimated);
+    }
+    let Some(ended_at) = facts.ended_at else { return };
+    if facts.started_at.is_some_and(|started_at| ended_at < started_at) {
+        facts.flags.insert(Flag::EndsBeforeStart);
+    }
+    if told_at.is_some_and(|told_at| is_in_future(ended_at, told_at)) {
+        facts.flags.insert(Flag::InFuture);
+    }
+}
+
+/// The outcome of a call that has ended.
+///
+/// A machine that picked up makes it voicemail, whatever else was said. A call that was answered
+/// and dropped at once is not one that was held.
+fn outcome(facts: &Facts) -> Option<Outcome> {
+    if facts.state != Some(State::Ended) {
+        return None;
+    }
+    if facts.answered_by == Some(AnsweredBy::Machine) {
+        return Some(Outcome::Voicemail);
+    }
+    let talked = facts.talk.map(|talk| talk > Seconds(0));
+    match (facts.disposition, talked) {
+        (Some(Disposition::Answered), Some(false)) => Some(Outcome::NoAnswer),
+        (Some(Disposition::Answered), _) => Some(Outcome::Answered),
+        (Some(Disposition::NoAnswer), _) => Some(Outcome::NoAnswer),
+        (Some(Disposition::Busy), _) => Some(Outcome::Busy),
+        (Some(Disposition::Failed), _) => Some(Outcome::Failed),
+        (Some(Disposition::Canceled), _) => Some(Outcome::Canceled),
+        (None, Some(true)) => Some(Outcome::Answered),
+        (None, Some(false)) => Some(Outcome::NoAnswer),
+        (None, None) => None,
+    }
+}

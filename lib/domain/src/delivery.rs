@@ -1,0 +1,246 @@
+//! One event of one call on its way to one destination.
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::key::{CallKey, KeyError, Name};
+use crate::update::{Body, Seconds};
+
+/// How many attempts a delivery remembers in full.
+const HISTORY: usize = 20;
+/// A message may be a little early against the clock of the one who set `due_at`.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
+/// No destination is obeyed for longer than this when it asks for time.
+const LONGEST_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
+
+/// What a destination is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Event {
+    /// A call has ended.
+    #[serde(rename = "call.completed")]
+    Completed,
+    /// Something more is known about a call that the destination was told of.
+    #[serde(rename = "call.updated")]
+    Updated,
+}
+
+impl Event {
+    /// The event type as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Event::Completed => "call.completed",
+            Event::Updated => "call.updated",
+        }
+    }
+}
+
+/// Which delivery of a call. Written `destination#event`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct DeliveryId {
+    /// To whom.
+    pub destination: Name,
+    /// What.
+    pub event: Event,
+}
+
+impl fmt::Display for DeliveryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}#{}", self.destination, self.event.as_str())
+    }
+}
+
+impl FromStr for DeliveryId {
+    type Err = KeyError;
+    fn from_str(text: &str) -> Result<Self, KeyError> {
+        let (destination, event) = text.split_once('#').unwrap_or((text, ""));
+        let event = match event {
+            "call.completed" => Event::Completed,
+            "call.updated" => Event::Updated,
+            _ => return Err(KeyError { part: "event", problem: "is not one that is delivered" }),
+        };
+        Ok(Self { destination: Name::new("destination", destination)?, event })
+    }
+}
+
+impl TryFrom<String> for DeliveryId {
+    type Error = KeyError;
+    fn try_from(text: String) -> Result<Self, KeyError> {
+        text.parse()
+    }
+}
+
+impl From<DeliveryId> for String {
+    fn from(id: DeliveryId) -> Self {
+        id.to_string()
+    }
+}
+
+/// Where a delivery stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeliveryState {
+    /// To be tried, or tried and to be tried again.
+    Pending,
+    /// The destination said 2xx.
+    Delivered,
+    /// The destination refused it for good, or the schedule ran out. Kept, and can be sent anew.
+    Failed,
+}
+
+/// One try.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: Timestamp,
+    /// How long the destination took, milliseconds.
+    pub took_ms: u64,
+    /// The HTTP status, if an answer came.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// What it came to, in a few words without personal data (`timed out`, `refused: 422`).
+    pub result: String,
+}
+
+/// The body that every attempt sends, made at the first one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// The call's news as this body tells them.
+    pub news: Digest,
+    /// The bytes.
+    pub body: Body,
+}
+
+/// A delivery as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// Of which call.
+    pub key: CallKey,
+    /// To whom, and what.
+    pub id: DeliveryId,
+    /// Where it stands.
+    pub state: DeliveryState,
+    /// When it is due next. Absent when it is over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<Timestamp>,
+    /// Counts the writes: 0 is a delivery that was never stored. The store counts.
+    pub version: u32,
+    /// How many attempts counted against the retry schedule.
+    pub failures: u32,
+    /// The latest attempts, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attempts: Vec<Attempt>,
+    /// The body, once it was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub frozen: Option<Frozen>,
+    /// Set when an operator sends it anew on purpose: makes another idempotency key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub nonce: Option<String>,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// 2xx.
+    Delivered,
+    /// Worth trying again.
+    Retry {
+        /// Not before this moment, if the destination said so.
+        not_before: Option<Timestamp>,
+    },
+    /// It will never be accepted as it is.
+    Refused,
+}
+
+impl Delivery {
+    /// A delivery that is due now.
+    pub fn planned(key: CallKey, id: DeliveryId, now: Timestamp) -> Self {
+        Self {
+            key,
+            id,
+            state: DeliveryState::Pending,
+            due_at: Some(now),
+            version: 0,
+            failures: 0,
+            attempts: Vec::new(),
+            frozen: None,
+            nonce: None,
+        }
+    }
+
+    /// The idempotency key: the same for every attempt of this delivery, for ever.
+    pub fn idempotency_key(&self) -> String {
+        let digest = Digest::of(&[
+            self.key.to_string().as_bytes(),
+            self.id.to_string().as_bytes(),
+            self.nonce.as_deref().unwrap_or_default().as_bytes(),
+        ]);
+        format!("msg_{digest}")
+    }
+
+    /// Whether it is to be tried now.
+    pub fn is_due(&self, now: Timestamp) -> bool {
+        self.due_at.is_some_and(|due_at| due_at.duration_since(now) <= SLACK)
+    }
+
+    /// Takes it up: nobody else will before `lease` is over, and then somebody must.
+    pub fn claimed(mut self, now: Timestamp, lease: Seconds, frozen: Frozen) -> Self {
+        self.due_at = Some(later(now, SignedDuration::from_secs(lease.0.into())));
+        self.frozen = Some(frozen);
+        self
+    }
+
+    /// Puts it off without counting an attempt (its destination is paused or not configured).
+    pub fn postponed(mut self, until: Timestamp) -> Self {
+        self.due_at = Some(until);
+        self
+    }
+
+    /// Records what an attempt came to. `schedule` holds the waits after the first, second, …
+    /// failure, in seconds; when it has run out, the delivery has failed.
+    pub fn concluded(mut self, attempt: Attempt, verdict: Verdict, schedule: &[u32]) -> Self {
+        let now = attempt.at;
+        self.attempts.push(attempt);
+        if self.attempts.len() > HISTORY {
+            self.attempts.remove(0);
+        }
+        match verdict {
+            Verdict::Delivered => {
+                self.state = DeliveryState::Delivered;
+                self.due_at = None;
+            }
+            Verdict::Refused => {
+                self.state = DeliveryState::Failed;
+                self.due_at = None;
+            }
+            Verdict::Retry { not_before } => {
+                self.failures += 1;
+                let wait = schedule.get(self.failures as usize - 1);
+                self.due_at = wait.map(|wait| self.next_try(now, *wait, not_before));
+                if self.due_at.is_none() {
+                    self.state = DeliveryState::Failed;
+                }
+            }
+        }
+        self
+    }
+
+    fn next_try(&self, now: Timestamp, wait: u32, not_before: Option<Timestamp>) -> Timestamp {
+        // Up to a fifth longer, by delivery and attempt, so that an outage does not end in a rush.
+        let spread = Digest::of(&[self.idempotency_key().as_bytes(), &self.failures.to_be_bytes()]);
+        let millis = u64::from(wait) * (1_000 + u64::from(spread.bucket(200)));
+        let planned = later(now, SignedDuration::from_millis(millis as i64));
+        match not_before {
+            Some(not_before) => planned.max(not_before.min(later(now, LONGEST_RETRY_AFTER))),
+            None => planned,
+        }
+    }
+}
+
+fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
+    at.checked_add(by).unwrap_or(Timestamp::MAX)
+}

@@ -1,0 +1,31 @@
+//! What a call is, and what it still owes, as plain values and plain functions.
+//!
+//! Nothing here knows AWS, HTTP or the clock: time comes in as an argument, decisions come out
+//! as values. The shell acts on them.
+
+pub mod call;
+pub mod delivery;
+pub mod digest;
+pub mod key;
+pub mod lookup;
+pub mod party;
+pub mod plan;
+pub mod private;
+pub mod record;
+pub mod time;
+pub mod update;
+
+pub use call::{Call, Outcome, fold};
+pub use delivery::{Attempt, Delivery, DeliveryId, DeliveryState, Event};
+pub use digest::Digest;
+pub use key::{CallKey, KeyError, Name};
+pub use lookup::{Lookup, LookupState};
+pub use party::{Party, PartyKind};
+pub use plan::{Legs, Policy, Work};
+pub use private::{Personal, Secret};
+pub use record::{Absorbed, CallRecord, People, Person};
+pub use time::Flag;
+pub use update::{
+    AnsweredBy, Blob, BlobRef, Body, Direction, Disposition, Facts, Order, Recording, Seconds,
+    State, Text, Update,
+};

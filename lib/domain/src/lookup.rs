@@ -1,0 +1,156 @@
+//! Waiting for the summary of a conversation: how often to ask, and when to stop.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Call, Outcome};
+use crate::update::Seconds;
+
+/// The first wait between two questions; each further one is twice as long.
+const FIRST_INTERVAL: i64 = 5;
+/// No wait is longer than this.
+const LONGEST_INTERVAL: i64 = 300;
+
+/// How far the search for a call's conversation has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lookup {
+    /// Where it stands.
+    pub state: LookupState,
+    /// How often was asked.
+    pub attempts: u32,
+    /// When was asked first: deadlines count from here.
+    pub since: Timestamp,
+}
+
+/// Where a lookup stands. Everything but `Waiting` is final.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LookupState {
+    /// Asked, and to be asked again.
+    Waiting,
+    /// The summary is there.
+    Found,
+    /// There was no conversation on this call.
+    NoConversation,
+    /// There was one, and it will never have a summary.
+    ConversationFailed,
+    /// The deadline passed; the CRM is told without a summary.
+    GaveUp,
+}
+
+/// What one question brought.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A finished conversation.
+    Done,
+    /// A conversation that is not analysed yet.
+    Processing,
+    /// A conversation that failed.
+    Failed,
+    /// No conversation with this call's id.
+    Absent,
+    /// The service did not answer, or asked us to come back later.
+    Trouble {
+        /// Not before this moment, if it said so.
+        not_before: Option<Timestamp>,
+    },
+}
+
+/// How long to wait for a summary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// For a conversation that is there, or a service in trouble.
+    pub wait: Seconds,
+    /// For a conversation to show up at all: the list lags a little behind the call.
+    pub grace: Seconds,
+}
+
+/// Whether a conversation may have been held on this call, and its summary is not known yet.
+pub fn is_wanted(call: &Call, lookup: Option<&Lookup>) -> bool {
+    let open = lookup.is_none_or(|lookup| lookup.state == LookupState::Waiting);
+    let talked = matches!(call.outcome, Some(Outcome::Answered | Outcome::Voicemail));
+    open && talked && call.facts.summary.is_none()
+}
+
+/// Weighs what a question brought: the lookup's new state and, while it waits, when to ask again.
+pub fn next(
+    previous: Option<&Lookup>,
+    finding: Finding,
+    now: Timestamp,
+    patience: Patience,
+) -> (Lookup, Option<Timestamp>) {
+    let since = previous.map_or(now, |lookup| lookup.since);
+    let attempts = previous.map_or(0, |lookup| lookup.attempts) + 1;
+    let end = |state| (Lookup { state, attempts, since }, None);
+
+    let (limit, when_over) = match finding {
+        Finding::Done => return end(LookupState::Found),
+        Finding::Failed => return end(LookupState::ConversationFailed),
+        Finding::Absent => (patience.grace.min(patience.wait), LookupState::NoConversation),
+        Finding::Processing | Finding::Trouble { .. } => (patience.wait, LookupState::GaveUp),
+    };
+    let deadline = after(since, i64::from(limit.0));
+    if now >= deadline {
+        return end(when_over);
+    }
+    let interval = FIRST_INTERVAL.saturating_mul(1 << (attempts - 1).min(10)).min(LONGEST_INTERVAL);
+    let mut again = after(now, interval);
+    if let Finding::Trouble { not_before: Some(not_before) } = finding {
+        again = again.max(not_before);
+    }
+    // The last question is asked at the deadline, never after it.
+    (Lookup { state: LookupState::Waiting, attempts, since }, Some(again.min(deadline)))
+}
+
+fn after(at: Timestamp, seconds: i64) -> Timestamp {
+    at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Patience = Patience { wait: Seconds(600), grace: Seconds(30) };
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + second).unwrap()
+    }
+
+    /// Asks until the lookup ends, always finding the same; gives the moments of asking.
+    fn moments(finding: Finding) -> (Vec<i64>, LookupState) {
+        let (mut asked, mut now, mut lookup) = (vec![], at(0), None);
+        loop {
+            asked.push(now.as_second() - 1_800_000_000);
+            let (next, again) = next(lookup.as_ref(), finding, now, PATIENCE);
+            let Some(again) = again else { return (asked, next.state) };
+            (now, lookup) = (again, Some(next));
+        }
+    }
+
+    #[test]
+    fn processing_is_asked_at_growing_intervals_until_the_deadline() {
+        let (asked, state) = moments(Finding::Processing);
+        assert_eq!(asked, [0, 5, 15, 35, 75, 155, 315, 600]);
+        assert_eq!(state, LookupState::GaveUp);
+    }
+
+    #[test]
+    fn a_conversation_that_does_not_show_up_is_given_a_short_grace() {
+        let (asked, state) = moments(Finding::Absent);
+        assert_eq!(asked, [0, 5, 15, 30]);
+        assert_eq!(state, LookupState::NoConversation);
+    }
+
+    #[test]
+    fn final_answers_end_it_at_once() {
+        assert_eq!(moments(Finding::Done), (vec![0], LookupState::Found));
+        assert_eq!(moments(Finding::Failed), (vec![0], LookupState::ConversationFailed));
+    }
+
+    #[test]
+    fn a_service_that_asks_for_time_gets_it_up_to_the_deadline() {
+        let wait = |until| Finding::Trouble { not_before: Some(at(until)) };
+        assert_eq!(next(None, wait(90), at(0), PATIENCE).1, Some(at(90)));
+        assert_eq!(next(None, wait(90_000), at(0), PATIENCE).1, Some(at(600)));
+    }
+}

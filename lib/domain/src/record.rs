@@ -1,0 +1,118 @@
+//! A call as it is stored: its updates, the call folded from them, and what is still owed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::call::{Call, fold};
+use crate::delivery::DeliveryId;
+use crate::digest::Digest;
+use crate::key::CallKey;
+use crate::lookup::Lookup;
+use crate::party::PartyKind;
+use crate::plan::{Owed, Policy, follow_ups};
+use crate::private::Personal;
+use crate::update::{INLINE_LIMIT, Update};
+
+/// From this many updates on, no further body is kept inside the call's item.
+const CROWDED: usize = 24;
+/// More messages than this about one call are not a call but a fault of the sender.
+pub const MOST_UPDATES: usize = 200;
+
+/// Everything stored about one call, except its blobs and deliveries.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallRecord {
+    /// Which call.
+    pub key: CallKey,
+    /// Counts the writes: 0 is a record that was never stored. The store counts.
+    pub version: u64,
+    /// Every distinct message about the call.
+    pub updates: BTreeMap<Digest, Update>,
+    /// What they fold to.
+    pub call: Call,
+    /// What the call owes and since when. Absent when it owes nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub owed: Owed,
+    /// Who was on the call: concluded by us, made again at will.
+    #[serde(default)]
+    pub people: People,
+    /// The search for its conversation, once begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<Lookup>,
+    /// The deliveries that were planned; each is a record of its own.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub deliveries: BTreeSet<DeliveryId>,
+}
+
+/// The two sides of a call, as far as we know them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct People {
+    /// The customer's side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Person>,
+    /// Our side.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub employee: Option<Person>,
+}
+
+/// One side of a call after its number was read with the source's country.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Person {
+    /// What the address turned out to be.
+    pub kind: PartyKind,
+    /// The number, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub e164: Option<Personal>,
+}
+
+/// What became of an update that was offered to a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Absorbed {
+    /// It is new and was folded in.
+    New,
+    /// The same message was there already.
+    Duplicate,
+}
+
+impl CallRecord {
+    /// The record of a call of which this is the first we hear.
+    pub fn first(key: CallKey, update: Update, policy: Policy, now: Timestamp) -> Self {
+        let updates = BTreeMap::from([(update.digest.clone(), update)]);
+        let call = fold(updates.values());
+        let owed = follow_ups(None, &call, &Owed::new(), policy, now);
+        Self {
+            key,
+            version: 0,
+            updates,
+            call,
+            owed,
+            people: People::default(),
+            lookup: None,
+            deliveries: BTreeSet::new(),
+        }
+    }
+
+    /// Takes in an update: folds the call anew and plans what it owes now.
+    pub fn absorb(&mut self, update: Update, policy: Policy, now: Timestamp) -> Absorbed {
+        if self.updates.contains_key(&update.digest) {
+            return Absorbed::Duplicate;
+        }
+        self.updates.insert(update.digest.clone(), update);
+        let after = fold(self.updates.values());
+        self.owed = follow_ups(Some(&self.call), &after, &self.owed, policy, now);
+        self.call = after;
+        Absorbed::New
+    }
+
+    /// When the next follow-up of the call itself is due.
+    pub fn due_at(&self) -> Option<Timestamp> {
+        self.owed.values().min().copied()
+    }
+
+    /// Up to how many bytes a further body may have to stay inside the item.
+    pub fn inline_limit(&self) -> usize {
+        if self.updates.len() < CROWDED { INLINE_LIMIT } else { 0 }
+    }
+}

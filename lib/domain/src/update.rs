@@ -1,0 +1,307 @@
+//! One provider message about one call, normalized: a partial call.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::party::Party;
+use crate::private::Personal;
+use crate::time::Flag;
+
+/// Bodies and transcripts up to this many bytes stay inside the call's own item; larger ones
+/// become blobs, so that the item stays far below DynamoDB's 400 KB.
+pub const INLINE_LIMIT: usize = 4 * 1024;
+
+/// An authenticated message, normalized, with the body it came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Update {
+    /// Identity: the same bytes sent to the same endpoint are the same update.
+    pub digest: Digest,
+    /// What the message is, in the provider's words (`status`, `amd`, `call_finished`).
+    pub kind: String,
+    /// Where the provider puts it among its other messages about the call.
+    #[serde(default)]
+    pub order: Order,
+    /// When we received it first.
+    pub received_at: Timestamp,
+    /// What it says.
+    pub facts: Facts,
+    /// The bytes it came from, for replay after a mapping was mended.
+    pub raw: Body,
+}
+
+impl Update {
+    /// An update whose digest is that of `kind` and `raw`.
+    pub fn new(kind: &str, order: Order, received_at: Timestamp, facts: Facts, raw: Vec<u8>) -> Self {
+        Self {
+            digest: Digest::of(&[kind.as_bytes(), &raw]),
+            kind: kind.to_owned(),
+            order,
+            received_at,
+            facts,
+            raw: Body::Inline(raw),
+        }
+    }
+
+    /// Takes out what is larger than `limit` bytes and so too large for the call's item. The
+    /// blobs must be stored before the update that points to them.
+    pub fn offload(mut self, limit: usize) -> (Self, Vec<Blob>) {
+        let mut blobs = Vec::new();
+        if let Body::Inline(bytes) = &mut self.raw
+            && bytes.len() > limit
+        {
+            let blob = Blob::new(std::mem::take(bytes));
+            self.raw = Body::Stored(blob.reference());
+            blobs.push(blob);
+        }
+        if let Some(Text::Inline(text)) = &self.facts.transcript
+            && text.expose().len() > limit
+        {
+            let blob = Blob::new(text.expose().as_bytes().to_vec());
+            self.facts.transcript = Some(Text::Stored(blob.reference()));
+            blobs.push(blob);
+        }
+        (self, blobs)
+    }
+}
+
+/// The place of an update among the others of its call, before arrival order could matter.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Order {
+    /// The provider says nothing about it.
+    #[default]
+    Unordered,
+    /// The provider counts its messages.
+    Sequence(u64),
+    /// The provider's own time of the event.
+    At(Timestamp),
+}
+
+/// Bytes kept with an update: in it, or beside it as a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Body {
+    /// Small enough to stay.
+    Inline(#[serde(with = "serde_bytes")] Vec<u8>),
+    /// Stored on its own.
+    Stored(BlobRef),
+}
+
+/// Text of any length: in place, or stored as a blob.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Text {
+    /// Small enough to stay.
+    Inline(Personal),
+    /// Stored on its own.
+    Stored(BlobRef),
+}
+
+/// Where a blob is, and how large it is before compression.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BlobRef {
+    /// Its name under the call.
+    pub digest: Digest,
+    /// Its length in bytes.
+    pub bytes: u64,
+}
+
+/// A large value on its way to the store.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Blob {
+    /// Its name under the call.
+    pub digest: Digest,
+    /// The bytes, not compressed.
+    pub bytes: Vec<u8>,
+}
+
+impl Blob {
+    /// Names bytes by their content, so that storing them twice is storing them once.
+    pub fn new(bytes: Vec<u8>) -> Self {
+        Self { digest: Digest::of(&[b"blob", &bytes]), bytes }
+    }
+
+    /// The pointer that a call keeps.
+    pub fn reference(&self) -> BlobRef {
+        BlobRef { digest: self.digest.clone(), bytes: self.bytes.len() as u64 }
+    }
+}
+
+impl std::fmt::Debug for Blob {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Blob({}, {} bytes)", self.digest, self.bytes.len())
+    }
+}
+
+/// Whole seconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Seconds(pub u32);
+
+/// Which way a call went, seen from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    /// The customer called us.
+    Inbound,
+    /// We called the customer.
+    Outbound,
+    /// Neither end is a customer.
+    Internal,
+}
+
+/// How far a call has come. Later in this list beats earlier; the last is never left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Asked for, not ringing yet.
+    Queued,
+    /// Ringing.
+    Ringing,
+    /// Somebody or something answered.
+    InProgress,
+    /// Over.
+    Ended,
+}
+
+/// How a call ended, in the provider's judgement. The call's outcome also weighs who answered
+/// and for how long they talked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Disposition {
+    /// It was picked up.
+    Answered,
+    /// It rang out.
+    NoAnswer,
+    /// The line was engaged.
+    Busy,
+    /// It could not be connected.
+    Failed,
+    /// The caller gave up, or took it back.
+    Canceled,
+}
+
+/// Who or what picked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AnsweredBy {
+    /// The detection could not tell.
+    Unknown,
+    /// A person.
+    Human,
+    /// A fax.
+    Fax,
+    /// An answering machine or voicemail.
+    Machine,
+}
+
+/// A recording of a call, or of a part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Recording {
+    /// Where it can be fetched: an `https` or `http` address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub url: Option<Personal>,
+    /// A path on the PBX's own disk: kept for the operator, never given to a CRM as an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<Personal>,
+    /// Its length.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Seconds>,
+    /// The provider's word for its state (`completed`, `absent`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+}
+
+/// What one message says about a call. Absent means: says nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Facts {
+    /// How far the call has come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<State>,
+    /// How it ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub disposition: Option<Disposition>,
+    /// Who picked up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_by: Option<AnsweredBy>,
+    /// Which way it went.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+    /// Who called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<Party>,
+    /// Who was called.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to: Option<Party>,
+    /// The customer's side, where the provider names it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<Party>,
+    /// Our side, where the provider names it so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub employee: Option<Party>,
+    /// The customer's name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact_name: Option<Personal>,
+    /// What the call was made for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
+    /// When the call began. The earliest that any message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// When it was picked up. The earliest that any message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Timestamp>,
+    /// When it ended. The latest that any message says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// How long the two sides were connected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub talk: Option<Seconds>,
+    /// From the first ring to the end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total: Option<Seconds>,
+    /// What the provider bills for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub billed: Option<Seconds>,
+    /// Recordings by the provider's id of each.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub recordings: BTreeMap<String, Recording>,
+    /// The id of the AI conversation that was held on this call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+    /// What was said, in short.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<Personal>,
+    /// What was said, in full.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transcript: Option<Text>,
+    /// The call id of the call that this one is a leg of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub parent: Option<String>,
+    /// What the conversation was to be judged by, for analysis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script_context: Option<Personal>,
+    /// Whether the sender wants the transcript analysed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub auto_analyze: Option<bool>,
+    /// Whether the sender wants tasks made from the analysis.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub create_tasks: Option<bool>,
+    /// The provider's reason for the end of the call, in its words (`SIP 486`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// What had to be decided about its times.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub flags: BTreeSet<Flag>,
+    /// Fields that have no place above, as they came.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub extra: BTreeMap<String, Personal>,
+}

@@ -1,0 +1,1 @@
+//! Phone numbers to E.164: who was on a call.

@@ -1,0 +1,1 @@
+//! Phone and voice-AI systems: authenticate, parse, map to updates.

@@ -1,0 +1,1 @@
+//! Jobs on SQS: small pointers to work that is due.

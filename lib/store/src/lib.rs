@@ -1,0 +1,202 @@
+//! Every access pattern of the tables, on DynamoDB and in memory.
+//!
+//! Both sides of [`Store`] run the same contract tests, so what holds in a test against the
+//! in-memory twin holds on DynamoDB.
+
+use std::future::Future;
+
+use jiff::Timestamp;
+use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+
+pub mod contract;
+pub mod dynamodb;
+pub mod memory;
+
+pub use dynamodb::DynamoStore;
+pub use memory::MemoryStore;
+
+/// What a store can do. Every write is conditional: nobody overwrites what they have not read.
+pub trait Store: Send + Sync {
+    /// Writes a call as version `record.version + 1`, if the stored version is `record.version`
+    /// (0: if there is none). One request.
+    fn put_call(
+        &self,
+        record: &CallRecord,
+    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Writes a call as [`Store::put_call`] does and, in the same transaction, creates
+    /// `planned` deliveries. It fails as a whole if one of `planned` exists, or if one of
+    /// `untried` was tried (has a frozen body) meanwhile.
+    fn put_call_and_deliveries(
+        &self,
+        record: &CallRecord,
+        planned: &[Delivery],
+        untried: &[DeliveryId],
+    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Reads a call, consistently.
+    fn call(
+        &self,
+        key: &CallKey,
+    ) -> impl Future<Output = Result<Option<CallRecord>, StoreError>> + Send;
+
+    /// Reads every delivery of a call, consistently, in the order of their ids.
+    fn deliveries(
+        &self,
+        key: &CallKey,
+    ) -> impl Future<Output = Result<Vec<Delivery>, StoreError>> + Send;
+
+    /// Reads one delivery, consistently.
+    fn delivery(
+        &self,
+        key: &CallKey,
+        id: &DeliveryId,
+    ) -> impl Future<Output = Result<Option<Delivery>, StoreError>> + Send;
+
+    /// Writes a delivery as version `delivery.version + 1`, if the stored version is
+    /// `delivery.version`; with `call_version`, only if the call still has that version (one
+    /// transaction).
+    fn put_delivery(
+        &self,
+        delivery: &Delivery,
+        call_version: Option<u64>,
+    ) -> impl Future<Output = Result<PutDelivery, StoreError>> + Send;
+
+    /// Stores a large value under a call, compressed, in as many items as it takes. Storing the
+    /// same blob again changes nothing.
+    fn put_blob(
+        &self,
+        key: &CallKey,
+        blob: &Blob,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Reads a large value back, whole, or [`StoreError::Damaged`] if a part is missing or its
+    /// digest is another.
+    fn blob(
+        &self,
+        key: &CallKey,
+        blob: &BlobRef,
+    ) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send;
+
+    /// What is due in one shard up to a moment, the oldest first: a page, and where the next begins.
+    fn due(
+        &self,
+        shard: u16,
+        until: Timestamp,
+        page: Option<DueCursor>,
+    ) -> impl Future<Output = Result<DuePage, StoreError>> + Send;
+
+    /// Keeps an authenticated body that was not understood. Keeping it again changes nothing.
+    fn put_quarantined(
+        &self,
+        body: &Quarantined,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// The bodies of one provider in quarantine, the newest first, at most `limit`.
+    fn quarantined(
+        &self,
+        provider: &Name,
+        limit: u16,
+    ) -> impl Future<Output = Result<Vec<Quarantined>, StoreError>> + Send;
+}
+
+/// What became of a conditional write of a call.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Put {
+    /// Written. The new version.
+    Stored(u64),
+    /// Not written: the call as it is stored now.
+    Conflict(Box<CallRecord>),
+    /// Not written: one of the deliveries was not as expected. Read again and decide anew.
+    DeliveryConflict,
+}
+
+/// What became of a conditional write of a delivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PutDelivery {
+    /// Written. The new version.
+    Stored(u64),
+    /// Not written: the delivery, or the call whose version was given, is another by now.
+    Conflict,
+}
+
+/// A pointer to something overdue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Due {
+    /// Of which call.
+    pub key: CallKey,
+    /// Its delivery, or, without one, the call's own follow-up.
+    pub delivery: Option<DeliveryId>,
+    /// Since when.
+    pub due_at: Timestamp,
+}
+
+/// A page of what is due.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DuePage {
+    /// The oldest first.
+    pub items: Vec<Due>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<DueCursor>,
+}
+
+/// Where a page begins: opaque to all but the store that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DueCursor(pub(crate) Due);
+
+/// An authenticated body that was not understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quarantined {
+    /// Whose webhook it came to.
+    pub provider: Name,
+    /// Which sources' secret opened it, comma-separated.
+    pub source: String,
+    /// When it came.
+    pub received_at: Timestamp,
+    /// Identity of the body: provider, path and bytes.
+    pub digest: Digest,
+    /// Where it was sent: the path and the raw query.
+    pub target: String,
+    /// Its content type, if one was said.
+    pub content_type: String,
+    /// What was wrong with it.
+    pub problem: String,
+    /// The bytes.
+    pub body: Vec<u8>,
+}
+
+/// A fault of ours, or of the service below.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Throttled, timed out or out of reach: worth trying again.
+    #[error("the table {operation} did not succeed ({code}); it will be tried again")]
+    Unavailable {
+        /// Which operation.
+        operation: &'static str,
+        /// The service's code for it, or the class of failure.
+        code: String,
+    },
+    /// The service refused it, and will again: a missing right, a wrong table name, an item too large.
+    #[error("the table {operation} was refused ({code}); check the function's role and table")]
+    Refused {
+        /// Which operation.
+        operation: &'static str,
+        /// The service's code for it.
+        code: String,
+    },
+    /// What is stored cannot be read.
+    #[error("a stored {what} cannot be read ({problem})")]
+    Damaged {
+        /// What kind of item.
+        what: &'static str,
+        /// What is wrong with it, without its contents.
+        problem: String,
+    },
+}
+
+impl StoreError {
+    /// Whether the same call may succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Unavailable { .. })
+    }
+}
