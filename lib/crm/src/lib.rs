@@ -1,1 +1,15 @@
-//! Destinations: formats, signing, delivery, and what an answer means.
+//! Destinations: what a CRM is told, how it is signed, how it is sent, and what its answer means.
+//!
+//! Everything but the client (feature `client`) is plain functions over plain types.
+
+pub mod address;
+#[cfg(feature = "client")]
+pub mod client;
+pub mod destination;
+pub mod format;
+pub mod signing;
+pub mod verdict;
+
+#[cfg(feature = "client")]
+pub use client::{Client, Outgoing};
+pub use destination::{ConfigError, Destination};

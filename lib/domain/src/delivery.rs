@@ -128,7 +128,7 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
     /// Counts the writes: 0 is a delivery that was never stored. The store counts.
-    pub version: u32,
+    pub version: u64,
     /// How many attempts counted against the retry schedule.
     pub failures: u32,
     /// The latest attempts, oldest first.

@@ -20,6 +20,9 @@ pub struct Lookup {
     pub attempts: u32,
     /// When was asked first: deadlines count from here.
     pub since: Timestamp,
+    /// The conversation's id, once it was found and while it is not done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
 }
 
 /// Where a lookup stands. Everything but `Waiting` is final.
@@ -81,17 +84,18 @@ pub fn next(
 ) -> (Lookup, Option<Timestamp>) {
     let since = previous.map_or(now, |lookup| lookup.since);
     let attempts = previous.map_or(0, |lookup| lookup.attempts) + 1;
-    let end = |state| (Lookup { state, attempts, since }, None);
+    let conversation = previous.and_then(|lookup| lookup.conversation.clone());
+    let lookup = |state| Lookup { state, attempts, since, conversation };
 
     let (limit, when_over) = match finding {
-        Finding::Done => return end(LookupState::Found),
-        Finding::Failed => return end(LookupState::ConversationFailed),
+        Finding::Done => return (lookup(LookupState::Found), None),
+        Finding::Failed => return (lookup(LookupState::ConversationFailed), None),
         Finding::Absent => (patience.grace.min(patience.wait), LookupState::NoConversation),
         Finding::Processing | Finding::Trouble { .. } => (patience.wait, LookupState::GaveUp),
     };
     let deadline = after(since, i64::from(limit.0));
     if now >= deadline {
-        return end(when_over);
+        return (lookup(when_over), None);
     }
     let interval = FIRST_INTERVAL.saturating_mul(1 << (attempts - 1).min(10)).min(LONGEST_INTERVAL);
     let mut again = after(now, interval);
@@ -99,7 +103,7 @@ pub fn next(
         again = again.max(not_before);
     }
     // The last question is asked at the deadline, never after it.
-    (Lookup { state: LookupState::Waiting, attempts, since }, Some(again.min(deadline)))
+    (lookup(LookupState::Waiting), Some(again.min(deadline)))
 }
 
 fn after(at: Timestamp, seconds: i64) -> Timestamp {

@@ -54,17 +54,21 @@ pub fn follow_ups(
     now: Timestamp,
 ) -> Owed {
     let mut owed = owed.clone();
-    let told_apart = after.facts.parent.is_none() || policy.legs == Legs::Each;
     let has_news = match before {
         Some(before) if before.has_ended() => before.news() != after.news(),
         _ => true,
     };
-    if after.has_ended() && told_apart && has_news {
+    if after.has_ended() && is_told(after, policy.legs) && has_news {
         let settle = SignedDuration::from_secs(policy.settle.0.into());
         let due_at = now.checked_add(settle).unwrap_or(now);
         owed.entry(Work::Enrich).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
     }
     owed
+}
+
+/// Whether CRMs are told of a call by itself. A leg may turn out to be one after its end.
+pub fn is_told(call: &Call, legs: Legs) -> bool {
+    call.facts.parent.is_none() || legs == Legs::Each
 }
 
 /// What a destination wants to hear of one call.

@@ -8,7 +8,7 @@ use std::future::Future;
 use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 
-pub mod contract;
+mod compression;
 pub mod dynamodb;
 pub mod memory;
 
@@ -86,7 +86,7 @@ pub trait Store: Send + Sync {
         page: Option<DueCursor>,
     ) -> impl Future<Output = Result<DuePage, StoreError>> + Send;
 
-    /// Keeps an authenticated body that was not understood. Keeping it again changes nothing.
+    /// Keeps an authenticated body that was not understood; each arrival of it.
     fn put_quarantined(
         &self,
         body: &Quarantined,
@@ -145,7 +145,7 @@ pub struct DuePage {
 pub struct DueCursor(pub(crate) Due);
 
 /// An authenticated body that was not understood.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Quarantined {
     /// Whose webhook it came to.
     pub provider: Name,
@@ -163,6 +163,14 @@ pub struct Quarantined {
     pub problem: String,
     /// The bytes.
     pub body: Vec<u8>,
+}
+
+impl std::fmt::Debug for Quarantined {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { provider, source, received_at, digest, problem, body, .. } = self;
+        let bytes = body.len();
+        write!(f, "{provider}/{source} {received_at} {digest}, {bytes} bytes: {problem}")
+    }
 }
 
 /// A fault of ours, or of the service below.

@@ -1,0 +1,119 @@
+# Switchboard. A fresh clone needs Python 3.11 or newer, Rust (rustup reads rust-toolchain), a C linker and make;
+# every other tool is installed into .venv, from pinned lists.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+# What `make build` builds for: x86_64 or arm64. The default is this machine's.
+ARCHITECTURE ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
+# Which table of samconfig.toml `make deploy` uses.
+CONFIG ?= default
+# Where the local AWS keeps its state.
+STATE ?= .local
+# The sample that `make invoke` sends.
+F ?= twilio
+E ?= completed
+
+export SAM_CLI_TELEMETRY := 0
+export SWITCHBOARD_STATE := $(abspath $(STATE))
+
+VENV := .venv
+RUN := $(VENV)/tools/bin/python
+SAM := $(VENV)/sam/bin/sam
+FUNCTIONS := --package switchboard-hooks --package switchboard-workers
+BINARIES := $(notdir $(basename $(wildcard functions/*/src/bin/*.rs)))
+
+.PHONY: help
+help: ## Show this
+	@echo "make <target>"
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
+
+# --- Tools --------------------------------------------------------------------------------------------
+# Three environments, because MiniStack, the SAM CLI and boto3 pin different versions of botocore.
+
+.PHONY: tools
+tools: $(VENV)/aws.stamp $(VENV)/sam.stamp $(VENV)/tools.stamp ## Install the pinned tools into .venv
+
+$(VENV)/%.stamp: infra/local/requirements-%.txt
+	@echo "installing $$(grep -c == $<) pinned packages into $(VENV)/$* (once)"
+	@rm -rf $(VENV)/$* $@
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try make PYTHON=python3.11")'
+	@$(PYTHON) -m venv $(VENV)/$*
+	@$(VENV)/$*/bin/pip install --disable-pip-version-check --no-deps --requirement $< \
+		| awk '/^(Collecting|Downloading|Installing)/ { n += /^Collecting/; printf "\r\033[K  %d %s", n, substr($$0, 1, 70) > "/dev/stderr"; fflush("/dev/stderr") } END { print "" > "/dev/stderr" }'
+	@touch $@
+
+.PHONY: pin
+pin: ## Renew the pinned lists from infra/local/requirements.in
+	@for name in aws sam tools; do \
+		rm -rf $(VENV)/pin && $(PYTHON) -m venv $(VENV)/pin; \
+		echo "resolving the packages of $$name"; \
+		sed -n "s/^$$name: *//p" infra/local/requirements.in | xargs $(VENV)/pin/bin/pip install --quiet; \
+		{ echo "# Every package of .venv/$$name. Made from requirements.in by: make pin"; $(VENV)/pin/bin/pip freeze; } \
+			> infra/local/requirements-$$name.txt; \
+	done; rm -rf $(VENV)/pin
+
+# --- Build --------------------------------------------------------------------------------------------
+
+.PHONY: build
+build: $(VENV)/tools.stamp ## Build release binaries for Lambda into target/lambda (ARCHITECTURE=arm64|x86_64)
+	@echo "building for $(ARCHITECTURE): each binary takes a minute or so to link"
+	PATH="$(abspath $(VENV)/tools/bin):$$PATH" cargo lambda build --release --locked \
+		--$(subst x86_64,x86-64,$(ARCHITECTURE)) $(FUNCTIONS)
+
+.PHONY: build-local
+build-local: ## Build quick binaries for this machine into target/lambda-local
+	cargo build --locked $(FUNCTIONS) --bins
+	@for name in $(BINARIES); do \
+		mkdir -p target/lambda-local/$$name; \
+		strip -o target/lambda-local/$$name/bootstrap target/debug/$$name; \
+	done
+
+# --- The local AWS --------------------------------------------------------------------------------------
+
+.PHONY: run
+run: build-local tools ## Run it all locally and send every sample through it (ONCE=1: end by itself)
+	$(RUN) tools/local/run.py --state $(STATE) $(if $(ONCE),--once)
+
+.PHONY: local
+local: build-local tools ## Start a local AWS and deploy to it
+	@$(RUN) infra/local/start.py
+	@$(RUN) infra/local/deploy.py
+
+.PHONY: invoke
+invoke: tools ## Run one function of this checkout with one event (F=twilio E=completed)
+	@$(RUN) infra/local/invoke.py $(F) $(E)
+
+.PHONY: stop
+stop: ## Stop the local AWS
+	@$(PYTHON) infra/local/stop.py
+
+# --- Checks -------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, template
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	infra/check/purity.sh
+	$(SAM) validate --lint --region eu-central-1
+
+.PHONY: test
+test: build-local tools ## Every test: of the crates, and end to end on a local AWS of its own
+	cargo test --workspace --all-features --locked
+	$(RUN) -m pytest tests/e2e $(PYTEST)
+
+# --- A real account ---------------------------------------------------------------------------------------
+
+.PHONY: deploy
+deploy: build $(VENV)/sam.stamp ## Build and deploy to the AWS account you are signed in to (CONFIG=prod)
+	infra/check/glibc.sh
+	$(SAM) validate --lint
+	$(SAM) deploy --config-env $(CONFIG) --parameter-overrides \
+		$$($(RUN) infra/deploy_parameters.py $(CONFIG)) Architecture=$(ARCHITECTURE)
+
+.PHONY: clean
+clean: stop ## Stop the local AWS; delete what was built and installed
+	rm -rf target $(VENV) $(STATE)

@@ -1,0 +1,103 @@
+//! Wiring: from the environment to a running webhook function.
+
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use jiff::Timestamp;
+use lambda_runtime::{Error, LambdaEvent, service_fn};
+use serde_json::Value;
+use switchboard_domain::Name;
+use switchboard_providers::{Provider, Source, Sources};
+use switchboard_queue::SqsQueue;
+use switchboard_shell::environment::{optional, parsed, required};
+use switchboard_shell::gateway::{Reply, request};
+use switchboard_shell::hook::Hook;
+use switchboard_shell::parameters::{Cached, Parameters, Values};
+use switchboard_shell::telemetry::Level;
+use switchboard_shell::{Telemetry, aws};
+use switchboard_store::DynamoStore;
+
+/// A webhook function: the hook, and the sources that may call it.
+pub struct Function {
+    hook: Hook<DynamoStore, SqsQueue>,
+    sources: Cached<Sources>,
+}
+
+/// Runs a provider's webhook until the environment ends.
+pub async fn run(provider: &'static dyn Provider) -> Result<(), Error> {
+    let function = &Function::from_environment(provider)?;
+    // Read before the first request, at full CPU; a function that cannot read them must not start.
+    function.sources.get().await?;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
+        Ok::<Value, Error>(function.answer(&event.payload, &event.context.request_id).await)
+    }))
+    .await
+}
+
+impl Function {
+    /// Puts a function together from what the template sets.
+    pub fn from_environment(provider: &'static dyn Provider) -> Result<Self, Error> {
+        let telemetry = Telemetry::stdout(
+            provider.name(),
+            required("STAGE")?,
+            optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info),
+        );
+        let aws = aws::config()?;
+        let path = format!("{}/sources/{}", required("PARAMETER_PREFIX")?, provider.name());
+        let log = telemetry.clone();
+        let sources = Cached::new(Parameters::new(aws::ssm(&aws)), path, move |values| {
+            read(values, provider, &log)
+        });
+        let hook = Hook {
+            provider,
+            store: DynamoStore::new(
+                aws::dynamodb(&aws),
+                required("CALLS_TABLE")?,
+                parsed("RETENTION_DAYS", 400)?,
+            ),
+            queue: SqsQueue::new(aws::sqs(&aws), Some(required("ENRICH_QUEUE_URL")?), None),
+            telemetry,
+        };
+        Ok(Self { hook, sources })
+    }
+
+    /// Answers one event. A secret that opens nothing may be newer than what we know: then the
+    /// sources are read again, and the request is looked at once more.
+    pub async fn answer(&self, event: &ApiGatewayV2httpRequest, id: &str) -> Value {
+        let Some(request) = request(event, Timestamp::now()) else {
+            return Reply::error(400, "the body says that it is Base64 and is not").into_event();
+        };
+        let Ok(mut sources) = self.sources.get().await else { return not_configured() };
+        if !self.hook.knows(&request, &sources) {
+            match self.sources.get_again().await {
+                Ok(newer) => sources = newer,
+                Err(_) => return not_configured(),
+            }
+        }
+        self.hook.handle(&request, &sources, id).await.into_event()
+    }
+}
+
+fn not_configured() -> Value {
+    Reply::error(503, "our fault: the configuration cannot be read; send it again").into_event()
+}
+
+/// The sources of one provider. One that cannot be read is left out, so it refuses everything.
+fn read(values: &Values, provider: &dyn Provider, telemetry: &Telemetry) -> Sources {
+    let mut sources = Sources::new();
+    for (name, json) in values {
+        let read = Name::new("source", name).map_err(|error| error.to_string()).and_then(|name| {
+            let source = Source::parse(json, Some(provider)).map_err(|error| error.to_string())?;
+            Ok((name, source))
+        });
+        match read {
+            Ok((name, source)) => {
+                sources.insert(name, source);
+            }
+            Err(problem) => {
+                let fields: [(&str, &dyn std::fmt::Display); 2] =
+                    [("source", name), ("problem", &problem)];
+                telemetry.error("a source is not used", &fields);
+            }
+        }
+    }
+    sources
+}

@@ -1,0 +1,73 @@
+//! What the workers know: every source and every destination.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use switchboard_crm::Destination;
+use switchboard_domain::{CallKey, Name};
+use switchboard_providers::{Source, intake, Provider as _};
+use switchboard_shell::Telemetry;
+use switchboard_shell::parameters::Values;
+
+/// Sources by `provider/source`, destinations by name.
+#[derive(Clone, Debug, Default)]
+pub struct Configuration {
+    sources: BTreeMap<String, Source>,
+    /// Where calls are delivered to.
+    pub destinations: BTreeMap<Name, Destination>,
+}
+
+impl Configuration {
+    /// Reads the parameters of a stage: `sources/<provider>/<source>` and
+    /// `destinations/<destination>`. One that cannot be read is left out and named in the log.
+    pub fn read(values: &Values, allow_private: bool, telemetry: &Telemetry) -> Self {
+        let mut configuration = Self::default();
+        for (path, json) in values {
+            let problem = match path.split_once('/') {
+                Some(("sources", name)) => match Source::parse(json, None) {
+                    Ok(source) => {
+                        configuration.sources.insert(name.to_owned(), source);
+                        continue;
+                    }
+                    Err(error) => error.to_string(),
+                },
+                Some(("destinations", name)) => {
+                    let destination = Destination::parse(json, allow_private);
+                    match (Name::new("destination", name), destination) {
+                        (Ok(name), Ok(destination)) => {
+                            configuration.destinations.insert(name, destination);
+                            continue;
+                        }
+                        (Err(error), _) => error.to_string(),
+                        (_, Err(error)) => error.to_string(),
+                    }
+                }
+                _ => "is neither a source nor a destination".to_owned(),
+            };
+            telemetry.error("a parameter is not used", &[("parameter", path), ("problem", &problem)]);
+        }
+        configuration
+    }
+
+    /// The source of a call: its own, the intake's of that name, or one of the defaults.
+    pub fn source(&self, key: &CallKey) -> Option<&Source> {
+        let generic = intake::Intake.name();
+        [
+            format!("{}/{}", key.provider, key.source),
+            format!("{generic}/{}", key.source),
+            format!("{0}/{0}", key.provider),
+            format!("{generic}/{generic}"),
+        ]
+        .iter()
+        .find_map(|name| self.sources.get(name))
+    }
+
+    /// A source by provider and name.
+    pub fn source_named(&self, provider: &str, name: &Name) -> Option<&Source> {
+        self.sources.get(&format!("{provider}/{name}"))
+    }
+
+    /// The countries of all sources, each once.
+    pub fn countries(&self) -> BTreeSet<&str> {
+        self.sources.values().filter_map(|source| source.country.as_deref()).collect()
+    }
+}

@@ -1,0 +1,13 @@
+//! The workers: what a call still owes after its webhook was answered.
+//!
+//! Each worker is given a pointer, reads what is due now, does it, and clears it in the write that
+//! holds the result. Whatever stops in between is due again when its lease is over.
+
+pub mod configuration;
+pub mod conversations;
+pub mod deliver;
+pub mod enrich;
+pub mod start;
+pub mod sweep;
+
+pub use configuration::Configuration;

@@ -1,0 +1,67 @@
+//! `sweep`: sends what has become due and is not under way, so that nothing stays behind.
+//!
+//! A message lost between a put and a send, a worker that died, a retry too far off for a
+//! message's delay: all of them are found here, in the index of what is due.
+
+use jiff::Timestamp;
+use switchboard_domain::key::DUE_SHARDS;
+use switchboard_queue::{Job, Queue, Send};
+use switchboard_shell::Telemetry;
+use switchboard_shell::worker::Retry;
+use switchboard_store::{Due, Store};
+
+/// One run sends no more than this; the next minute's goes on.
+const MOST: usize = 20_000;
+
+/// The sweep and what it acts on.
+pub struct Sweep<S, Q> {
+    /// Where the index of due work is.
+    pub store: S,
+    /// Where jobs go.
+    pub queue: Q,
+    /// Where it says what it does.
+    pub telemetry: Telemetry,
+}
+
+impl<S: Store, Q: Queue> Sweep<S, Q> {
+    /// Sends everything that is due by now; says how much that was.
+    pub async fn run(&self, now: Timestamp) -> Result<usize, Retry> {
+        let mut sent = 0;
+        let mut oldest: Option<Timestamp> = None;
+        for shard in 0..DUE_SHARDS {
+            let mut page = None;
+            loop {
+                let due = self
+                    .store
+                    .due(shard, now, page)
+                    .await
+                    .map_err(|error| Retry(error.to_string()))?;
+                oldest = oldest.into_iter().chain(due.items.iter().map(|item| item.due_at)).min();
+                let jobs: Vec<Send> = due.items.into_iter().map(job).collect();
+                if !jobs.is_empty() {
+                    self.queue.send(&jobs).await.map_err(|error| Retry(error.to_string()))?;
+                }
+                sent += jobs.len();
+                page = due.next;
+                if page.is_none() || sent >= MOST {
+                    break;
+                }
+            }
+        }
+        let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs());
+        if sent > 0 {
+            let fields: [(&str, &dyn std::fmt::Display); 2] = [("sent", &sent), ("oldest_age_seconds", &age)];
+            self.telemetry.info("swept up overdue work", &fields);
+        }
+        self.telemetry.count(&[("swept", sent as u64)], &[]);
+        Ok(sent)
+    }
+}
+
+fn job(due: Due) -> Send {
+    let job = match due.delivery {
+        Some(delivery) => Job::Deliver { call: due.key, delivery },
+        None => Job::Enrich { call: due.key },
+    };
+    Send { job, delay: 0 }
+}

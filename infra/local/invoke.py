@@ -1,0 +1,101 @@
+"""Runs one function of this checkout under cargo-lambda, against the local AWS, with one event.
+
+It is `cargo lambda watch` and `cargo lambda invoke`, with the environment that the deployed function
+has: its own settings, and AWS leading to the local instance.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import state as states
+from deploy import Aws
+from start import free_port
+
+TOOLS = states.ROOT / ".venv" / "tools" / "bin"
+READY_SECONDS = 30
+
+
+def event_file(function: str, event: str) -> Path:
+    """A file by its path, or by its name among the samples."""
+    if Path(event).is_file():
+        return Path(event).resolve()
+    samples = states.ROOT / "events"
+    found = sorted(samples.glob(f"**/{event}.event.json"))
+    own = [path for path in found if path.parent.name == function]
+    if not (own or found):
+        known = sorted(path.name.removesuffix(".event.json") for path in samples.glob("**/*.event.json"))
+        raise SystemExit(f"there is no event {event}; there are: {', '.join(known)}")
+    return (own or found)[0]
+
+
+def settings(state: states.State, function: str) -> dict[str, str]:
+    """The environment of the deployed function, for a process outside of Lambda."""
+    functions = state["stack"]["functions"]
+    if function not in functions:
+        raise SystemExit(f"there is no function {function}; there are: {', '.join(sorted(functions))}")
+    deployed = Aws(state).client("lambda").get_function_configuration(FunctionName=functions[function])
+    own = deployed.get("Environment", {}).get("Variables", {})
+    path = f"{TOOLS}{os.pathsep}{os.environ['PATH']}"
+    return states.environment(state) | own | {"PATH": path}
+
+
+@contextmanager
+def watch(environment: dict[str, str], port: int) -> Iterator[None]:
+    """A cargo-lambda server, for as long as it is needed."""
+    command = ["cargo", "lambda", "watch", "--ignore-changes",
+               "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]  # fmt: skip
+    server = subprocess.Popen(command, env=environment, cwd=states.ROOT, stdout=sys.stderr)
+    try:
+        wait_for(server, port)
+        yield
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
+    """Returns when the server takes connections."""
+    deadline = time.monotonic() + READY_SECONDS
+    while server.poll() is None and time.monotonic() < deadline:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.05)
+    raise SystemExit("cargo lambda watch did not start")
+
+
+def invoke(directory: Path, function: str, event: str) -> int:
+    """Sends the event and prints the answer on standard output; all else goes to standard error."""
+    state = states.read(directory)
+    if state is None or not states.is_running(state) or "stack" not in state:
+        raise SystemExit("no stack is deployed locally; run: make local")
+    file = event_file(function, event)
+    environment = settings(state, function)
+    port = free_port()
+    with watch(environment, port):
+        command = ["cargo", "lambda", "invoke", function, "--invoke-address", "127.0.0.1",
+                   "--invoke-port", str(port), "--data-file", str(file)]  # fmt: skip
+        return subprocess.run(command, env=environment, cwd=states.ROOT, check=False).returncode
+
+
+def main() -> None:
+    """The command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    states.add_state_argument(parser)
+    parser.add_argument("function", help="twilio, intake, enrich, deliver or sweep")
+    parser.add_argument("event", help="a sample's name (completed), or the path of a file")
+    given = parser.parse_args()
+    raise SystemExit(invoke(given.state, given.function, given.event))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+//! The delivery client: one POST, to a public address, without following redirects.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use reqwest::dns::{Addrs, Name, Resolve, Resolving};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+
+use crate::address::is_global;
+use crate::destination::{Auth, Destination};
+use crate::signing;
+
+/// Connections idle for longer are not used again: the other side may have closed them meanwhile.
+const IDLE: Duration = Duration::from_secs(20);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So much of an answer is read to be able to use its connection again. None of it is kept.
+const LARGEST_ANSWER: usize = 64 * 1024;
+
+/// Posts to destinations.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+}
+
+/// What is sent.
+pub struct Outgoing<'a> {
+    /// The same for every try of a delivery.
+    pub idempotency_key: &'a str,
+    /// The call's, from the webhook's log line to this header.
+    pub correlation_id: &'a str,
+    /// The body, JSON.
+    pub body: Vec<u8>,
+    /// The time that is signed.
+    pub now: Timestamp,
+}
+
+/// An answer, whatever it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The header of that name.
+    pub retry_after: Option<String>,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+}
+
+/// There was no answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// None came in time. The destination may have taken the request all the same.
+    #[error("timed out")]
+    TimedOut,
+    /// No connection was made: refused, unreachable, no such name, not a public address, or TLS failed.
+    #[error("could not connect")]
+    NotConnected,
+    /// The connection broke. The destination may have taken the request all the same.
+    #[error("broke off")]
+    BrokeOff,
+    /// The request cannot be made as the destination is configured.
+    #[error("cannot be signed or built: mend the destination")]
+    NotBuilt,
+}
+
+/// A client could not be made.
+#[derive(Debug, thiserror::Error)]
+#[error("the HTTP client could not be made")]
+pub struct ClientError;
+
+/// An HTTP client that uses the AWS clients' TLS provider, trusts the public authorities, follows
+/// no redirect and obeys no proxy. Unless `allow_private`, it connects to public addresses alone.
+pub fn http(allow_private: bool) -> Result<reqwest::Client, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    let tls = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| ClientError)?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let mut builder = reqwest::Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(IDLE)
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")));
+    if !allow_private {
+        builder = builder.dns_resolver(PublicOnly);
+    }
+    builder.build().map_err(|_| ClientError)
+}
+
+/// Resolves names to public addresses. What is connected to is what was judged here: there is no
+/// second resolution in between.
+struct PublicOnly;
+
+impl Resolve for PublicOnly {
+    fn resolve(&self, name: Name) -> Resolving {
+        let host = name.as_str().to_owned();
+        Box::pin(async move {
+            let resolved = tokio::net::lookup_host((host, 0)).await?;
+            let public: Vec<SocketAddr> =
+                resolved.filter(|address| is_global(address.ip())).collect();
+            if public.is_empty() {
+                return Err("no public address".into());
+            }
+            Ok(Box::new(public.into_iter()) as Addrs)
+        })
+    }
+}
+
+impl Client {
+    /// A client. `allow_private` is for the local stage alone.
+    pub fn new(allow_private: bool) -> Result<Self, ClientError> {
+        Ok(Self { http: http(allow_private)? })
+    }
+
+    /// Posts once.
+    pub async fn send(
+        &self,
+        destination: &Destination,
+        outgoing: Outgoing<'_>,
+    ) -> Result<Answer, SendError> {
+        let request = self.build(destination, outgoing).ok_or(SendError::NotBuilt)?;
+        let started = Instant::now();
+        let mut answer = request.send().await.map_err(classify)?;
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let status = answer.status().as_u16();
+        let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+        let retry_after = retry_after.map(str::to_owned);
+        // The status is the answer; whether its body arrives changes nothing.
+        let mut read = 0;
+        while let Ok(Some(chunk)) = answer.chunk().await {
+            read += chunk.len();
+            if read > LARGEST_ANSWER {
+                break;
+            }
+        }
+        Ok(Answer { status, retry_after, took_ms })
+    }
+
+    fn build(&self, destination: &Destination, outgoing: Outgoing<'_>) -> Option<reqwest::RequestBuilder> {
+        let key = outgoing.idempotency_key;
+        let timestamp = outgoing.now.as_second();
+        let signed =
+            signing::headers(&destination.signing_secrets, key, timestamp, &outgoing.body).ok()?;
+        let mut request = self
+            .http
+            .post(destination.url.clone())
+            .timeout(destination.timeout())
+            .header(CONTENT_TYPE, "application/json")
+            .header("idempotency-key", key)
+            .header("x-correlation-id", outgoing.correlation_id);
+        for (name, value) in signed {
+            request = request.header(name, value);
+        }
+        if let Some((name, value)) = authorization(&destination.auth)? {
+            request = request.header(name, value);
+        }
+        Some(request.body(outgoing.body))
+    }
+}
+
+/// The header by which the destination knows us. `None`: it cannot be made.
+fn authorization(auth: &Auth) -> Option<Option<(HeaderName, HeaderValue)>> {
+    let (name, value) = match auth {
+        Auth::None => return Some(None),
+        Auth::Bearer { token } => (AUTHORIZATION, format!("Bearer {}", token.expose())),
+        Auth::Basic { user, password } => {
+            let pair = STANDARD.encode(format!("{user}:{}", password.expose()));
+            (AUTHORIZATION, format!("Basic {pair}"))
+        }
+        Auth::Header { name, value } => {
+            (HeaderName::from_bytes(name.as_bytes()).ok()?, value.expose().to_owned())
+        }
+    };
+    let mut value = HeaderValue::from_str(&value).ok()?;
+    value.set_sensitive(true);
+    Some(Some((name, value)))
+}
+
+fn classify(error: reqwest::Error) -> SendError {
+    if error.is_connect() {
+        SendError::NotConnected
+    } else if error.is_timeout() {
+        SendError::TimedOut
+    } else if error.is_builder() {
+        SendError::NotBuilt
+    } else {
+        SendError::BrokeOff
+    }
+}

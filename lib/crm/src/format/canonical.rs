@@ -1,0 +1,349 @@
+//! Our own format: all that is known about a call, versioned. Its schema is
+//! `docs/schema/call.v1.json`. Every field is always there; null means that nothing told us.
+
+use std::collections::BTreeSet;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use switchboard_domain::time::Flag;
+use switchboard_domain::{
+    AnsweredBy, Call, CallRecord, Digest, Direction, Event, Name, Outcome, Party, PartyKind,
+    Person, Personal, Recording, Seconds, Text,
+};
+
+use super::e164;
+
+/// Fields are added under the same version; one that changes its meaning or goes away takes the next.
+const VERSION: &str = "1";
+
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: Event,
+    version: &'static str,
+    timestamp: Option<Timestamp>,
+    data: Data<'a>,
+}
+
+#[derive(Serialize)]
+struct Data<'a> {
+    provider: &'a Name,
+    source: &'a Name,
+    call_id: &'a str,
+    correlation_id: Digest,
+    parent_call_id: Option<&'a str>,
+    direction: Option<Direction>,
+    outcome: Option<Outcome>,
+    answered_by: Option<AnsweredBy>,
+    from: Option<Side<'a>>,
+    to: Option<Side<'a>>,
+    contact: Option<Side<'a>>,
+    employee: Option<Side<'a>>,
+    contact_name: Option<&'a Personal>,
+    campaign: Option<&'a str>,
+    started_at: Option<Timestamp>,
+    answered_at: Option<Timestamp>,
+    ended_at: Option<Timestamp>,
+    talk_seconds: Option<Seconds>,
+    total_seconds: Option<Seconds>,
+    billed_seconds: Option<Seconds>,
+    recordings: Vec<Listen<'a>>,
+    conversation_id: Option<&'a str>,
+    summary: Option<&'a Personal>,
+    transcript: Option<&'a str>,
+    flags: &'a BTreeSet<Flag>,
+}
+
+/// One side of a call.
+#[derive(Serialize)]
+struct Side<'a> {
+    address: &'a Personal,
+    kind: PartyKind,
+    e164: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct Listen<'a> {
+    id: &'a str,
+    url: &'a Personal,
+    duration_seconds: Option<Seconds>,
+    status: Option<&'a str>,
+}
+
+/// The body of a call.
+pub fn render(record: &CallRecord, event: Event, transcript: Option<&str>) -> Vec<u8> {
+    let call = &record.call;
+    let facts = &call.facts;
+    let people = &record.people;
+    let in_place = match &facts.transcript {
+        Some(Text::Inline(text)) => Some(text.expose()),
+        Some(Text::Stored(_)) | None => None,
+    };
+    let body = Body {
+        r#type: event,
+        version: VERSION,
+        timestamp: ended(call),
+        data: Data {
+            provider: &record.key.provider,
+            source: &record.key.source,
+            call_id: record.key.call_id(),
+            correlation_id: record.key.correlation_id(),
+            parent_call_id: facts.parent.as_deref(),
+            direction: facts.direction,
+            outcome: call.outcome,
+            answered_by: facts.answered_by,
+            from: facts.from.as_ref().map(|party| end(record, party)),
+            to: facts.to.as_ref().map(|party| end(record, party)),
+            contact: call.contact().map(|party| side(party, people.contact.as_ref())),
+            employee: call.employee().map(|party| side(party, people.employee.as_ref())),
+            contact_name: facts.contact_name.as_ref(),
+            campaign: facts.campaign.as_deref(),
+            started_at: facts.started_at,
+            answered_at: facts.answered_at,
+            ended_at: facts.ended_at,
+            talk_seconds: facts.talk,
+            total_seconds: facts.total,
+            billed_seconds: facts.billed,
+            recordings: facts.recordings.iter().filter_map(listen).collect(),
+            conversation_id: facts.conversation.as_deref(),
+            summary: facts.summary.as_ref(),
+            transcript: transcript.or(in_place),
+            flags: &facts.flags,
+        },
+    };
+    // Texts, numbers and lists of them always serialize.
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
+/// When the event happened: the end of the call and not the moment of rendering, so that every
+/// rendering of a call is the same. Where no message said it, it is worked out from the start.
+fn ended(call: &Call) -> Option<Timestamp> {
+    let Seconds(lasted) = call.facts.total.or(call.facts.talk).unwrap_or_default();
+    let worked_out = || {
+        let started_at = call.facts.started_at?;
+        started_at.checked_add(SignedDuration::from_secs(lasted.into())).ok()
+    };
+    call.facts.ended_at.or_else(worked_out)
+}
+
+/// One end of the line. What we concluded about the customer or about our own side is said of
+/// the end that it is.
+fn end<'a>(record: &'a CallRecord, party: &'a Party) -> Side<'a> {
+    let is = |other: Option<&Party>| other == Some(party);
+    let person = if is(record.call.contact()) {
+        record.people.contact.as_ref()
+    } else if is(record.call.employee()) {
+        record.people.employee.as_ref()
+    } else {
+        None
+    };
+    side(party, person)
+}
+
+fn side<'a>(party: &'a Party, person: Option<&'a Person>) -> Side<'a> {
+    Side {
+        address: &party.raw,
+        kind: person.map_or(party.kind, |person| person.kind),
+        e164: e164(Some(party), person),
+    }
+}
+
+/// A recording that can be fetched. A path on the PBX's own disk is no address.
+fn listen<'a>((id, recording): (&'a String, &'a Recording)) -> Option<Listen<'a>> {
+    Some(Listen {
+        id,
+        url: recording.url.as_ref()?,
+        duration_seconds: recording.duration,
+        status: recording.status.as_deref(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::Format;
+    use crate::format::testing::{Case, POLICY, at, person, record};
+    use insta::assert_snapshot;
+    use serde_json::Value;
+    use switchboard_domain::{BlobRef, Facts, Order, State, Update};
+
+    fn full() -> CallRecord {
+        let mut record = record(Case::Held, |facts| {
+            facts.direction = Some(Direction::Inbound);
+            facts.from = Party::read("0491 570 156");
+            facts.to = Party::read("101");
+            facts.answered_by = Some(AnsweredBy::Human);
+            facts.contact_name = Some(Personal::new("Zoë Example"));
+            facts.campaign = Some("Spring".into());
+            facts.started_at = Some(at("2026-02-20T09:00:00.250Z"));
+            facts.answered_at = Some(at("2026-02-20T09:00:05Z"));
+            facts.talk = Some(Seconds(120));
+            facts.total = Some(Seconds(125));
+            facts.billed = Some(Seconds(180));
+            facts.conversation = Some("conv_1".into());
+            facts.summary = Some(Personal::new("Wants an offer."));
+            facts.transcript = Some(Text::Inline(Personal::new("Agent: Hello.\nZoë: Hi.")));
+            facts.parent = Some("CA00000000000000000000000000000000".into());
+            facts.flags = [Flag::ZoneFold, Flag::StartEstimated].into();
+            facts.extra = [("AccountSid".to_owned(), Personal::new("AC1"))].into();
+            facts.script_context = Some(Personal::new("script"));
+            let recording = |url: Option<&str>, path: Option<&str>| Recording {
+                url: url.map(Personal::new),
+                path: path.map(Personal::new),
+                duration: Some(Seconds(119)),
+                status: Some("completed".into()),
+            };
+            facts.recordings = [
+                ("RE1".to_owned(), recording(Some("https://pbx.example/RE1.mp3"), None)),
+                ("RE2".to_owned(), recording(None, Some("/var/spool/asterisk/RE2.wav"))),
+                ("RE3".to_owned(), recording(Some("https://pbx.example/RE3"), Some("/var/RE3"))),
+            ]
+            .into();
+        });
+        record.people.contact = Some(person(PartyKind::E164, Some("+61491570156")));
+        record.people.employee = Some(person(PartyKind::Extension, None));
+        record
+    }
+
+    /// All that is known is that it ended.
+    fn minimal() -> CallRecord {
+        let received_at = at("2026-02-20T09:02:07Z");
+        let facts = Facts { state: Some(State::Ended), ..Facts::default() };
+        let update = Update::new("call_finished", Order::Unordered, received_at, facts, vec![]);
+        let key = "asterisk/asterisk/ast-20260220-000123".parse().unwrap();
+        CallRecord::first(key, update, POLICY, received_at)
+    }
+
+    fn text(record: &CallRecord, event: Event) -> String {
+        String::from_utf8(render(record, event, None)).unwrap()
+    }
+
+    #[test]
+    fn a_full_call() {
+        assert_snapshot!(text(&full(), Event::Completed), @"");
+    }
+
+    #[test]
+    fn a_minimal_call() {
+        assert_snapshot!(text(&minimal(), Event::Updated), @"");
+    }
+
+    #[test]
+    fn every_body_is_valid_by_the_published_schema() {
+        let mut schemas = boon::Schemas::new();
+        let mut compiler = boon::Compiler::new();
+        compiler.enable_format_assertions();
+        let text = include_str!("../../../../docs/schema/call.v1.json");
+        let schema: Value = serde_json::from_str(text).unwrap();
+        let published = collect(&schema);
+        compiler.add_resource("call.v1.json", schema).unwrap();
+        let schema = compiler.compile("call.v1.json", &mut schemas).unwrap();
+
+        let mut records = vec![full(), minimal()];
+        for case in [
+            Case::Held,
+            Case::Dropped,
+            Case::NoAnswer,
+            Case::Busy,
+            Case::Failed,
+            Case::Canceled,
+            Case::Voicemail,
+            Case::Unknown,
+        ] {
+            records.push(record(case, |_| {}));
+        }
+        for flag in [
+            Flag::StartDiscarded,
+            Flag::StartEstimated,
+            Flag::ZoneFold,
+            Flag::ZoneGap,
+            Flag::ZoneUnknown,
+            Flag::EndsBeforeStart,
+            Flag::InFuture,
+        ] {
+            records.push(record(Case::Held, |facts| facts.flags = [flag].into()));
+        }
+        for address in ["0491 570 156", "101", "client:a", "sip:a@b", "sim:1", "anonymous", "$x"] {
+            records.push(record(Case::Held, |facts| facts.to = Party::read(address)));
+        }
+        for record in &records {
+            for event in [Event::Completed, Event::Updated] {
+                let body: Value = serde_json::from_slice(&render(record, event, None)).unwrap();
+                if let Err(error) = schemas.validate(&body, schema) {
+                    panic!("{error:#}\n{body:#}");
+                }
+                // What is written is what is published, no more and no less.
+                let written: BTreeSet<_> = body["data"].as_object().unwrap().keys().collect();
+                assert_eq!(written, published.iter().collect());
+            }
+        }
+        for broken in [
+            serde_json::json!({"type": "call.completed", "version": "1"}),
+            serde_json::json!({"type": "call.lost", "version": "1", "timestamp": null, "data": {}}),
+        ] {
+            assert!(schemas.validate(&broken, schema).is_err());
+        }
+    }
+
+    fn collect(schema: &Value) -> BTreeSet<String> {
+        schema["properties"]["data"]["properties"].as_object().unwrap().keys().cloned().collect()
+    }
+
+    #[test]
+    fn a_stored_transcript_is_put_in_its_place() {
+        let record = record(Case::Held, |facts| {
+            let digest = Digest::of(&[b"x"]);
+            facts.transcript = Some(Text::Stored(BlobRef { digest, bytes: 9_000 }));
+        });
+        let transcript = |given: Option<&str>| {
+            let body = Format::Canonical.render(&record, Event::Completed, given);
+            serde_json::from_slice::<Value>(&body).unwrap()["data"]["transcript"].clone()
+        };
+        assert_eq!(transcript(Some("Agent: Hello.")), "Agent: Hello.");
+        assert_eq!(transcript(None), Value::Null);
+    }
+
+    #[test]
+    fn no_path_of_a_pbx_is_told() {
+        assert!(!text(&full(), Event::Completed).contains("/var"));
+    }
+
+    #[test]
+    fn the_order_in_which_messages_arrive_changes_no_byte() {
+        let update = |kind: &str, received_at: &str, facts: Facts| {
+            let raw = kind.as_bytes().to_vec();
+            Update::new(kind, Order::Unordered, at(received_at), facts, raw)
+        };
+        let ended = Facts {
+            state: Some(State::Ended),
+            ended_at: Some(at("2026-02-20T09:02:05Z")),
+            talk: Some(Seconds(60)),
+            ..Facts::default()
+        };
+        let told = Facts { summary: Some(Personal::new("Good.")), ..Facts::default() };
+        let one = update("status", "2026-02-20T09:02:07Z", ended);
+        let two = update("summary", "2026-02-20T09:03:00Z", told);
+        let bodies = [[&one, &two], [&two, &one]].map(|[first, second]| {
+            let key = "twilio/twilio/CA1".parse().unwrap();
+            let mut record = CallRecord::first(key, first.clone(), POLICY, first.received_at);
+            record.absorb(second.clone(), POLICY, second.received_at);
+            record.version = u64::from(first.kind == "status");
+            [Format::Canonical, Format::ConversationAi]
+                .map(|format| format.render(&record, Event::Completed, None))
+        });
+        assert_eq!(bodies[0], bodies[1]);
+    }
+
+    #[test]
+    fn the_timestamp_is_the_end_of_the_call() {
+        let of = |change: fn(&mut Facts)| ended(&record(Case::Held, change).call);
+        assert_eq!(of(|_| {}), Some(at("2026-02-20T09:02:05Z")));
+        let no_end = of(|facts| {
+            facts.ended_at = None;
+            facts.started_at = Some(at("2026-02-20T09:00:00Z"));
+            facts.total = Some(Seconds(130));
+        });
+        assert_eq!(no_end, Some(at("2026-02-20T09:02:10Z")));
+        // No time at all: when we first heard of it, as the fold estimates.
+        assert_eq!(ended(&minimal().call), Some(at("2026-02-20T09:02:07Z")));
+    }
+}

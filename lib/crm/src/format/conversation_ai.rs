@@ -1,0 +1,190 @@
+//! The conversation-AI call: seven fields, no id, one body per call.
+
+use serde::Serialize;
+use switchboard_domain::{CallRecord, Direction, Event, Outcome, Personal, Seconds};
+
+use super::{e164, number};
+
+/// The body. The order of the fields is the order in which they are written.
+#[derive(Serialize)]
+struct Body<'a> {
+    r#type: &'static str,
+    subject: &'a str,
+    to: &'a str,
+    name: &'a str,
+    summary: &'a str,
+    status: &'static str,
+    duration: u32,
+}
+
+/// The body of a call. Neither the event nor a transcript has a place in it.
+pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> Vec<u8> {
+    let call = &record.call;
+    let body = Body {
+        r#type: "conversationAICall",
+        subject: subject(record),
+        to: to(record),
+        name: text(&call.facts.contact_name),
+        summary: text(&call.facts.summary),
+        status: status(call.outcome),
+        duration: call.facts.talk.map_or(0, |Seconds(talk)| talk),
+    };
+    // Texts and a number always serialize.
+    serde_json::to_vec(&body).unwrap_or_default()
+}
+
+fn text(value: &Option<Personal>) -> &str {
+    value.as_ref().map(Personal::expose).unwrap_or_default()
+}
+
+/// What the call was made for, or which way it went.
+fn subject(record: &CallRecord) -> &str {
+    let facts = &record.call.facts;
+    match (&facts.campaign, facts.direction) {
+        (Some(campaign), _) => campaign,
+        (None, Some(Direction::Inbound)) => "Inbound Call",
+        (None, Some(Direction::Internal)) => "Internal Call",
+        (None, Some(Direction::Outbound) | None) => "Outbound Call",
+    }
+}
+
+/// The customer's number. Where the direction is not known either, the number that was called:
+/// that is what the field says. An address that is no number (a withheld one, an extension, SIP)
+/// is left out, because a CRM would make a contact of it.
+fn to(record: &CallRecord) -> &str {
+    let call = &record.call;
+    let called = call.facts.to.as_ref().filter(|_| call.facts.direction.is_none());
+    let party = call.contact().or(called);
+    let in_e164 = e164(party, record.people.contact.as_ref());
+    let as_written = || party.filter(|party| party.is_number()).map(number);
+    in_e164.or_else(as_written).unwrap_or_default()
+}
+
+/// The CRM's word for an outcome. It has four, and none for "nothing told us". Of those, `held`
+/// would claim a conversation and `no connection` a fault of the line, so the weakest claim is
+/// made.
+fn status(outcome: Option<Outcome>) -> &'static str {
+    match outcome {
+        Some(Outcome::Answered) => "held",
+        Some(Outcome::NoAnswer | Outcome::Busy) | None => "no answer",
+        Some(Outcome::Failed | Outcome::Canceled) => "no connection",
+        Some(Outcome::Voicemail) => "voicemail",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::testing::{Case, person, record};
+    use insta::assert_snapshot;
+    use switchboard_domain::{Party, PartyKind};
+
+    fn body(record: &CallRecord) -> String {
+        String::from_utf8(render(record, Event::Completed, None)).unwrap()
+    }
+
+    fn of(case: Case) -> String {
+        body(&record(case, |_| {}))
+    }
+
+    #[test]
+    fn held_with_a_summary() {
+        let record = record(Case::Held, |facts| {
+            facts.campaign = Some("Spring \"Renewal\"".into());
+            facts.contact_name = Some(Personal::new("Zoë Example"));
+            facts.summary = Some(Personal::new("Wants an offer.\nCall back on Monday."));
+        });
+        assert_snapshot!(body(&record), @r#"{"type":"conversationAICall","subject":"Spring \"Renewal\"","to":"+61491570156","name":"Zoë Example","summary":"Wants an offer.\nCall back on Monday.","status":"held","duration":125}"#);
+    }
+
+    #[test]
+    fn held_without_a_summary() {
+        assert_snapshot!(of(Case::Held), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"held","duration":125}"#);
+    }
+
+    #[test]
+    fn answered_and_dropped_at_once() {
+        assert_snapshot!(of(Case::Dropped), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
+    }
+
+    #[test]
+    fn no_answer() {
+        assert_snapshot!(of(Case::NoAnswer), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
+    }
+
+    #[test]
+    fn busy() {
+        assert_snapshot!(of(Case::Busy), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
+    }
+
+    #[test]
+    fn failed() {
+        assert_snapshot!(of(Case::Failed), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no connection","duration":0}"#);
+    }
+
+    #[test]
+    fn canceled() {
+        assert_snapshot!(of(Case::Canceled), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no connection","duration":0}"#);
+    }
+
+    #[test]
+    fn voicemail() {
+        assert_snapshot!(of(Case::Voicemail), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"voicemail","duration":18}"#);
+    }
+
+    #[test]
+    fn unknown_outcome() {
+        assert_snapshot!(of(Case::Unknown), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
+    }
+
+    #[test]
+    fn inbound() {
+        let mut record = record(Case::Held, |facts| {
+            facts.direction = Some(Direction::Inbound);
+            facts.from = Party::read("0491 570 156");
+            facts.to = Party::read("+61255501234");
+        });
+        record.people.contact = Some(person(PartyKind::E164, Some("+61491570156")));
+        assert_snapshot!(body(&record), @r#"{"type":"conversationAICall","subject":"Inbound Call","to":"+61491570156","name":"","summary":"","status":"held","duration":125}"#);
+    }
+
+    #[test]
+    fn to_is_the_customers_number_in_the_best_form_there_is() {
+        let to = |direction: Option<Direction>, from: &str, to: &str, concluded: Option<&str>| {
+            let mut record = record(Case::Held, |facts| {
+                facts.direction = direction;
+                facts.from = Party::read(from);
+                facts.to = Party::read(to);
+            });
+            record.people.contact = concluded.map(|text| person(PartyKind::Number, Some(text)));
+            super::to(&record).to_owned()
+        };
+        let (inbound, outbound) = (Some(Direction::Inbound), Some(Direction::Outbound));
+        let ours = "+61255501234";
+        assert_eq!(to(outbound, ours, "0491570156", Some("+61491570156")), "+61491570156");
+        assert_eq!(to(outbound, ours, "0491 570 156", None), "0491 570 156");
+        assert_eq!(to(outbound, ours, "tel:+61491570156", None), "+61491570156");
+        assert_eq!(to(inbound, "+61491570156", ours, None), "+61491570156");
+        // The direction is not known: the number that was called.
+        assert_eq!(to(None, ours, "+61491570156", None), "+61491570156");
+        assert_eq!(to(Some(Direction::Internal), "101", "+61491570156", None), "");
+        for nobody in ["", "anonymous", "+266696687", "101", "sip:ann@pbx.example", "client:ann"] {
+            assert_eq!(to(inbound, nobody, ours, None), "", "{nobody}");
+        }
+    }
+
+    #[test]
+    fn a_named_contact_beats_the_direction() {
+        let record = record(Case::Held, |facts| {
+            facts.direction = None;
+            facts.contact = Party::read("+61491570157");
+        });
+        assert_eq!(to(&record), "+61491570157");
+    }
+
+    #[test]
+    fn an_internal_call_says_so() {
+        let record = record(Case::Held, |facts| facts.direction = Some(Direction::Internal));
+        assert_eq!(subject(&record), "Internal Call");
+    }
+}

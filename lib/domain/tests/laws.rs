@@ -1,0 +1,305 @@
+//! Laws of the core, over updates that no provider would ever send together.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use proptest::collection::{btree_map, btree_set, vec};
+use proptest::option;
+use proptest::prelude::*;
+use switchboard_domain::delivery::{Frozen, Verdict};
+use switchboard_domain::plan::{self, Subscriber};
+use switchboard_domain::{
+    Absorbed, AnsweredBy, Attempt, Body, CallKey, CallRecord, Delivery, DeliveryId, DeliveryState,
+    Direction, Disposition, Event, Facts, Flag, Legs, Name, Order, Outcome, Party, Personal,
+    Policy, Recording, Seconds, State, Text, Update, Work, fold,
+};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_771_577_000 + second).unwrap()
+}
+
+fn key() -> CallKey {
+    "twilio/twilio/CA1".parse().unwrap()
+}
+
+const POLICY: Policy = Policy { settle: Seconds(3), legs: Legs::Parent };
+
+fn word() -> impl Strategy<Value = String> {
+    prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned)
+}
+
+fn instant() -> impl Strategy<Value = Timestamp> {
+    (0..100i64).prop_map(at)
+}
+
+fn seconds() -> impl Strategy<Value = Seconds> {
+    prop::sample::select(vec![0, 1, 60]).prop_map(Seconds)
+}
+
+fn party() -> impl Strategy<Value = Party> {
+    prop::sample::select(vec!["+61491570156", "101", "anonymous"])
+        .prop_map(|text| Party::read(text).unwrap())
+}
+
+prop_compose! {
+    fn recording()(
+        url in option::of(word()),
+        path in option::of(word()),
+        duration in option::of(seconds()),
+        status in option::of(word()),
+    ) -> Recording {
+        Recording { url: url.map(Personal::new), path: path.map(Personal::new), duration, status }
+    }
+}
+
+prop_compose! {
+    fn course()(
+        state in option::of(prop::sample::select(vec![
+            State::Queued, State::Ringing, State::InProgress, State::Ended,
+        ])),
+        disposition in option::of(prop::sample::select(vec![
+            Disposition::Answered, Disposition::NoAnswer, Disposition::Busy, Disposition::Failed,
+            Disposition::Canceled,
+        ])),
+        answered_by in option::of(prop::sample::select(vec![
+            AnsweredBy::Unknown, AnsweredBy::Human, AnsweredBy::Fax, AnsweredBy::Machine,
+        ])),
+        direction in option::of(prop::sample::select(vec![
+            Direction::Inbound, Direction::Outbound, Direction::Internal,
+        ])),
+        started_at in option::of(instant()),
+        answered_at in option::of(instant()),
+        ended_at in option::of(instant()),
+        talk in option::of(seconds()),
+        total in option::of(seconds()),
+        billed in option::of(seconds()),
+        flags in btree_set(prop::sample::select(vec![Flag::ZoneFold, Flag::StartDiscarded]), 0..2),
+    ) -> Facts {
+        Facts {
+            state, disposition, answered_by, direction, started_at, answered_at, ended_at, talk,
+            total, billed, flags, ..Facts::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn facts()(
+        course in course(),
+        (from, to, contact, employee) in
+            (option::of(party()), option::of(party()), option::of(party()), option::of(party())),
+        (campaign, conversation, parent, cause) in
+            (option::of(word()), option::of(word()), option::of(word()), option::of(word())),
+        (name, summary, transcript, script) in
+            (option::of(word()), option::of(word()), option::of(word()), option::of(word())),
+        (auto_analyze, create_tasks) in (any::<Option<bool>>(), any::<Option<bool>>()),
+        recordings in btree_map(word(), recording(), 0..2),
+        extra in btree_map(word(), word(), 0..2),
+    ) -> Facts {
+        Facts {
+            from, to, contact, employee, campaign, conversation, parent, cause, auto_analyze,
+            create_tasks, recordings,
+            contact_name: name.map(Personal::new),
+            summary: summary.map(Personal::new),
+            transcript: transcript.map(|text| Text::Inline(Personal::new(text))),
+            script_context: script.map(Personal::new),
+            extra: extra.into_iter().map(|(name, value)| (name, Personal::new(value))).collect(),
+            ..course
+        }
+    }
+}
+
+prop_compose! {
+    fn update()(
+        facts in facts(),
+        order in prop_oneof![
+            Just(Order::Unordered),
+            (0..4u64).prop_map(Order::Sequence),
+            instant().prop_map(Order::At),
+        ],
+        received in 0..50i64,
+        raw in any::<[u8; 8]>(),
+    ) -> Update {
+        Update::new("test", order, at(received), facts, raw.to_vec())
+    }
+}
+
+fn shuffled() -> impl Strategy<Value = (Vec<Update>, Vec<Update>)> {
+    vec(update(), 1..6).prop_flat_map(|updates| {
+        let doubled = vec(0..updates.len(), 0..4);
+        (Just(updates), doubled).prop_flat_map(|(updates, doubled)| {
+            let mut again = updates.clone();
+            again.extend(doubled.into_iter().map(|n| updates[n].clone()));
+            (Just(updates), Just(again).prop_shuffle())
+        })
+    })
+}
+
+/// Stores updates one after the other, as hooks do.
+fn stored(updates: &[Update]) -> CallRecord {
+    let mut record = CallRecord::first(key(), updates[0].clone(), POLICY, at(0));
+    for update in &updates[1..] {
+        record.absorb(update.clone(), POLICY, at(0));
+    }
+    record
+}
+
+fn outcome_is_final(state: Option<State>, outcome: Option<Outcome>) -> bool {
+    state == Some(State::Ended) || outcome.is_none()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Order of arrival and repetition never change a call, nor what it owes.
+    #[test]
+    fn permutation_and_duplication_change_nothing((updates, again) in shuffled()) {
+        prop_assert_eq!(fold(&updates), fold(&again));
+        let (one, other) = (stored(&updates), stored(&again));
+        prop_assert_eq!(&one.call, &other.call);
+        prop_assert_eq!(&one.updates, &other.updates);
+        // A leg that says so only after its end owes by then; `enrich` finds nothing to tell.
+        if plan::is_told(&one.call, POLICY.legs) {
+            let owes = |record: &CallRecord| record.owed.contains_key(&Work::Enrich);
+            prop_assert_eq!(owes(&one), owes(&other));
+        }
+    }
+
+    /// A message that says nothing takes nothing away.
+    #[test]
+    fn empty_never_overwrites(updates in vec(update(), 1..6), order in 0..9u64, when in 0..50i64) {
+        let before = fold(&updates);
+        let empty = Update::new(
+            "empty", Order::Sequence(order), at(50 + when), Facts::default(), b"empty".to_vec(),
+        );
+        let mut more = updates;
+        more.push(empty);
+        prop_assert_eq!(before, fold(&more));
+    }
+
+    /// What is known once stays known: no field becomes unknown by a further message.
+    #[test]
+    fn knowledge_only_grows(updates in vec(update(), 1..6), another in update()) {
+        let known = |call: &switchboard_domain::Call| {
+            let shown = serde_json::to_value(call).unwrap();
+            let mut names: Vec<String> = shown.as_object().unwrap().keys().cloned().collect();
+            names.extend(call.facts.recordings.keys().map(|id| format!("recording {id}")));
+            names.extend(call.facts.extra.keys().map(|name| format!("extra {name}")));
+            names
+        };
+        let before = known(&fold(&updates));
+        let mut more = updates;
+        more.push(another);
+        let after = known(&fold(&more));
+        // An estimated start gives way to a told one, and with it its flag.
+        prop_assert!(before.iter().all(|name| after.contains(name) || name == "flags"));
+    }
+
+    /// A call that has ended has ended, whatever comes.
+    #[test]
+    fn terminal_is_never_left(updates in vec(update(), 1..6), another in update()) {
+        let before = fold(&updates);
+        let mut more = updates;
+        more.push(another);
+        let after = fold(&more);
+        prop_assert!(after.facts.state >= before.facts.state);
+        prop_assert!(!before.has_ended() || after.has_ended());
+        prop_assert!(outcome_is_final(after.facts.state, after.outcome));
+    }
+
+    /// What was owed is owed until a worker clears it, and no later than it was.
+    #[test]
+    fn plan_never_forgets(updates in vec(update(), 1..6), another in update(), due in 0..100i64) {
+        let mut record = stored(&updates);
+        record.owed.insert(Work::Enrich, at(due));
+        record.absorb(another, POLICY, at(20));
+        prop_assert!(record.owed.get(&Work::Enrich).is_some_and(|at_| *at_ <= at(due)));
+    }
+
+    /// A call that ends, or changes after its end in what a CRM wants to know, owes `enrich`.
+    #[test]
+    fn an_ended_call_with_news_owes(updates in vec(update(), 1..6), another in update()) {
+        let mut record = stored(&updates);
+        let before = record.call.clone();
+        record.owed.clear();
+        let absorbed = record.absorb(another, POLICY, at(20));
+        let is_leg = record.call.facts.parent.is_some();
+        let has_news = !before.has_ended() || before.news() != record.call.news();
+        let owes = record.owed.get(&Work::Enrich) == Some(&at(23));
+        if absorbed == Absorbed::New {
+            prop_assert_eq!(owes, record.call.has_ended() && has_news && !is_leg);
+        }
+    }
+
+    /// Whatever comes in whatever order, a destination is told once, and at most once more.
+    #[test]
+    fn one_create_and_at_most_one_update(
+        updates in vec(update(), 1..6),
+        tried in vec(any::<bool>(), 6),
+        takes_updates in any::<bool>(),
+    ) {
+        let events = match takes_updates {
+            true => vec![Event::Completed, Event::Updated],
+            false => vec![Event::Completed],
+        };
+        let destination = Name::new("destination", "crm").unwrap();
+        let subscribers = [Subscriber { destination, events }];
+        let mut existing: BTreeMap<DeliveryId, _> = BTreeMap::new();
+        for (n, tried) in (1..=updates.len()).zip(tried) {
+            let call = fold(&updates[..n]);
+            for id in plan::deliveries(&call, &subscribers, &existing) {
+                prop_assert!(existing.insert(id, None).is_none(), "planned twice");
+            }
+            if tried {
+                for told in existing.values_mut() {
+                    told.get_or_insert(call.news());
+                }
+            }
+        }
+        prop_assert_eq!(existing.keys().filter(|id| id.event == Event::Completed).count(), 1);
+        prop_assert!(existing.len() <= 1 + usize::from(takes_updates));
+        // Nothing known is left untold where it could be told.
+        if takes_updates && existing.len() == 1 {
+            let call = fold(&updates);
+            prop_assert!(existing.values().all(|told| told.as_ref().is_none_or(|t| *t == call.news())));
+        }
+    }
+
+    /// A pending delivery always has a time; one that is over never has.
+    #[test]
+    fn a_delivery_is_due_or_over(
+        verdicts in vec(prop::sample::select(vec![0, 1, 2, 3]), 1..12),
+        schedule in vec(1..86_400u32, 0..6),
+    ) {
+        let id = "crm#call.completed".parse().unwrap();
+        let mut delivery = Delivery::planned(key(), id, at(0));
+        let name = delivery.idempotency_key();
+        let frozen = Frozen { news: fold(&[]).news(), body: Body::Inline(b"{}".to_vec()) };
+        for verdict in verdicts {
+            if delivery.state != DeliveryState::Pending {
+                break;
+            }
+            let now = delivery.due_at.unwrap();
+            delivery = delivery.claimed(now, Seconds(30), frozen.clone());
+            prop_assert!(!delivery.is_due(now) && delivery.is_due(now + SignedDuration::from_secs(30)));
+            let attempt = Attempt { at: now, took_ms: 1, status: None, result: "test".into() };
+            let far = now + SignedDuration::from_hours(1_000);
+            let verdict = match verdict {
+                0 => Verdict::Delivered,
+                1 => Verdict::Refused,
+                2 => Verdict::Retry { not_before: None },
+                _ => Verdict::Retry { not_before: Some(far) },
+            };
+            delivery = delivery.concluded(attempt, verdict, &schedule);
+            let pending = delivery.state == DeliveryState::Pending;
+            prop_assert_eq!(pending, delivery.due_at.is_some());
+            if let Some(due_at) = delivery.due_at {
+                let wait = due_at.duration_since(now);
+                let planned = schedule[delivery.failures as usize - 1];
+                prop_assert!(wait >= SignedDuration::from_secs(planned.into()));
+                prop_assert!(wait <= SignedDuration::from_secs(86_400 * 6 / 5));
+            }
+        }
+        prop_assert!(delivery.failures as usize <= schedule.len() + 1);
+        prop_assert_eq!(delivery.idempotency_key(), name);
+    }
+}

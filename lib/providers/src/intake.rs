@@ -1,0 +1,189 @@
+//! The generic intake: any phone system that can post JSON, Asterisk and FMC among them.
+//!
+//! The contract is documented in `docs/providers/intake.md`. The sender is known by the shared
+//! secret in `x-crm-intake-secret`.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use serde_json::Value;
+use switchboard_domain::time::{is_plausible, read_iso};
+use switchboard_domain::{
+    AnsweredBy, CallKey, Direction, Disposition, Facts, Flag, Name, Order, Party, State,
+    Text, Update,
+};
+
+use crate::json::{self, Fields};
+use crate::reject::{Refusal, Reject};
+use crate::request::{Authenticated, Request};
+use crate::source::{Credential, Source};
+use crate::{Parsed, Provider, Unread, secret};
+
+/// The header with the shared secret.
+pub const SECRET_HEADER: &str = "x-crm-intake-secret";
+
+/// So many fields beyond the contract are kept; a call is not a document store.
+const MOST_EXTRA: usize = 20;
+
+/// The generic intake.
+pub struct Intake;
+
+impl Provider for Intake {
+    fn name(&self) -> &'static str {
+        "intake"
+    }
+
+    fn speaks_intake(&self) -> bool {
+        true
+    }
+
+    fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
+        let sent = request.get_header(SECRET_HEADER).is_some_and(|sent| !sent.is_empty());
+        if sent { Ok(()) } else { Err(Reject::Unauthenticated { expected: SECRET_HEADER }) }
+    }
+
+    fn authenticate(
+        &self,
+        request: &Request,
+        _source: &Source,
+        credential: &Credential,
+    ) -> Result<(), Refusal> {
+        let sent = request.get_header(SECRET_HEADER).unwrap_or_default();
+        if secret::is(sent, &credential.secret) { Ok(()) } else { Err(Refusal::Mismatch) }
+    }
+
+    fn parse(&self, message: &Authenticated<'_>) -> Result<Vec<Parsed>, Reject> {
+        if message.request().is_form() {
+            return Err(Reject::UnsupportedMediaType { expected: "application/json" });
+        }
+        let records = json::records(json::parse(message.body())?)?;
+        if records.is_empty() {
+            return Err(Reject::malformed("body", "holds no record"));
+        }
+        // A lone record keeps its own bytes; of a list, each record is kept as it was read.
+        let alone = records.len() == 1;
+        let read_one = |record: Value| {
+            let raw = if alone { message.body().to_vec() } else { record.to_string().into_bytes() };
+            let read = read(message, record);
+            match read {
+                Ok((key, kind, order, facts)) => {
+                    let received_at = message.request().received_at;
+                    Ok((key, Update::new(&kind, order, received_at, facts, raw)))
+                }
+                Err(why) => Err(Unread { why, raw }),
+            }
+        };
+        Ok(records.into_iter().map(read_one).collect())
+    }
+}
+
+fn read(
+    message: &Authenticated<'_>,
+    record: Value,
+) -> Result<(CallKey, String, Order, Facts), Reject> {
+    let mut fields = Fields::of(record)?;
+    let provider = required(&mut fields, "provider")?.to_ascii_lowercase();
+    let provider = Name::new("provider", &provider)?;
+    let has_own_webhook = match crate::provider(provider.as_str()) {
+        Some(known) => !known.speaks_intake(),
+        None => provider.as_str() == crate::elevenlabs::NAME,
+    };
+    if has_own_webhook {
+        return Err(Reject::malformed("provider", "has a webhook of its own: use that"));
+    }
+    let call_id = required(&mut fields, "externalCallId")?;
+
+    let in_body = fields.text("source")?;
+    let (mut name, source) = message.source(in_body.as_deref(), None)?;
+    if name.as_str() == Intake.name() {
+        // Opened by the default source, and nothing says which system it is.
+        name = provider.clone();
+    }
+    let key = CallKey::new(provider, name, &call_id)?;
+
+    let kind = fields.text("eventType")?.unwrap_or_else(|| "call_finished".to_owned());
+    let sequence = fields.seconds("sequence")?.map(|n| n.0.into());
+    let facts = facts(&mut fields, &kind, source.zone())?;
+    let order = match (sequence, facts.ended_at.or(facts.started_at)) {
+        (Some(sequence), _) => Order::Sequence(sequence),
+        (None, Some(at)) => Order::At(at),
+        (None, None) => Order::Unordered,
+    };
+    let facts = Facts { extra: fields.rest(MOST_EXTRA).collect(), ..facts };
+    Ok((key, kind, order, facts))
+}
+
+fn required(fields: &mut Fields, name: &'static str) -> Result<String, Reject> {
+    fields.text(name)?.ok_or_else(|| Reject::malformed(name, "is required"))
+}
+
+fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Facts, Reject> {
+    let mut facts = Facts::default();
+    (facts.state, facts.disposition) = match kind {
+        "call_started" | "call_ringing" => (Some(State::Ringing), None),
+        "call_answered" => (Some(State::InProgress), None),
+        "call_finished" => (Some(State::Ended), None),
+        "call_missed" => (Some(State::Ended), Some(Disposition::NoAnswer)),
+        _ => {
+            let known = "call_started, call_answered, call_finished or call_missed";
+            return Err(Reject::malformed("eventType", format!("must be {known}")));
+        }
+    };
+    match fields.text("status")?.as_deref() {
+        None => {}
+        Some("answered") => facts.disposition = Some(Disposition::Answered),
+        Some("no_answer") => facts.disposition = Some(Disposition::NoAnswer),
+        Some("busy") => facts.disposition = Some(Disposition::Busy),
+        Some("failed") => facts.disposition = Some(Disposition::Failed),
+        Some("canceled") => facts.disposition = Some(Disposition::Canceled),
+        Some("voicemail") => facts.answered_by = Some(AnsweredBy::Machine),
+        Some(_) => {
+            let known = "answered, no_answer, busy, failed, canceled or voicemail";
+            return Err(Reject::malformed("status", format!("must be {known}")));
+        }
+    }
+    facts.direction = match fields.text("direction")?.as_deref() {
+        None => None,
+        Some("inbound" | "in") => Some(Direction::Inbound),
+        Some("outbound" | "out") => Some(Direction::Outbound),
+        Some("internal") => Some(Direction::Internal),
+        Some(_) => {
+            return Err(Reject::malformed("direction", "must be inbound, outbound or internal"));
+        }
+    };
+    facts.contact = fields.text("clientPhone")?.as_deref().and_then(Party::read);
+    facts.contact_name = fields.personal("clientName")?;
+    facts.employee = fields.text("employeePhone")?.as_deref().and_then(Party::read);
+    facts.campaign = fields.text("campaign")?;
+    facts.started_at = instant(fields, "startedAt", zone.as_ref(), &mut facts)?;
+    facts.answered_at = instant(fields, "answeredAt", zone.as_ref(), &mut facts)?;
+    facts.ended_at = instant(fields, "endedAt", zone.as_ref(), &mut facts)?;
+    facts.talk = fields.seconds("durationSec")?;
+    if let Some(recording) = fields.text("recordingUrl")? {
+        facts.recordings.insert("recording".to_owned(), crate::recording(&recording));
+    }
+    facts.conversation = fields.text("conversationId")?;
+    facts.summary = fields.personal("summary")?;
+    facts.transcript = fields.personal("transcriptRaw")?.map(Text::Inline);
+    facts.script_context = fields.personal("scriptContext")?;
+    facts.auto_analyze = fields.flag("autoAnalyze")?;
+    facts.create_tasks = fields.flag("createTasks")?;
+    Ok(facts)
+}
+
+/// Reads a time. One before 2000 is what a template makes of a text where it expected an epoch: dropped.
+fn instant(
+    fields: &mut Fields,
+    name: &'static str,
+    zone: Option<&TimeZone>,
+    facts: &mut Facts,
+) -> Result<Option<Timestamp>, Reject> {
+    let Some(text) = fields.text(name)? else { return Ok(None) };
+    let reading = read_iso(&text, zone)
+        .ok_or_else(|| Reject::malformed(name, "is not an ISO 8601 time, as 2026-02-20T09:00:00Z"))?;
+    if !is_plausible(reading.at) {
+        facts.flags.insert(Flag::StartDiscarded);
+        return Ok(None);
+    }
+    facts.flags.extend(reading.flag);
+    Ok(Some(reading.at))
+}

@@ -1,0 +1,156 @@
+//! Reading JSON that people typed into templates: numbers as strings, blanks, holes.
+
+use serde_json::{Map, Value};
+use switchboard_domain::{Personal, Seconds};
+
+use crate::reject::Reject;
+
+/// Parses a body. An error names the field at which the text stops being JSON, because that is
+/// what an empty variable in a template leaves behind (`"durationSec":,`).
+pub fn parse(body: &[u8]) -> Result<Value, Reject> {
+    serde_json::from_slice(body).map_err(|error| {
+        let place = format!("line {}, column {}", error.line(), error.column());
+        match field_before(body, error.line(), error.column()) {
+            Some(field) => Reject::malformed(field, format!("is not followed by a JSON value ({place})")),
+            None => Reject::malformed("body", format!("is not valid JSON ({place})")),
+        }
+    })
+}
+
+/// The name before the colon that the parser had reached, if that is where it stopped.
+fn field_before(body: &[u8], line: usize, column: usize) -> Option<String> {
+    let start: usize = body.split_inclusive(|b| *b == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum();
+    let read = body.get(..(start + column).min(body.len()))?;
+    let read = read.strip_suffix(b",").or_else(|| read.strip_suffix(b"}")).unwrap_or(read);
+    let name = read.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
+    let name = name.rsplit(|b| *b == b'"').next()?;
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.$".contains(b);
+    (!name.is_empty() && name.len() <= 64 && name.iter().all(plain))
+        .then(|| String::from_utf8_lossy(name).into_owned())
+}
+
+/// The records of a body: one object, or a list of them.
+pub fn records(value: Value) -> Result<Vec<Value>, Reject> {
+    match value {
+        Value::Array(records) => Ok(records),
+        Value::Object(_) => Ok(vec![value]),
+        _ => Err(Reject::malformed("body", "is neither an object nor a list of objects")),
+    }
+}
+
+/// The fields of one record, taken out one after the other; what is left has no place.
+pub struct Fields(Map<String, Value>);
+
+impl Fields {
+    /// The fields of an object.
+    pub fn of(record: Value) -> Result<Self, Reject> {
+        match record {
+            Value::Object(fields) => Ok(Self(fields)),
+            _ => Err(Reject::malformed("record", "is not an object")),
+        }
+    }
+
+    /// Takes a field as text: a string, or a number as it is written. `null`, blank text and a
+    /// template variable that was never filled in are absent.
+    pub fn text(&mut self, name: &str) -> Result<Option<String>, Reject> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::String(text)) => Ok(present(&text).map(str::to_owned)),
+            Some(_) => Err(Reject::malformed(name, "is not text")),
+        }
+    }
+
+    /// Takes a field as personal text.
+    pub fn personal(&mut self, name: &str) -> Result<Option<Personal>, Reject> {
+        Ok(self.text(name)?.map(Personal::new))
+    }
+
+    /// Takes a field as whole seconds: a number or a numeric string; a fraction is dropped.
+    pub fn seconds(&mut self, name: &str) -> Result<Option<Seconds>, Reject> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        seconds(&text).map(Some).ok_or_else(|| Reject::malformed(name, "is not a number of seconds"))
+    }
+
+    /// Takes a field as yes or no.
+    pub fn flag(&mut self, name: &str) -> Result<Option<bool>, Reject> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(flag)) => Ok(Some(flag)),
+            Some(Value::String(text)) => match text.trim().to_ascii_lowercase().as_str() {
+                "" => Ok(None),
+                "true" | "1" | "yes" => Ok(Some(true)),
+                "false" | "0" | "no" => Ok(Some(false)),
+                _ => Err(Reject::malformed(name, "is neither true nor false")),
+            },
+            Some(_) => Err(Reject::malformed(name, "is neither true nor false")),
+        }
+    }
+
+    /// What was not taken, as text, at most `most` of it.
+    pub fn rest(self, most: usize) -> impl Iterator<Item = (String, Personal)> {
+        let text = |value: Value| match value {
+            Value::String(text) => present(&text).map(str::to_owned),
+            Value::Null => None,
+            other => Some(other.to_string()),
+        };
+        self.0
+            .into_iter()
+            .filter_map(move |(name, value)| Some((name, Personal::new(text(value)?))))
+            .filter(|(name, value)| name.len() <= 64 && value.expose().len() <= 512)
+            .take(most)
+    }
+}
+
+/// Text with something in it: not blank, and not a template variable that was never filled in.
+pub fn present(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let unfilled = (text.starts_with("{{") && text.ends_with("}}"))
+        || (text.starts_with("${") && text.ends_with('}'));
+    (!text.is_empty() && !unfilled).then_some(text)
+}
+
+/// Whole seconds from a number as text; a fraction is dropped.
+pub fn seconds(text: &str) -> Option<Seconds> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
+    (digits(whole) && digits(fraction)).then(|| whole.parse().ok().map(Seconds)).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hole_in_a_template_is_named() {
+        for (body, field) in [
+            (r#"{"provider":"asterisk","durationSec":,"source":"asterisk"}"#, "durationSec"),
+            (r#"{"provider":"asterisk","durationSec":}"#, "durationSec"),
+            ("{\"provider\": \"asterisk\",\n  \"durationSec\" : ,\n}", "durationSec"),
+            (r#"{"provider":"#, "provider"),
+        ] {
+            let Err(Reject::Malformed { field: named, .. }) = parse(body.as_bytes()) else {
+                panic!("{body} was read");
+            };
+            assert_eq!(named, field, "{body}");
+        }
+    }
+
+    #[test]
+    fn other_broken_json_is_the_bodys_fault_and_shows_none_of_it() {
+        for body in ["", "{", "+61491570156", r#"{"clientPhone":"+61491570156""#, "\u{feff}{}"] {
+            let error = parse(body.as_bytes()).map(|_| ()).map_err(|e| e.to_string());
+            let Err(text) = error else { continue };
+            assert!(text.starts_with("body: ") && !text.contains("6149"), "{text}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_whole_and_never_negative() {
+        assert_eq!(seconds(" 45 "), Some(Seconds(45)));
+        assert_eq!(seconds("45.9"), Some(Seconds(45)));
+        for text in ["", "-1", "abc", "1e3", "99999999999", "."] {
+            assert!(seconds(text).is_none(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One installation of a provider, as it is configured: the JSON of one parameter.
+
+use std::collections::BTreeSet;
+
+use ipnet::IpNet;
+use jiff::tz::TimeZone;
+use serde::Deserialize;
+use switchboard_domain::lookup::Patience;
+use switchboard_domain::{Legs, Name, Policy, Secret, Seconds};
+
+use crate::Provider;
+
+/// What is wrong with a configuration. It never holds the value.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
+pub struct ConfigError {
+    /// Which field.
+    pub field: String,
+    /// What is wrong with it, and what to write instead.
+    pub problem: String,
+}
+
+impl ConfigError {
+    /// An error about one field.
+    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self { field: field.into(), problem: problem.into() }
+    }
+}
+
+/// A source: what a hook and the workers know about one phone system.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Source {
+    /// What opens this source. Several during a rotation; none refuses everything.
+    pub secrets: Vec<Credential>,
+    /// The address that the provider sends to, without the path: `https://calls.example.com`.
+    /// Signatures that cover the URL are checked against it, never against the `Host` header.
+    pub public_url: Option<String>,
+    /// The country of national numbers: two capital letters (ISO 3166-1), as `AU`.
+    pub country: Option<String>,
+    /// The IANA time zone of wall clocks, as `Australia/Sydney`.
+    pub time_zone: Option<String>,
+    /// Who may send, as CIDR blocks. Empty: anyone who knows a secret.
+    pub allowed_networks: Vec<IpNet>,
+    /// Numbers that are ours, in E.164: never a contact.
+    pub own_numbers: BTreeSet<String>,
+    /// How long to wait after a call's end for messages that follow it closely, seconds.
+    pub settle_seconds: Option<u32>,
+    /// Which legs are told to CRMs: `parent` (default) or `each`.
+    pub legs: Legs,
+    /// Where the conversations on this source's calls are found.
+    pub conversations: Option<Conversations>,
+    /// The key of the provider's REST API.
+    pub api_key: Option<Secret>,
+    /// The base of the provider's REST API, where it is not the usual one (data residency).
+    pub api_url: Option<String>,
+    /// Whose conversations are looked through, by agent id.
+    pub agents: Vec<String>,
+}
+
+/// A secret, alone or bound to one account of the provider.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(from = "Written")]
+pub struct Credential {
+    /// The shared secret or signing token.
+    pub secret: Secret,
+    /// The account it belongs to, where the provider has accounts (Twilio's `AC…`): it opens
+    /// messages of that account alone.
+    pub account: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Plain(Secret),
+    Bound { secret: Secret, account: String },
+}
+
+impl From<Written> for Credential {
+    fn from(written: Written) -> Self {
+        match written {
+            Written::Plain(secret) => Self { secret, account: None },
+            Written::Bound { secret, account } => Self { secret, account: Some(account) },
+        }
+    }
+}
+
+/// Where to look for the AI conversation that was held on a call.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Conversations {
+    /// The `elevenlabs` source that has them.
+    pub source: Name,
+    /// How long to wait for a summary before the CRM is told without one, seconds.
+    #[serde(default = "ten_minutes")]
+    pub wait_seconds: u32,
+    /// How long to wait for a conversation to show up at all, seconds.
+    #[serde(default = "half_a_minute")]
+    pub grace_seconds: u32,
+}
+
+fn ten_minutes() -> u32 {
+    600
+}
+
+fn half_a_minute() -> u32 {
+    30
+}
+
+impl Conversations {
+    /// How long to wait.
+    pub fn patience(&self) -> Patience {
+        Patience { wait: Seconds(self.wait_seconds), grace: Seconds(self.grace_seconds) }
+    }
+}
+
+impl Source {
+    /// Reads and checks the JSON of a source's parameter. `provider` is absent for systems that
+    /// only answer (no webhook of their own here).
+    pub fn parse(json: &str, provider: Option<&dyn Provider>) -> Result<Self, ConfigError> {
+        let source: Self = serde_json::from_str(json).map_err(|error| {
+            // The category and the place, not the message: it may quote a secret.
+            let problem = match error.classify() {
+                serde_json::error::Category::Data => "has an unknown field, or one of a wrong type",
+                _ => "is not valid JSON",
+            };
+            let place = format!("line {}, column {}", error.line(), error.column());
+            ConfigError::new("source", format!("{problem} ({place})"))
+        })?;
+        source.check()?;
+        if let Some(provider) = provider {
+            provider.check(&source)?;
+        }
+        Ok(source)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        for credential in &self.secrets {
+            if credential.secret.is_empty() {
+                return Err(ConfigError::new("secrets", "holds an empty one: leave it out"));
+            }
+        }
+        for (field, url) in [("public_url", &self.public_url), ("api_url", &self.api_url)] {
+            let Some(url) = url else { continue };
+            let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
+            let plain = |host: &str| !host.is_empty() && !host.contains(['?', '#', '@', ' ']);
+            if !host.is_some_and(plain) || url.ends_with('/') {
+                let expected = "must be https://host with no slash at the end, query or user";
+                return Err(ConfigError::new(field, expected));
+            }
+        }
+        if let Some(country) = &self.country
+            && !(country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase()))
+        {
+            return Err(ConfigError::new("country", "must be two capital letters, as AU"));
+        }
+        if self.time_zone.is_some() && self.zone().is_none() {
+            return Err(ConfigError::new("time_zone", "is not an IANA zone, as Australia/Sydney"));
+        }
+        for number in &self.own_numbers {
+            let digits = number.strip_prefix('+').unwrap_or_default();
+            let is_e164 = (7..=15).contains(&digits.len());
+            if !is_e164 || !digits.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(ConfigError::new("own_numbers", "must be in E.164, as +61491570156"));
+            }
+        }
+        if self.settle_seconds.is_some_and(|seconds| seconds > 900) {
+            return Err(ConfigError::new("settle_seconds", "must be 900 at most"));
+        }
+        if self.conversations.as_ref().is_some_and(|c| c.wait_seconds > 86_400) {
+            return Err(ConfigError::new("conversations.wait_seconds", "must be 86400 at most"));
+        }
+        Ok(())
+    }
+
+    /// The source's time zone.
+    pub fn zone(&self) -> Option<TimeZone> {
+        self.time_zone.as_deref().and_then(switchboard_domain::time::zone)
+    }
+
+    /// What to do with this source's calls.
+    pub fn policy(&self, provider: &dyn Provider) -> Policy {
+        let settle = self.settle_seconds.map_or_else(|| provider.settle(), Seconds);
+        Policy { settle, legs: self.legs }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(json: &str) -> String {
+        Source::parse(json, None).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_full_source_is_read() {
+        let source = Source::parse(
+            r#"{"secrets": ["fake-new", {"secret": "fake-old", "account": "AC1"}],
+                "public_url": "https://calls.example.com/prod", "country": "AU",
+                "time_zone": "Australia/Sydney", "allowed_networks": ["203.0.113.0/24"],
+                "own_numbers": ["+61491570156"], "legs": "each", "settle_seconds": 5,
+                "conversations": {"source": "elevenlabs"}}"#,
+            None,
+        )
+        .unwrap();
+        assert_eq!(source.secrets[1].account.as_deref(), Some("AC1"));
+        assert_eq!(source.conversations.unwrap().patience().wait, Seconds(600));
+    }
+
+    #[test]
+    fn errors_name_the_field_and_show_no_value() {
+        assert_eq!(problem(r#"{"country": "au"}"#), "country: must be two capital letters, as AU");
+        assert_eq!(
+            problem(r#"{"time_zone": "Sydney"}"#),
+            "time_zone: is not an IANA zone, as Australia/Sydney"
+        );
+        assert!(problem(r#"{"public_url": "https://user@x"}"#).starts_with("public_url: "));
+        assert!(problem(r#"{"public_url": "https://x/"}"#).starts_with("public_url: "));
+        assert!(problem(r#"{"secrets": [""]}"#).starts_with("secrets: "));
+        let unknown = problem(r#"{"secret": "fake-and-not-to-be-shown"}"#);
+        assert!(!unknown.contains("fake"), "{unknown}");
+    }
+}

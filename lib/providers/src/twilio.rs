@@ -1,0 +1,270 @@
+//! Twilio voice: status, answering-machine and recording callbacks, in any order.
+//!
+//! Twilio sends each of them to its own path, but what a message says is read from its fields, so
+//! one path for all works too. Fields and their traps: Twilio's "Call resource", "Answering Machine
+//! Detection" and "Recording status callback" pages.
+
+pub mod signature;
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use jiff::fmt::rfc2822;
+use serde_json::Value;
+use switchboard_domain::{
+    AnsweredBy, CallKey, Direction, Disposition, Facts, Name, Order, Party, Personal, Seconds,
+    State, Update,
+};
+
+use crate::reject::{Refusal, Reject};
+use crate::request::{Authenticated, Request};
+use crate::source::{ConfigError, Credential, Source};
+use crate::{Parsed, Provider, Unread, json};
+
+/// The header with the signature.
+pub const SIGNATURE_HEADER: &str = "x-twilio-signature";
+
+/// Twilio voice.
+pub struct Twilio;
+
+impl Provider for Twilio {
+    fn name(&self) -> &'static str {
+        "twilio"
+    }
+
+    /// Answering-machine results and recordings come within seconds of `completed`.
+    fn settle(&self) -> Seconds {
+        Seconds(3)
+    }
+
+    fn check(&self, source: &Source) -> Result<(), ConfigError> {
+        match source.public_url {
+            Some(_) => Ok(()),
+            None => Err(ConfigError::new("public_url", "is required: Twilio signs the URL")),
+        }
+    }
+
+    fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
+        let sent = request.get_header(SIGNATURE_HEADER).is_some_and(|sent| !sent.is_empty());
+        if sent { Ok(()) } else { Err(Reject::Unauthenticated { expected: "X-Twilio-Signature" }) }
+    }
+
+    fn authenticate(
+        &self,
+        request: &Request,
+        source: &Source,
+        credential: &Credential,
+    ) -> Result<(), Refusal> {
+        let sent = request.get_header(SIGNATURE_HEADER).unwrap_or_default();
+        let base = source.public_url.as_deref().ok_or(Refusal::NoSecret)?;
+        let mark = if request.query.is_empty() { "" } else { "?" };
+        let url = format!("{base}{}{mark}{}", request.path, request.query);
+        let body = request.signed_bytes();
+
+        // A form is signed parameter by parameter; any other body through its hash in the query.
+        let (parameters, hash_holds) = if request.is_form() && request.method != "GET" {
+            (signature::parameters(body), true)
+        } else {
+            let hash = request.query_parameter("bodySHA256");
+            let holds = match hash {
+                Some(hash) => signature::is_body_hash(&hash, body),
+                None => body.is_empty(),
+            };
+            (signature::Parameters::new(), holds)
+        };
+        let valid = signature::is_valid(&url, &parameters, &credential.secret, sent);
+        match (valid, hash_holds) {
+            (true, true) => Ok(()),
+            (true, false) => Err(Refusal::BodyHash),
+            (false, _) => Err(Refusal::Mismatch),
+        }
+    }
+
+    fn parse(&self, message: &Authenticated<'_>) -> Result<Vec<Parsed>, Reject> {
+        let request = message.request();
+        let parameters = if request.is_form() || request.method == "GET" {
+            first_values(&raw(message))
+        } else {
+            from_json(message.body())?
+        };
+        Ok(vec![read(message, Parameters(parameters)).map_err(|why| Unread { why, raw: raw(message) })])
+    }
+}
+
+/// The parameters of one callback, each taken once; what is left has no place in a call.
+struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    fn take(&mut self, name: &str) -> Option<String> {
+        let value = self.0.remove(name)?;
+        let value = value.trim();
+        (!value.is_empty()).then(|| value.to_owned())
+    }
+
+    fn seconds(&mut self, name: &str) -> Option<Seconds> {
+        self.take(name).as_deref().and_then(json::seconds)
+    }
+}
+
+fn first_values(form: &[u8]) -> BTreeMap<String, String> {
+    let mut parameters = BTreeMap::new();
+    for (name, value) in form_urlencoded::parse(form) {
+        parameters.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+    }
+    parameters
+}
+
+fn from_json(body: &[u8]) -> Result<BTreeMap<String, String>, Reject> {
+    let Value::Object(fields) = json::parse(body)? else {
+        return Err(Reject::malformed("body", "is neither a form nor a JSON object"));
+    };
+    let text = |value| match value {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    Ok(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
+}
+
+fn read(
+    message: &Authenticated<'_>,
+    mut parameters: Parameters,
+) -> Result<(CallKey, Update), Reject> {
+    let request = message.request();
+    let missing = || Reject::malformed("CallSid", "is required");
+    let call_id = parameters.take("CallSid").ok_or_else(missing)?;
+    let account = parameters.take("AccountSid");
+    let (source, _) = message.source(None, account.as_deref())?;
+    let provider = Name::new("provider", Twilio.name())?;
+    let key = CallKey::new(provider, source, &call_id)?;
+
+    let at = parameters.take("Timestamp").as_deref().and_then(timestamp);
+    let order = match (parameters.seconds("SequenceNumber"), at) {
+        (Some(sequence), _) => Order::Sequence(sequence.0.into()),
+        (None, Some(at)) => Order::At(at),
+        (None, None) => Order::Unordered,
+    };
+    let kind = match request.path.rsplit('/').next() {
+        Some("amd-status-callback") => "amd",
+        Some("recording-status-callback") => "recording",
+        _ => "status",
+    };
+    let mut facts = facts(parameters, at);
+    // Whoever places a call may say what it is about, in the callback URL that Twilio signs.
+    facts.campaign = request.query_parameter("campaign");
+    facts.conversation = request.query_parameter("conversation_id");
+    if let Some(name) = request.query_parameter("contact_name") {
+        facts.contact_name = Some(Personal::new(name));
+    }
+    Ok((key, Update::new(kind, order, request.received_at, facts, raw(message))))
+}
+
+/// The bytes that hold the parameters. A GET has no body: what it says is in its query.
+fn raw(message: &Authenticated<'_>) -> Vec<u8> {
+    match message.request().method.as_str() {
+        "GET" => message.request().query.as_bytes().to_vec(),
+        _ => message.body().to_vec(),
+    }
+}
+
+fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {
+    let mut facts = Facts::default();
+    (facts.state, facts.disposition) = status(parameters.0.get("CallStatus"));
+    if facts.state.is_some() {
+        parameters.take("CallStatus");
+    }
+    match facts.state {
+        Some(State::Queued | State::Ringing) => facts.started_at = at,
+        Some(State::InProgress) => facts.answered_at = at,
+        Some(State::Ended) => facts.ended_at = at,
+        None => {}
+    }
+    facts.answered_by = parameters.take("AnsweredBy").map(|by| match by.as_str() {
+        "human" => AnsweredBy::Human,
+        "fax" => AnsweredBy::Fax,
+        by if by.starts_with("machine_") => AnsweredBy::Machine,
+        _ => AnsweredBy::Unknown,
+    });
+    // `trunking-originating` is a call that Twilio brings to us, `-terminating` one that we make.
+    facts.direction = parameters.take("Direction").and_then(|direction| match direction.as_str() {
+        "inbound" | "trunking-originating" => Some(Direction::Inbound),
+        "outbound-api" | "outbound-dial" | "trunking-terminating" => Some(Direction::Outbound),
+        _ => None,
+    });
+    let (caller, called) = (parameters.take("Caller"), parameters.take("Called"));
+    facts.from = parameters.take("From").or(caller).as_deref().and_then(Party::read);
+    facts.to = parameters.take("To").or(called).as_deref().and_then(Party::read);
+    if facts.direction == Some(Direction::Inbound) {
+        facts.contact_name = parameters.take("CallerName").map(Personal::new);
+    }
+    facts.talk = parameters.seconds("CallDuration");
+    // `Duration` counts begun minutes, for billing.
+    facts.billed = parameters.seconds("Duration").map(|minutes| Seconds(minutes.0.saturating_mul(60)));
+    facts.parent = parameters.take("ParentCallSid");
+    facts.cause = parameters.take("SipResponseCode").map(|code| format!("SIP {code}"));
+    if let Some(id) = parameters.take("RecordingSid") {
+        let url = parameters.take("RecordingUrl").unwrap_or_default();
+        let mut recording = crate::recording(&url);
+        if url.is_empty() {
+            recording.path = None;
+        }
+        recording.duration = parameters.seconds("RecordingDuration");
+        recording.status = parameters.take("RecordingStatus");
+        facts.recordings.insert(id, recording);
+    }
+    facts.extra = extra(parameters);
+    facts
+}
+
+fn status(status: Option<&String>) -> (Option<State>, Option<Disposition>) {
+    let ended = |disposition| (Some(State::Ended), Some(disposition));
+    match status.map(|status| status.trim()) {
+        Some("queued" | "initiated") => (Some(State::Queued), None),
+        Some("ringing") => (Some(State::Ringing), None),
+        Some("in-progress") => (Some(State::InProgress), None),
+        Some("completed") => ended(Disposition::Answered),
+        Some("busy") => ended(Disposition::Busy),
+        Some("failed") => ended(Disposition::Failed),
+        Some("no-answer") => ended(Disposition::NoAnswer),
+        Some("canceled") => ended(Disposition::Canceled),
+        _ => (None, None),
+    }
+}
+
+/// RFC 2822, and the `Etc/UTC` that Twilio-compatible senders write for the offset.
+fn timestamp(text: &str) -> Option<Timestamp> {
+    let text = text.trim().replace("Etc/UTC", "+0000");
+    rfc2822::parse(&text).ok().map(|zoned| zoned.timestamp())
+}
+
+/// What says nothing about a call that is not said elsewhere: it stays in the body that is kept.
+const NOT_KEPT: [&str; 9] = [
+    "ApiVersion",
+    "CallbackSource",
+    "CallerName",
+    "MachineDetectionDuration",
+    "RecordingChannels",
+    "RecordingSource",
+    "RecordingStartTime",
+    "RecordingTrack",
+    "bodySHA256",
+];
+
+/// Fields that Twilio added since, which are kept because nothing may be lost that was not understood.
+fn extra(parameters: Parameters) -> BTreeMap<String, Personal> {
+    let is_place = |name: &str| {
+        let sides = ["From", "To", "Caller", "Called"];
+        let parts = ["City", "State", "Zip", "Country"];
+        sides.iter().any(|side| name.strip_prefix(side).is_some_and(|part| parts.contains(&part)))
+    };
+    let ours = ["source", "campaign", "conversation_id", "contact_name"];
+    let known = |name: &str| is_place(name) || NOT_KEPT.contains(&name) || ours.contains(&name);
+    parameters
+        .0
+        .into_iter()
+        .filter(|(name, value)| !known(name) && !value.trim().is_empty())
+        .filter(|(name, value)| name.len() <= 64 && value.len() <= 512)
+        .take(20)
+        .map(|(name, value)| (name, Personal::new(value)))
+        .collect()
+}

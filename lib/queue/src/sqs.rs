@@ -1,0 +1,89 @@
+//! Jobs on SQS.
+
+use aws_sdk_sqs::Client;
+use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+
+use crate::{Job, Queue, QueueError, Send};
+
+/// SQS takes at most this many messages in one request.
+const BATCH: usize = 10;
+
+/// The queues of the stack. A function knows the addresses of those it may send to.
+#[derive(Clone)]
+pub struct SqsQueue {
+    client: Client,
+    enrich: Option<String>,
+    deliver: Option<String>,
+}
+
+impl SqsQueue {
+    /// Queues by their addresses.
+    pub fn new(client: Client, enrich: Option<String>, deliver: Option<String>) -> Self {
+        Self { client, enrich, deliver }
+    }
+
+    fn address(&self, job: &Job) -> Result<&str, QueueError> {
+        let address = match job {
+            Job::Enrich { .. } => &self.enrich,
+            Job::Deliver { .. } => &self.deliver,
+        };
+        let unknown = || QueueError { code: "this function has no such queue".into() };
+        address.as_deref().ok_or_else(unknown)
+    }
+
+    async fn send_one(&self, address: &str, send: &Send) -> Result<(), QueueError> {
+        let request = self.client.send_message().queue_url(address).message_body(send.job.to_body());
+        // A delay that is not said leaves the queue's own, which is none.
+        let delay = (send.delay > 0).then_some(send.delay as i32);
+        request.set_delay_seconds(delay).send().await.map_err(fault)?;
+        Ok(())
+    }
+
+    async fn send_batch(&self, address: &str, batch: &[&Send]) -> Result<(), QueueError> {
+        let mut request = self.client.send_message_batch().queue_url(address);
+        for (n, send) in batch.iter().enumerate() {
+            let entry = SendMessageBatchRequestEntry::builder()
+                .id(n.to_string())
+                .message_body(send.job.to_body())
+                .delay_seconds(send.delay as i32)
+                .build()
+                .map_err(|_| QueueError { code: "incomplete entry".into() })?;
+            request = request.entries(entry);
+        }
+        let answer = request.send().await.map_err(fault)?;
+        match answer.failed().first() {
+            Some(failed) => Err(QueueError { code: failed.code().to_owned() }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Queue for SqsQueue {
+    async fn send(&self, jobs: &[Send]) -> Result<(), QueueError> {
+        if let [send] = jobs {
+            return self.send_one(self.address(&send.job)?, send).await;
+        }
+        let mut rest: Vec<&Send> = jobs.iter().collect();
+        while let Some(first) = rest.first() {
+            let address = self.address(&first.job)?.to_owned();
+            let (same, others): (Vec<&Send>, Vec<&Send>) =
+                rest.into_iter().partition(|send| self.address(&send.job).is_ok_and(|a| a == address));
+            for batch in same.chunks(BATCH) {
+                self.send_batch(&address, batch).await?;
+            }
+            rest = others;
+        }
+        Ok(())
+    }
+}
+
+fn fault<E: ProvideErrorMetadata, R>(error: SdkError<E, R>) -> QueueError {
+    let code = match &error {
+        SdkError::TimeoutError(_) => "timed out",
+        SdkError::DispatchFailure(_) => "not reached",
+        SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown code"),
+        _ => "failed",
+    };
+    QueueError { code: code.to_owned() }
+}

@@ -1,0 +1,318 @@
+//! What a webhook function does with a request: authenticate, parse, store, queue, reply.
+
+use jiff::Timestamp;
+use serde_json::json;
+use switchboard_domain::record::MOST_UPDATES;
+use switchboard_domain::update::INLINE_LIMIT;
+use switchboard_domain::{Absorbed, CallKey, CallRecord, Digest, Name, Policy, Update, Work};
+use switchboard_providers::{
+    Authenticated, Provider, Reject, Request, Source, Sources, Unread, authenticate,
+};
+use switchboard_queue::{Job, Queue, Send};
+use switchboard_store::{Put, Quarantined, Store, StoreError};
+
+use crate::gateway::Reply;
+use crate::telemetry::Telemetry;
+
+/// What fits through Lambda's 6 MB event as Base64. Larger bodies do not reach us.
+const LARGEST_BODY: usize = 4_500_000;
+/// How often a write is tried against other writers of the same call. Each round one of them wins.
+const ROUNDS: usize = 60;
+
+/// A provider's webhook function: the provider and what it acts on.
+pub struct Hook<S, Q> {
+    /// Whose webhook it is.
+    pub provider: &'static dyn Provider,
+    /// Where calls go.
+    pub store: S,
+    /// Where follow-ups go.
+    pub queue: Q,
+    /// Where it says what it does.
+    pub telemetry: Telemetry,
+}
+
+/// A stored update and what its call owes.
+struct Taken {
+    key: CallKey,
+    absorbed: Absorbed,
+    due_at: Option<Timestamp>,
+}
+
+/// Why one record of a request was not stored.
+enum NotTaken {
+    Unread(Unread),
+    Store(StoreError),
+}
+
+impl<S: Store, Q: Queue> Hook<S, Q> {
+    /// Whether the sender is known. Says nothing yet: newer configuration may know them.
+    pub fn knows(&self, request: &Request, sources: &Sources) -> bool {
+        !matches!(authenticate(self.provider, request, sources), Err(Reject::Forbidden(_)))
+    }
+
+    /// Takes a request. Whatever was wrong with it is in the reply, the log and the metrics.
+    pub async fn handle(&self, request: &Request, sources: &Sources, id: &str) -> Reply {
+        if request.body_len() > LARGEST_BODY {
+            return self.reject(request, &Reject::TooLarge { limit: LARGEST_BODY }, id);
+        }
+        let message = match authenticate(self.provider, request, sources) {
+            Ok(message) => message,
+            Err(why) => return self.reject(request, &why, id),
+        };
+        match self.provider.parse(&message) {
+            Ok(records) => self.take_all(&message, sources, records, id).await,
+            Err(why) => {
+                self.quarantine(&message, &why, message.body()).await;
+                self.reject(request, &why, id)
+            }
+        }
+    }
+
+    /// Stores every record, then queues what they owe in as few requests as it takes.
+    async fn take_all(
+        &self,
+        message: &Authenticated<'_>,
+        sources: &Sources,
+        records: Vec<Result<(CallKey, Update), Unread>>,
+        id: &str,
+    ) -> Reply {
+        let now = message.request().received_at;
+        let mut taken = Vec::new();
+        let mut rejected = Vec::new();
+        for (index, record) in records.into_iter().enumerate() {
+            let outcome = match record {
+                Ok((key, update)) => self.take(key, update, sources, now).await,
+                Err(unread) => Err(NotTaken::Unread(unread)),
+            };
+            match outcome {
+                Ok(one) => taken.push(one),
+                Err(NotTaken::Unread(unread)) => {
+                    self.quarantine(message, &unread.why, &unread.raw).await;
+                    rejected.push((index, unread.why));
+                }
+                Err(NotTaken::Store(error)) => return self.fault(&error, id),
+            }
+        }
+        let jobs = jobs(&taken, now);
+        self.queue(&jobs).await;
+        self.say(&taken, &rejected, jobs.len(), id);
+        reply(&taken, &rejected)
+    }
+
+    /// Stores one update: the first of its call with one request, a further one with two.
+    async fn take(
+        &self,
+        key: CallKey,
+        update: Update,
+        sources: &Sources,
+        now: Timestamp,
+    ) -> Result<Taken, NotTaken> {
+        let policy = self.policy(&key, sources);
+        let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotTaken::Store)?;
+        let mut record = CallRecord::first(key, update.clone(), policy, now);
+        for _ in 0..ROUNDS {
+            let put = self.store.put_call(&record).await.map_err(NotTaken::Store)?;
+            record = match put {
+                Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
+                Put::Conflict(stored) => *stored,
+                Put::DeliveryConflict => break,
+            };
+            if record.updates.contains_key(&update.digest) {
+                return Ok(taken(&record, Absorbed::Duplicate));
+            }
+            if record.updates.len() >= MOST_UPDATES {
+                let problem = format!("has {MOST_UPDATES} messages already; this one is kept aside");
+                let why = Reject::malformed("call", problem);
+                return Err(NotTaken::Unread(Unread { why, raw: raw(&update) }));
+            }
+            let update = self
+                .offload(&record.key, update.clone(), record.inline_limit())
+                .await
+                .map_err(NotTaken::Store)?;
+            record.absorb(update, policy, now);
+        }
+        let code = "too many writers of one call".into();
+        Err(NotTaken::Store(StoreError::Unavailable { operation: "write", code }))
+    }
+
+    /// Stores what is too large for the call's item, before the call points to it.
+    async fn offload(
+        &self,
+        key: &CallKey,
+        update: Update,
+        limit: usize,
+    ) -> Result<Update, StoreError> {
+        let (update, blobs) = update.offload(limit);
+        for blob in &blobs {
+            self.store.put_blob(key, blob).await?;
+        }
+        Ok(update)
+    }
+
+    fn policy(&self, key: &CallKey, sources: &Sources) -> Policy {
+        let own = sources.iter().find(|(name, _)| **name == key.source);
+        let default = || sources.iter().find(|(name, _)| name.as_str() == self.provider.name());
+        let unknown = Source::default();
+        own.or_else(default).map_or(&unknown, |(_, source)| source).policy(self.provider)
+    }
+
+    /// Sends the jobs. What they point to is stored as due, so if this fails the sweep repairs it.
+    async fn queue(&self, jobs: &[Send]) {
+        if jobs.is_empty() {
+            return;
+        }
+        if let Err(error) = self.queue.send(jobs).await {
+            self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
+        }
+    }
+
+    fn reject(&self, request: &Request, why: &Reject, id: &str) -> Reply {
+        let provider = self.provider.name();
+        self.telemetry.warn(
+            "webhook rejected",
+            &[
+                ("provider", &provider),
+                ("reason", &why.reason()),
+                ("problem", why),
+                ("status", &why.status()),
+                ("path", &request.path),
+                ("request_id", &id),
+            ],
+        );
+        let dimensions = [("provider", provider), ("reason", why.reason())];
+        self.telemetry.count(&[("received", 1), ("rejected", 1)], &dimensions);
+        Reply::error(why.status(), &why.to_string())
+    }
+
+    /// Keeps what an authenticated sender sent and we did not understand.
+    async fn quarantine(&self, message: &Authenticated<'_>, why: &Reject, raw: &[u8]) {
+        if !why.is_quarantined() {
+            return;
+        }
+        let request = message.request();
+        let Ok(provider) = Name::new("provider", self.provider.name()) else { return };
+        let opened: Vec<&str> = message.opened().into_iter().map(Name::as_str).collect();
+        let mark = if request.query.is_empty() { "" } else { "?" };
+        let body = Quarantined {
+            provider,
+            source: opened.join(","),
+            received_at: request.received_at,
+            digest: Digest::of(&[request.path.as_bytes(), raw]),
+            target: format!("{}{mark}{}", request.path, request.query),
+            content_type: request.get_header("content-type").unwrap_or_default().to_owned(),
+            problem: why.to_string(),
+            body: raw.to_vec(),
+        };
+        if let Err(error) = self.store.put_quarantined(&body).await {
+            self.telemetry.error("a body could not be quarantined", &[("error", &error)]);
+        }
+    }
+
+    fn fault(&self, error: &StoreError, id: &str) -> Reply {
+        let provider = self.provider.name();
+        self.telemetry.error(
+            "webhook not stored",
+            &[("provider", &provider), ("error", error), ("request_id", &id)],
+        );
+        self.telemetry.count(&[("received", 1), ("failed", 1)], &[("provider", provider)]);
+        let status = if error.is_retryable() { 503 } else { 500 };
+        Reply::error(status, "our fault, nothing was lost that you still have: send it again")
+    }
+
+    fn say(&self, taken: &[Taken], rejected: &[(usize, Reject)], due: usize, id: &str) {
+        let provider = self.provider.name();
+        let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count() as u64;
+        for one in taken {
+            self.telemetry.info(
+                match one.absorbed {
+                    Absorbed::New => "update stored",
+                    Absorbed::Duplicate => "duplicate update",
+                },
+                &[
+                    ("call", &one.key),
+                    ("correlation_id", &one.key.correlation_id()),
+                    ("owes", &one.due_at.map_or("nothing", |_| "enrich")),
+                    ("request_id", &id),
+                ],
+            );
+        }
+        for (index, why) in rejected {
+            self.telemetry.warn(
+                "record rejected",
+                &[
+                    ("provider", &provider),
+                    ("index", index),
+                    ("problem", why),
+                    ("reason", &why.reason()),
+                    ("request_id", &id),
+                ],
+            );
+        }
+        let counts = [
+            ("received", 1),
+            ("stored", count(Absorbed::New)),
+            ("duplicate", count(Absorbed::Duplicate)),
+            ("due", due as u64),
+        ];
+        self.telemetry.count(&counts, &[("provider", provider)]);
+        for (_, why) in rejected {
+            let dimensions = [("provider", provider), ("reason", why.reason())];
+            self.telemetry.count(&[("rejected", 1)], &dimensions);
+        }
+    }
+}
+
+fn taken(record: &CallRecord, absorbed: Absorbed) -> Taken {
+    Taken { key: record.key.clone(), absorbed, due_at: record.due_at() }
+}
+
+/// One job per call that owes something. What is too far off for a message is left to the sweep.
+fn jobs(taken: &[Taken], now: Timestamp) -> Vec<Send> {
+    let mut jobs: Vec<Send> = Vec::new();
+    for one in taken {
+        let Some(due_at) = one.due_at else { continue };
+        let job = match Work::Enrich {
+            Work::Enrich => Job::Enrich { call: one.key.clone() },
+        };
+        if jobs.iter().all(|send| send.job != job) {
+            jobs.extend(Send::at(job, due_at, now));
+        }
+    }
+    jobs
+}
+
+fn reply(taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {
+    let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count();
+    let mut body = json!({
+        "accepted": count(Absorbed::New),
+        "duplicates": count(Absorbed::Duplicate),
+    });
+    let reasons: Vec<_> = rejected
+        .iter()
+        .map(|(index, why)| json!({"index": index, "error": why.to_string()}))
+        .collect();
+    match (taken, rejected) {
+        // Nothing of it was any good: the sender's fault as a whole, by its first record.
+        ([], [(_, why), ..]) => {
+            Reply::new(why.status(), json!({"error": why.to_string(), "rejected": reasons}))
+        }
+        _ => {
+            if !rejected.is_empty() {
+                body["rejected"] = reasons.into();
+            }
+            let mut reply = Reply::new(200, body);
+            if let [one] = taken {
+                let id = one.key.correlation_id().to_string();
+                reply.headers.insert("x-correlation-id", id);
+            }
+            reply
+        }
+    }
+}
+
+fn raw(update: &Update) -> Vec<u8> {
+    match &update.raw {
+        switchboard_domain::Body::Inline(bytes) => bytes.clone(),
+        switchboard_domain::Body::Stored(blob) => blob.digest.as_str().as_bytes().to_vec(),
+    }
+}

@@ -1,0 +1,186 @@
+//! Log lines and metrics: one JSON object per line on standard output.
+//!
+//! A field's value must be `Display`. Personal data and secrets are not, so that the compiler keeps
+//! them out. Metrics are CloudWatch's embedded metric format: no call to a metrics service.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use jiff::Timestamp;
+use serde_json::{Map, Value, json};
+
+/// The namespace of every metric.
+const NAMESPACE: &str = "Switchboard";
+
+/// How much a line matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For looking closely.
+    Debug,
+    /// What happened.
+    Info,
+    /// Something is wrong and will be tried again.
+    Warn,
+    /// Something is wrong and needs a person.
+    Error,
+}
+
+impl std::str::FromStr for Level {
+    type Err = ();
+    fn from_str(text: &str) -> Result<Self, ()> {
+        match text.to_ascii_lowercase().as_str() {
+            "debug" => Ok(Self::Debug),
+            "info" => Ok(Self::Info),
+            "warn" => Ok(Self::Warn),
+            "error" => Ok(Self::Error),
+            _ => Err(()),
+        }
+    }
+}
+
+/// Where a function says what it does.
+#[derive(Clone)]
+pub struct Telemetry {
+    function: &'static str,
+    stage: String,
+    level: Level,
+    sink: Sink,
+}
+
+#[derive(Clone)]
+enum Sink {
+    Stdout,
+    Memory(Arc<Mutex<Vec<String>>>),
+}
+
+/// A field of a log line.
+pub type Field<'a> = (&'a str, &'a dyn Display);
+
+impl Telemetry {
+    /// To standard output, which Lambda hands to CloudWatch.
+    pub fn stdout(function: &'static str, stage: String, level: Level) -> Self {
+        Self { function, stage, level, sink: Sink::Stdout }
+    }
+
+    /// To memory, for tests that read what was said.
+    pub fn memory(function: &'static str) -> Self {
+        Self { function, stage: "test".into(), level: Level::Debug, sink: Sink::Memory(Arc::default()) }
+    }
+
+    /// The lines said so far, if they are kept.
+    pub fn lines(&self) -> Vec<String> {
+        match &self.sink {
+            Sink::Stdout => Vec::new(),
+            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+        }
+    }
+
+    /// What happened.
+    pub fn info(&self, message: &str, fields: &[Field<'_>]) {
+        self.log(Level::Info, message, fields);
+    }
+
+    /// Something is wrong and will be tried again.
+    pub fn warn(&self, message: &str, fields: &[Field<'_>]) {
+        self.log(Level::Warn, message, fields);
+    }
+
+    /// Something is wrong and needs a person.
+    pub fn error(&self, message: &str, fields: &[Field<'_>]) {
+        self.log(Level::Error, message, fields);
+    }
+
+    fn log(&self, level: Level, message: &str, fields: &[Field<'_>]) {
+        if level < self.level {
+            return;
+        }
+        let mut line = Map::new();
+        line.insert("time".into(), Timestamp::now().to_string().into());
+        line.insert("level".into(), format!("{level:?}").to_ascii_uppercase().into());
+        line.insert("message".into(), message.into());
+        line.insert("function".into(), self.function.into());
+        for (name, value) in fields {
+            line.insert((*name).into(), value.to_string().into());
+        }
+        self.write(Value::Object(line));
+    }
+
+    /// Counts things, all under the same dimensions (`provider`, `reason`, `destination`).
+    pub fn count(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
+        let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).collect();
+        if counts.is_empty() {
+            return;
+        }
+        let metrics: Vec<Value> =
+            counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
+        let names: Vec<&str> = dimensions.iter().map(|(name, _)| *name).collect();
+        let with_all: Vec<&str> = std::iter::once("stage").chain(names).collect();
+        let mut sets = vec![vec!["stage"]];
+        if with_all.len() > 1 {
+            sets.push(with_all);
+        }
+        let mut line = Map::new();
+        line.insert(
+            "_aws".into(),
+            json!({
+                "Timestamp": Timestamp::now().as_millisecond(),
+                "CloudWatchMetrics": [{
+                    "Namespace": NAMESPACE,
+                    "Dimensions": sets,
+                    "Metrics": metrics,
+                }],
+            }),
+        );
+        line.insert("function".into(), self.function.into());
+        line.insert("stage".into(), self.stage.clone().into());
+        for (name, value) in dimensions {
+            line.insert((*name).into(), (*value).into());
+        }
+        for (name, count) in counts {
+            line.insert((*name).into(), (*count).into());
+        }
+        self.write(Value::Object(line));
+    }
+
+    fn write(&self, line: Value) {
+        let line = line.to_string();
+        match &self.sink {
+            // One write per line; a closed pipe is no reason to fail a call.
+            Sink::Stdout => {
+                let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+            }
+            Sink::Memory(lines) => {
+                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_metric_line_is_in_the_embedded_format() {
+        let telemetry = Telemetry::memory("twilio");
+        telemetry.count(&[("received", 1), ("stored", 0)], &[("provider", "twilio")]);
+        let line: Value = serde_json::from_str(&telemetry.lines()[0]).unwrap();
+        let directive = &line["_aws"]["CloudWatchMetrics"][0];
+        assert_eq!(directive["Namespace"], "Switchboard");
+        assert_eq!(directive["Dimensions"], json!([["stage"], ["stage", "provider"]]));
+        assert_eq!(directive["Metrics"], json!([{"Name": "received", "Unit": "Count"}]));
+        assert_eq!((&line["received"], &line["provider"]), (&json!(1), &json!("twilio")));
+        assert!(line["_aws"]["Timestamp"].as_i64().is_some());
+    }
+
+    #[test]
+    fn quiet_levels_say_nothing() {
+        let mut telemetry = Telemetry::memory("twilio");
+        telemetry.level = Level::Warn;
+        telemetry.info("not said", &[]);
+        telemetry.warn("said", &[("attempt", &3)]);
+        assert_eq!(telemetry.lines().len(), 1);
+        assert!(telemetry.lines()[0].contains(r#""attempt":"3""#));
+    }
+}

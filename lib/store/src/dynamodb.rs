@@ -1,0 +1,590 @@
+//! The tables on DynamoDB.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::primitives::Blob as Bytes;
+use aws_sdk_dynamodb::types::{
+    AttributeValue, CancellationReason, ConditionCheck, Put as PutAction,
+    ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
+};
+use jiff::Timestamp;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+
+use crate::{
+    Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, compression,
+};
+
+type Item = HashMap<String, AttributeValue>;
+
+/// The index of everything due.
+const DUE_INDEX: &str = "due";
+/// The sort key of a call's own item.
+const CALL: &str = "call";
+/// As many items as a query of due work gives at a time.
+const PAGE: i32 = 100;
+/// DynamoDB's limit for one transaction.
+const LARGEST_TRANSACTION: usize = 100;
+const SECONDS_PER_DAY: i64 = 86_400;
+
+/// A store on a DynamoDB table.
+#[derive(Clone)]
+pub struct DynamoStore {
+    client: Client,
+    table: String,
+    retention_days: u32,
+}
+
+impl DynamoStore {
+    /// Over a client and the name of the table of calls. Everything written is deleted by the
+    /// table's own clock after `retention_days`.
+    pub fn new(client: Client, table: String, retention_days: u32) -> Self {
+        Self { client, table, retention_days }
+    }
+
+    fn expires_at(&self) -> AttributeValue {
+        let days = i64::from(self.retention_days);
+        number(Timestamp::now().as_second().saturating_add(days.saturating_mul(SECONDS_PER_DAY)))
+    }
+
+    fn call_item(&self, record: &CallRecord) -> Result<Item, StoreError> {
+        let stored = CallRecord { version: record.version + 1, ..record.clone() };
+        let mut item = to_item("call", &stored)?;
+        self.stamp(&mut item, &record.key, CALL.to_owned(), record.due_at());
+        Ok(item)
+    }
+
+    fn delivery_item(&self, delivery: &Delivery) -> Result<Item, StoreError> {
+        let stored = Delivery { version: delivery.version + 1, ..delivery.clone() };
+        let mut item = to_item("delivery", &stored)?;
+        // `due_at` is the index's attribute, a number; the delivery's own is in words.
+        item.remove("due_at");
+        if let Some(due_at) = delivery.due_at {
+            item.insert("due".into(), text(due_at.to_string()));
+        }
+        self.stamp(&mut item, &delivery.key, delivery_sk(&delivery.id), delivery.due_at);
+        Ok(item)
+    }
+
+    /// Adds keys, retention and, while something is due, the index's attributes.
+    fn stamp(&self, item: &mut Item, key: &CallKey, sk: String, due_at: Option<Timestamp>) {
+        item.insert("pk".into(), text(call_pk(key)));
+        item.insert("sk".into(), text(sk));
+        item.insert("expires_at".into(), self.expires_at());
+        if let Some(due_at) = due_at {
+            item.insert("due_shard".into(), text(shard_name(key.due_shard())));
+            item.insert("due_at".into(), number(due_at.as_millisecond()));
+        }
+    }
+
+    /// A put under the condition that the stored version is `version` (0: that there is none).
+    fn put_action(&self, item: Item, version: u64) -> Result<TransactWriteItem, StoreError> {
+        let (condition, values) = version_condition(version);
+        let put = PutAction::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .build()
+            .map_err(|_| incomplete("transaction"))?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    fn check_action(
+        &self,
+        key: &CallKey,
+        sk: String,
+        condition: &str,
+        values: Option<Item>,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let check = ConditionCheck::builder()
+            .table_name(&self.table)
+            .key("pk", text(call_pk(key)))
+            .key("sk", text(sk))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values)
+            .build()
+            .map_err(|_| incomplete("transaction"))?;
+        Ok(TransactWriteItem::builder().condition_check(check).build())
+    }
+
+    /// Runs a transaction. `Err(reasons)` inside: a condition did not hold; one reason per action.
+    async fn transact(
+        &self,
+        actions: Vec<TransactWriteItem>,
+    ) -> Result<Result<(), Vec<CancellationReason>>, StoreError> {
+        if actions.len() > LARGEST_TRANSACTION {
+            let code = "more than 100 items in a transaction".into();
+            return Err(StoreError::Refused { operation: "transaction", code });
+        }
+        let sent =
+            self.client.transact_write_items().set_transact_items(Some(actions)).send().await;
+        let error = match sent {
+            Ok(_) => return Ok(Ok(())),
+            Err(error) => error,
+        };
+        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+            error.as_service_error()
+        {
+            let reasons = canceled.cancellation_reasons();
+            let failed = |reason: &CancellationReason| {
+                !matches!(reason.code(), None | Some("None" | "ConditionalCheckFailed"))
+            };
+            return match reasons.iter().find(|reason| failed(reason)) {
+                // Another transaction or a throttle was in the way, not a condition.
+                Some(reason) => Err(StoreError::Unavailable {
+                    operation: "transaction",
+                    code: reason.code().unwrap_or("unknown code").to_owned(),
+                }),
+                None => Ok(Err(reasons.to_vec())),
+            };
+        }
+        Err(fault("transaction", &error))
+    }
+
+    async fn item(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {
+        let answer = self
+            .client
+            .get_item()
+            .table_name(&self.table)
+            .key("pk", text(pk))
+            .key("sk", text(sk))
+            .consistent_read(true)
+            .send()
+            .await
+            .map_err(|error| fault("read", &error))?;
+        Ok(answer.item)
+    }
+
+    /// Every item of a partition whose sort key has a prefix, in order.
+    async fn items(&self, pk: String, prefix: &str) -> Result<Vec<Item>, StoreError> {
+        let mut items = Vec::new();
+        let mut start = None;
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+                .expression_attribute_values(":pk", text(pk.clone()))
+                .expression_attribute_values(":prefix", text(prefix.to_owned()))
+                .consistent_read(true)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| fault("query", &error))?;
+            items.extend(answer.items.unwrap_or_default());
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    async fn put_item(&self, item: Item) -> Result<(), StoreError> {
+        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
+        put.send().await.map_err(|error| fault("write", &error))?;
+        Ok(())
+    }
+
+    /// Writes the parts of a large value, each saying how many there are.
+    async fn put_parts(
+        &self,
+        pk: &str,
+        prefix: &str,
+        parts: &[Vec<u8>],
+    ) -> Result<(), StoreError> {
+        for (n, part) in parts.iter().enumerate() {
+            let item = HashMap::from([
+                ("pk".to_owned(), text(pk.to_owned())),
+                ("sk".to_owned(), text(format!("{prefix}{n:04}"))),
+                ("parts".to_owned(), number(parts.len() as i64)),
+                ("bytes".to_owned(), AttributeValue::B(Bytes::new(part.clone()))),
+                ("expires_at".to_owned(), self.expires_at()),
+            ]);
+            self.put_item(item).await?;
+        }
+        Ok(())
+    }
+
+    async fn parts(&self, pk: String, prefix: &str) -> Result<Vec<Vec<u8>>, StoreError> {
+        let items = self.items(pk, prefix).await?;
+        let mut parts = Vec::with_capacity(items.len());
+        for (n, item) in items.iter().enumerate() {
+            let is_next = item
+                .get("sk")
+                .and_then(|sk| sk.as_s().ok())
+                .is_some_and(|sk| *sk == format!("{prefix}{n:04}"));
+            let count = item.get("parts").and_then(|count| count.as_n().ok());
+            let bytes = item.get("bytes").and_then(|bytes| bytes.as_b().ok());
+            match bytes {
+                Some(bytes) if is_next && count == Some(&items.len().to_string()) => {
+                    parts.push(bytes.as_ref().to_vec());
+                }
+                _ => return Err(damaged("blob", "a part is missing")),
+            }
+        }
+        if parts.is_empty() { Err(damaged("blob", "a part is missing")) } else { Ok(parts) }
+    }
+}
+
+impl Store for DynamoStore {
+    async fn put_call(&self, record: &CallRecord) -> Result<Put, StoreError> {
+        let (condition, values) = version_condition(record.version);
+        let sent = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(self.call_item(record)?))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .send()
+            .await;
+        let error = match sent {
+            Ok(_) => return Ok(Put::Stored(record.version + 1)),
+            Err(error) => error,
+        };
+        match error.as_service_error() {
+            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
+                conflict(failed.item().cloned())
+            }
+            _ => Err(fault("write", &error)),
+        }
+    }
+
+    async fn put_call_and_deliveries(
+        &self,
+        record: &CallRecord,
+        planned: &[Delivery],
+        untried: &[DeliveryId],
+    ) -> Result<Put, StoreError> {
+        if planned.is_empty() && untried.is_empty() {
+            return self.put_call(record).await;
+        }
+        let mut actions = vec![self.put_action(self.call_item(record)?, record.version)?];
+        for delivery in planned {
+            actions.push(self.put_action(self.delivery_item(delivery)?, delivery.version)?);
+        }
+        for id in untried {
+            let untouched = "attribute_exists(pk) AND attribute_not_exists(frozen)";
+            actions.push(self.check_action(&record.key, delivery_sk(id), untouched, None)?);
+        }
+        match self.transact(actions).await? {
+            Ok(()) => Ok(Put::Stored(record.version + 1)),
+            Err(reasons) => match reasons.into_iter().next() {
+                Some(first) if first.code() == Some("ConditionalCheckFailed") => {
+                    conflict(first.item)
+                }
+                _ => Ok(Put::DeliveryConflict),
+            },
+        }
+    }
+
+    async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
+        let item = self.item(call_pk(key), CALL.to_owned()).await?;
+        item.map(|item| from_item("call", item)).transpose()
+    }
+
+    async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {
+        let items = self.items(call_pk(key), "delivery#").await?;
+        items.into_iter().map(delivery).collect()
+    }
+
+    async fn delivery(
+        &self,
+        key: &CallKey,
+        id: &DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        self.item(call_pk(key), delivery_sk(id)).await?.map(delivery).transpose()
+    }
+
+    async fn put_delivery(
+        &self,
+        delivery: &Delivery,
+        call_version: Option<u64>,
+    ) -> Result<PutDelivery, StoreError> {
+        let item = self.delivery_item(delivery)?;
+        let stored = Ok(PutDelivery::Stored(delivery.version + 1));
+        let Some(call_version) = call_version else {
+            let (condition, values) = version_condition(delivery.version);
+            let sent = self
+                .client
+                .put_item()
+                .table_name(&self.table)
+                .set_item(Some(item))
+                .condition_expression(condition)
+                .set_expression_attribute_values(values)
+                .send()
+                .await;
+            return match sent {
+                Ok(_) => stored,
+                Err(error) => match error.as_service_error() {
+                    Some(PutItemError::ConditionalCheckFailedException(_)) => {
+                        Ok(PutDelivery::Conflict)
+                    }
+                    _ => Err(fault("write", &error)),
+                },
+            };
+        };
+        let (condition, values) = version_condition(call_version);
+        let actions = vec![
+            self.put_action(item, delivery.version)?,
+            self.check_action(&delivery.key, CALL.to_owned(), &condition, values)?,
+        ];
+        match self.transact(actions).await? {
+            Ok(()) => stored,
+            Err(_) => Ok(PutDelivery::Conflict),
+        }
+    }
+
+    async fn put_blob(&self, key: &CallKey, blob: &Blob) -> Result<(), StoreError> {
+        let parts = pack(&blob.bytes)?;
+        self.put_parts(&call_pk(key), &blob_prefix(&blob.digest), &parts).await
+    }
+
+    async fn blob(&self, key: &CallKey, blob: &BlobRef) -> Result<Vec<u8>, StoreError> {
+        let parts = self.parts(call_pk(key), &blob_prefix(&blob.digest)).await?;
+        let bytes = unpack(&parts, blob.bytes)?;
+        let whole = Blob::new(bytes);
+        if whole.digest == blob.digest {
+            Ok(whole.bytes)
+        } else {
+            Err(damaged("blob", "its digest is another"))
+        }
+    }
+
+    async fn due(
+        &self,
+        shard: u16,
+        until: Timestamp,
+        page: Option<DueCursor>,
+    ) -> Result<DuePage, StoreError> {
+        let start = page.map(|DueCursor(last)| due_key(&last));
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .index_name(DUE_INDEX)
+            .key_condition_expression("due_shard = :shard AND due_at <= :until")
+            .expression_attribute_values(":shard", text(shard_name(shard)))
+            .expression_attribute_values(":until", number(until.as_millisecond()))
+            .limit(PAGE)
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .map_err(|error| fault("query", &error))?;
+        let more = answer.last_evaluated_key.is_some();
+        let items: Vec<Due> =
+            answer.items.unwrap_or_default().iter().map(due).collect::<Result<_, _>>()?;
+        let next = items.last().filter(|_| more).cloned().map(DueCursor);
+        Ok(DuePage { items, next })
+    }
+
+    async fn put_quarantined(&self, body: &Quarantined) -> Result<(), StoreError> {
+        let sk = format!("{}#{}", body.received_at, body.digest);
+        let parts = pack(&body.body)?;
+        self.put_parts(&quarantine_body_pk(&body.provider), &format!("{sk}#"), &parts).await?;
+        let note = QuarantineNote {
+            provider: body.provider.clone(),
+            source: body.source.clone(),
+            received_at: body.received_at,
+            digest: body.digest.clone(),
+            target: body.target.clone(),
+            content_type: body.content_type.clone(),
+            problem: body.problem.clone(),
+            length: body.body.len() as u64,
+        };
+        let mut item = to_item("quarantined body", &note)?;
+        item.insert("pk".into(), text(quarantine_pk(&body.provider)));
+        item.insert("sk".into(), text(sk));
+        item.insert("expires_at".into(), self.expires_at());
+        self.put_item(item).await
+    }
+
+    async fn quarantined(
+        &self,
+        provider: &Name,
+        limit: u16,
+    ) -> Result<Vec<Quarantined>, StoreError> {
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(quarantine_pk(provider)))
+            .scan_index_forward(false)
+            .limit(limit.into())
+            .send()
+            .await
+            .map_err(|error| fault("query", &error))?;
+        let mut bodies = Vec::new();
+        for item in answer.items.unwrap_or_default() {
+            let note: QuarantineNote = from_item("quarantined body", item)?;
+            let prefix = format!("{}#{}#", note.received_at, note.digest);
+            let parts = self.parts(quarantine_body_pk(provider), &prefix).await?;
+            bodies.push(Quarantined {
+                body: unpack(&parts, note.length)?,
+                provider: note.provider,
+                source: note.source,
+                received_at: note.received_at,
+                digest: note.digest,
+                target: note.target,
+                content_type: note.content_type,
+                problem: note.problem,
+            });
+        }
+        Ok(bodies)
+    }
+}
+
+/// A quarantined body's item: everything but the body.
+#[derive(Serialize, Deserialize)]
+struct QuarantineNote {
+    provider: Name,
+    source: String,
+    received_at: Timestamp,
+    digest: Digest,
+    target: String,
+    content_type: String,
+    problem: String,
+    length: u64,
+}
+
+fn call_pk(key: &CallKey) -> String {
+    format!("call#{}#{}#{}", key.provider, key.source, key.call_id())
+}
+
+fn delivery_sk(id: &DeliveryId) -> String {
+    format!("delivery#{id}")
+}
+
+fn blob_prefix(digest: &Digest) -> String {
+    format!("blob#{digest}#")
+}
+
+fn quarantine_pk(provider: &Name) -> String {
+    format!("quarantine#{provider}")
+}
+
+fn quarantine_body_pk(provider: &Name) -> String {
+    format!("quarantine-body#{provider}")
+}
+
+fn shard_name(shard: u16) -> String {
+    format!("{shard:02}")
+}
+
+fn version_condition(version: u64) -> (String, Option<Item>) {
+    match version {
+        0 => ("attribute_not_exists(pk)".to_owned(), None),
+        _ => {
+            let values = HashMap::from([(":version".to_owned(), number(version as i64))]);
+            ("version = :version".to_owned(), Some(values))
+        }
+    }
+}
+
+fn conflict(stored: Option<Item>) -> Result<Put, StoreError> {
+    let stored = stored.filter(|item| !item.is_empty());
+    let gone = || damaged("call", "it was there when read, and is gone");
+    Ok(Put::Conflict(Box::new(from_item("call", stored.ok_or_else(gone)?)?)))
+}
+
+/// What an index entry points to, from its keys alone.
+fn due(item: &Item) -> Result<Due, StoreError> {
+    let read = || {
+        let pk = item.get("pk")?.as_s().ok()?;
+        let sk = item.get("sk")?.as_s().ok()?;
+        let millis = item.get("due_at")?.as_n().ok()?.parse().ok()?;
+        let mut parts = pk.strip_prefix("call#")?.splitn(3, '#');
+        let provider = Name::new("provider", parts.next()?).ok()?;
+        let source = Name::new("source", parts.next()?).ok()?;
+        let key = CallKey::new(provider, source, parts.next()?).ok()?;
+        let delivery = match sk.strip_prefix("delivery#") {
+            Some(id) => Some(id.parse().ok()?),
+            None => None,
+        };
+        Some(Due { key, delivery, due_at: Timestamp::from_millisecond(millis).ok()? })
+    };
+    read().ok_or_else(|| damaged("index entry", "its keys are not of our form"))
+}
+
+/// The keys of an index entry, to go on after it.
+fn due_key(due: &Due) -> Item {
+    let sk = due.delivery.as_ref().map_or_else(|| CALL.to_owned(), delivery_sk);
+    HashMap::from([
+        ("pk".to_owned(), text(call_pk(&due.key))),
+        ("sk".to_owned(), text(sk)),
+        ("due_shard".to_owned(), text(shard_name(due.key.due_shard()))),
+        ("due_at".to_owned(), number(due.due_at.as_millisecond())),
+    ])
+}
+
+fn delivery(mut item: Item) -> Result<Delivery, StoreError> {
+    item.remove("due_at");
+    if let Some(due) = item.remove("due") {
+        item.insert("due_at".into(), due);
+    }
+    from_item("delivery", item)
+}
+
+fn text(value: String) -> AttributeValue {
+    AttributeValue::S(value)
+}
+
+fn number(value: i64) -> AttributeValue {
+    AttributeValue::N(value.to_string())
+}
+
+fn to_item<T: Serialize>(what: &'static str, value: &T) -> Result<Item, StoreError> {
+    serde_dynamo::to_item(value).map_err(|_| damaged(what, "it cannot be written as an item"))
+}
+
+fn from_item<T: DeserializeOwned>(what: &'static str, item: Item) -> Result<T, StoreError> {
+    // The error's text may quote a value, so only its being one is told.
+    serde_dynamo::from_item(item).map_err(|_| damaged(what, "a field is missing or of another type"))
+}
+
+fn pack(bytes: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
+    compression::pack(bytes).map_err(|_| damaged("blob", "it cannot be compressed"))
+}
+
+fn unpack(parts: &[Vec<u8>], length: u64) -> Result<Vec<u8>, StoreError> {
+    compression::unpack(parts, length).map_err(|_| damaged("blob", "it cannot be decompressed"))
+}
+
+fn damaged(what: &'static str, problem: &str) -> StoreError {
+    StoreError::Damaged { what, problem: problem.to_owned() }
+}
+
+fn incomplete(operation: &'static str) -> StoreError {
+    StoreError::Refused { operation, code: "incomplete request".to_owned() }
+}
+
+/// Ours or theirs, and worth another try or not: by the kind of error and its code, never by text.
+fn fault<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
+    let unavailable = |code: &str| StoreError::Unavailable { operation, code: code.to_owned() };
+    let code = match error {
+        SdkError::TimeoutError(_) => return unavailable("timed out"),
+        SdkError::DispatchFailure(_) => return unavailable("not reached"),
+        SdkError::ResponseError(_) => return unavailable("answer cannot be read"),
+        SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown code"),
+        _ => "request cannot be built",
+    };
+    match code {
+        "ValidationException"
+        | "AccessDeniedException"
+        | "ResourceNotFoundException"
+        | "ItemCollectionSizeLimitExceededException"
+        | "UnrecognizedClientException"
+        | "request cannot be built" => StoreError::Refused { operation, code: code.to_owned() },
+        _ => unavailable(code),
+    }
+}

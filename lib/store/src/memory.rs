@@ -1,0 +1,193 @@
+//! The in-memory twin: the same conditions, no table. For tests and for whoever runs everything
+//! in one process.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use switchboard_domain::{
+    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name,
+};
+
+use crate::{Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError};
+
+/// As many items as a query gives at a time.
+const PAGE: usize = 100;
+
+/// A store in memory. Clones share it.
+#[derive(Clone, Default)]
+pub struct MemoryStore(Arc<Mutex<Tables>>);
+
+#[derive(Default)]
+struct Tables {
+    calls: BTreeMap<CallKey, CallRecord>,
+    deliveries: BTreeMap<(CallKey, DeliveryId), Delivery>,
+    blobs: BTreeMap<(CallKey, Digest), Vec<u8>>,
+    quarantine: BTreeMap<(Name, Timestamp, Digest), Quarantined>,
+}
+
+impl MemoryStore {
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every call, in the order of their keys.
+    pub fn calls(&self) -> Vec<CallRecord> {
+        self.tables().calls.values().cloned().collect()
+    }
+
+    /// Every quarantined body.
+    pub fn all_quarantined(&self) -> Vec<Quarantined> {
+        self.tables().quarantine.values().cloned().collect()
+    }
+
+    /// Loses a blob, as no table should.
+    pub fn lose_blob(&self, key: &CallKey, digest: &Digest) {
+        self.tables().blobs.remove(&(key.clone(), digest.clone()));
+    }
+}
+
+impl Tables {
+    fn put_call(&mut self, record: &CallRecord) -> Result<Put, StoreError> {
+        match self.calls.get(&record.key) {
+            Some(stored) if stored.version != record.version => {
+                return Ok(Put::Conflict(Box::new(stored.clone())));
+            }
+            None if record.version > 0 => return Err(gone()),
+            _ => {}
+        }
+        let version = record.version + 1;
+        self.calls.insert(record.key.clone(), CallRecord { version, ..record.clone() });
+        Ok(Put::Stored(version))
+    }
+}
+
+fn gone() -> StoreError {
+    StoreError::Damaged { what: "call", problem: "it was there when read, and is gone".into() }
+}
+
+impl Store for MemoryStore {
+    async fn put_call(&self, record: &CallRecord) -> Result<Put, StoreError> {
+        self.tables().put_call(record)
+    }
+
+    async fn put_call_and_deliveries(
+        &self,
+        record: &CallRecord,
+        planned: &[Delivery],
+        untried: &[DeliveryId],
+    ) -> Result<Put, StoreError> {
+        let mut tables = self.tables();
+        let at = |id: &DeliveryId| (record.key.clone(), id.clone());
+        let exists = planned.iter().any(|one| tables.deliveries.contains_key(&at(&one.id)));
+        let was_tried = untried.iter().any(|id| {
+            tables.deliveries.get(&at(id)).is_none_or(|delivery| delivery.frozen.is_some())
+        });
+        if let Some(stored) = tables.calls.get(&record.key)
+            && stored.version != record.version
+        {
+            return Ok(Put::Conflict(Box::new(stored.clone())));
+        }
+        if exists || was_tried {
+            return Ok(Put::DeliveryConflict);
+        }
+        let put = tables.put_call(record)?;
+        for delivery in planned {
+            let version = delivery.version + 1;
+            let stored = Delivery { version, ..delivery.clone() };
+            tables.deliveries.insert(at(&delivery.id), stored);
+        }
+        Ok(put)
+    }
+
+    async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
+        Ok(self.tables().calls.get(key).cloned())
+    }
+
+    async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {
+        let tables = self.tables();
+        let of_call = |(at, _): &(&(CallKey, DeliveryId), &Delivery)| at.0 == *key;
+        Ok(tables.deliveries.iter().filter(of_call).map(|(_, one)| one.clone()).collect())
+    }
+
+    async fn delivery(
+        &self,
+        key: &CallKey,
+        id: &DeliveryId,
+    ) -> Result<Option<Delivery>, StoreError> {
+        Ok(self.tables().deliveries.get(&(key.clone(), id.clone())).cloned())
+    }
+
+    async fn put_delivery(
+        &self,
+        delivery: &Delivery,
+        call_version: Option<u64>,
+    ) -> Result<PutDelivery, StoreError> {
+        let mut tables = self.tables();
+        let at = (delivery.key.clone(), delivery.id.clone());
+        let stored = tables.deliveries.get(&at).map_or(0, |stored| stored.version);
+        let call = tables.calls.get(&delivery.key).map(|call| call.version);
+        if stored != delivery.version || (call_version.is_some() && call != call_version) {
+            return Ok(PutDelivery::Conflict);
+        }
+        let version = delivery.version + 1;
+        tables.deliveries.insert(at, Delivery { version, ..delivery.clone() });
+        Ok(PutDelivery::Stored(version))
+    }
+
+    async fn put_blob(&self, key: &CallKey, blob: &Blob) -> Result<(), StoreError> {
+        self.tables().blobs.insert((key.clone(), blob.digest.clone()), blob.bytes.clone());
+        Ok(())
+    }
+
+    async fn blob(&self, key: &CallKey, blob: &BlobRef) -> Result<Vec<u8>, StoreError> {
+        let stored = self.tables().blobs.get(&(key.clone(), blob.digest.clone())).cloned();
+        let missing = || StoreError::Damaged { what: "blob", problem: "a part is missing".into() };
+        stored.ok_or_else(missing)
+    }
+
+    async fn due(
+        &self,
+        shard: u16,
+        until: Timestamp,
+        page: Option<DueCursor>,
+    ) -> Result<DuePage, StoreError> {
+        let tables = self.tables();
+        let calls = tables.calls.values().map(|call| (&call.key, None, call.due_at()));
+        let deliveries =
+            tables.deliveries.values().map(|one| (&one.key, Some(&one.id), one.due_at));
+        let mut items: Vec<Due> = calls
+            .chain(deliveries)
+            .filter(|(key, _, _)| key.due_shard() == shard)
+            .filter_map(|(key, delivery, due_at)| {
+                let due_at = due_at.filter(|due_at| *due_at <= until)?;
+                Some(Due { key: key.clone(), delivery: delivery.cloned(), due_at })
+            })
+            .collect();
+        let place = |due: &Due| (due.due_at, due.key.clone(), due.delivery.clone());
+        items.sort_by_key(place);
+        if let Some(DueCursor(last)) = page {
+            items.retain(|due| place(due) > place(&last));
+        }
+        let more = items.len() > PAGE;
+        items.truncate(PAGE);
+        let next = items.last().filter(|_| more).cloned().map(DueCursor);
+        Ok(DuePage { items, next })
+    }
+
+    async fn put_quarantined(&self, body: &Quarantined) -> Result<(), StoreError> {
+        let at = (body.provider.clone(), body.received_at, body.digest.clone());
+        self.tables().quarantine.insert(at, body.clone());
+        Ok(())
+    }
+
+    async fn quarantined(
+        &self,
+        provider: &Name,
+        limit: u16,
+    ) -> Result<Vec<Quarantined>, StoreError> {
+        let tables = self.tables();
+        let bodies = tables.quarantine.values().rev().filter(|body| body.provider == *provider);
+        Ok(bodies.take(limit.into()).cloned().collect())
+    }
+}
