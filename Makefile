@@ -1,5 +1,5 @@
-# Switchboard. A fresh clone needs Python 3.11 or newer, Rust (rustup reads rust-toolchain), a C linker and make;
-# every other tool is installed into .venv, from pinned lists.
+# Switchboard. A fresh clone needs Rust, a C toolchain, Python 3.11 or newer and make; every other tool is
+# installed into .venv, from pinned lists.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -9,8 +9,8 @@ SHELL := /bin/bash
 PYTHON ?= python3
 # What `make build` builds for: x86_64 or arm64. The default is this machine's.
 ARCHITECTURE ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
-# Which table of samconfig.toml `make deploy` uses.
-CONFIG ?= default
+# Which stage `make deploy` deploys: a table of samconfig.toml and a file of infra/parameters.
+STAGE ?= dev
 # Where the local AWS keeps its state.
 STATE ?= .local
 # The sample that `make invoke` sends.
@@ -59,14 +59,14 @@ pin: ## Renew the pinned lists from infra/local/requirements.in
 # --- Build --------------------------------------------------------------------------------------------
 
 .PHONY: build
-build: $(VENV)/tools.stamp ## Build release binaries for Lambda into target/lambda (ARCHITECTURE=arm64|x86_64)
+build: $(VENV)/tools.stamp ## Build release binaries for Lambda into target/lambda (ARCHITECTURE=arm64 or x86_64)
 	@echo "building for $(ARCHITECTURE): each binary takes a minute or so to link"
 	PATH="$(abspath $(VENV)/tools/bin):$$PATH" cargo lambda build --release --locked \
 		--$(subst x86_64,x86-64,$(ARCHITECTURE)) $(FUNCTIONS)
 
 .PHONY: build-local
 build-local: ## Build quick binaries for this machine into target/lambda-local
-	cargo build --locked $(FUNCTIONS) --bins
+	cargo build $(FUNCTIONS) --bins
 	@for name in $(BINARIES); do \
 		mkdir -p target/lambda-local/$$name; \
 		strip -o target/lambda-local/$$name/bootstrap target/debug/$$name; \
@@ -87,6 +87,10 @@ local: build-local tools ## Start a local AWS and deploy to it
 invoke: tools ## Run one function of this checkout with one event (F=twilio E=completed)
 	@$(RUN) infra/local/invoke.py $(F) $(E)
 
+.PHONY: samples
+samples: $(VENV)/tools.stamp ## Sign the samples and make API Gateway events of them
+	$(RUN) tools/samples/make_events.py
+
 .PHONY: stop
 stop: ## Stop the local AWS
 	@$(PYTHON) infra/local/stop.py
@@ -96,23 +100,22 @@ stop: ## Stop the local AWS
 .PHONY: lint
 lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, template
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --all-features --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked -- -D warnings
 	infra/check/purity.sh
 	$(SAM) validate --lint --region eu-central-1
 
 .PHONY: test
 test: build-local tools ## Every test: of the crates, and end to end on a local AWS of its own
-	cargo test --workspace --all-features --locked
+	cargo test --workspace
 	$(RUN) -m pytest tests/e2e $(PYTEST)
 
 # --- A real account ---------------------------------------------------------------------------------------
 
 .PHONY: deploy
-deploy: build $(VENV)/sam.stamp ## Build and deploy to the AWS account you are signed in to (CONFIG=prod)
+deploy: build $(VENV)/sam.stamp ## Build, and deploy to the AWS account you are signed in to (STAGE=prod)
 	infra/check/glibc.sh
-	$(SAM) validate --lint
-	$(SAM) deploy --config-env $(CONFIG) --parameter-overrides \
-		$$($(RUN) infra/deploy_parameters.py $(CONFIG)) Architecture=$(ARCHITECTURE)
+	$(SAM) deploy --config-env $(STAGE) \
+		--parameter-overrides file://infra/parameters/$(STAGE).yaml Architecture=$(ARCHITECTURE)
 
 .PHONY: clean
 clean: stop ## Stop the local AWS; delete what was built and installed

@@ -24,17 +24,17 @@ TOOLS = states.ROOT / ".venv" / "tools" / "bin"
 READY_SECONDS = 30
 
 
-def event_file(function: str, event: str) -> Path:
-    """A file by its path, or by its name among the samples."""
+def event_files(function: str, event: str) -> list[Path]:
+    """A file by its path, or a sample by its name: all its events, in their order."""
     if Path(event).is_file():
-        return Path(event).resolve()
-    samples = states.ROOT / "events"
-    found = sorted(samples.glob(f"**/{event}.event.json"))
-    own = [path for path in found if path.parent.name == function]
-    if not (own or found):
-        known = sorted(path.name.removesuffix(".event.json") for path in samples.glob("**/*.event.json"))
-        raise SystemExit(f"there is no event {event}; there are: {', '.join(known)}")
-    return (own or found)[0]
+        return [Path(event).resolve()]
+    samples = states.ROOT / "events" / function
+    files = [path for folder in (samples / "gateway", samples) for path in sorted(folder.glob("*.json"))]
+    named = [path for path in files if path.stem == event or path.stem.rpartition(".")[0] == event]
+    if not named:
+        known = sorted({path.stem for path in files})
+        raise SystemExit(f"{function} has no event {event}; it has: {', '.join(known) or 'none'}")
+    return named
 
 
 def settings(state: states.State, function: str) -> dict[str, str]:
@@ -73,18 +73,27 @@ def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit("cargo lambda watch did not start")
 
 
-def invoke(directory: Path, function: str, event: str) -> int:
-    """Sends the event and prints the answer on standard output; all else goes to standard error."""
+def send(function: str, file: Path, environment: dict[str, str], port: int) -> None:
+    """Sends one event. The answer goes to standard output; all else goes to standard error."""
+    print(f"-- {function} ← {file.name}", file=sys.stderr, flush=True)
+    command = ["cargo", "lambda", "invoke", function, "--invoke-address", "127.0.0.1",
+               "--invoke-port", str(port), "--data-file", str(file)]  # fmt: skip
+    done = subprocess.run(command, env=environment, cwd=states.ROOT, check=False)
+    if done.returncode:
+        raise SystemExit(done.returncode)
+
+
+def invoke(directory: Path, function: str, event: str) -> None:
+    """Sends an event, or all of a sample's, to the function."""
     state = states.read(directory)
     if state is None or not states.is_running(state) or "stack" not in state:
         raise SystemExit("no stack is deployed locally; run: make local")
-    file = event_file(function, event)
+    files = event_files(function, event)
     environment = settings(state, function)
     port = free_port()
     with watch(environment, port):
-        command = ["cargo", "lambda", "invoke", function, "--invoke-address", "127.0.0.1",
-                   "--invoke-port", str(port), "--data-file", str(file)]  # fmt: skip
-        return subprocess.run(command, env=environment, cwd=states.ROOT, check=False).returncode
+        for file in files:
+            send(function, file, environment, port)
 
 
 def main() -> None:
@@ -94,7 +103,7 @@ def main() -> None:
     parser.add_argument("function", help="twilio, intake, enrich, deliver or sweep")
     parser.add_argument("event", help="a sample's name (completed), or the path of a file")
     given = parser.parse_args()
-    raise SystemExit(invoke(given.state, given.function, given.event))
+    invoke(given.state, given.function, given.event)
 
 
 if __name__ == "__main__":
