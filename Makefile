@@ -52,7 +52,7 @@ pin: ## Renew the pinned lists from infra/local/requirements.in
 		rm -rf $(VENV)/pin && $(PYTHON) -m venv $(VENV)/pin; \
 		echo "resolving the packages of $$name"; \
 		sed -n "s/^$$name: *//p" infra/local/requirements.in | xargs $(VENV)/pin/bin/pip install --quiet; \
-		{ echo "# Every package of .venv/$$name. Made from requirements.in by: make pin"; $(VENV)/pin/bin/pip freeze; } \
+		{ echo "# Every package of .venv/$$name. Made from requirements.in by: make pin"; $(VENV)/pin/bin/pip freeze --all --exclude pip; } \
 			> infra/local/requirements-$$name.txt; \
 	done; rm -rf $(VENV)/pin
 

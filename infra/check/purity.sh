@@ -24,7 +24,7 @@ done
 
 refuse switchboard-hooks 'reqwest|rlibphonenumber|switchboard-people' "a hook calls nobody and looks nobody up"
 for package in switchboard-hooks switchboard-workers; do
-    refuse "$package" 'aws-lc-.*|native-tls|openssl(-.*)?' "there is one TLS stack, on ring"
+    refuse "$package" 'aws-lc-.*|native-tls|openssl|openssl-sys' "there is one TLS stack, on ring"
 done
 
 [[ $failed == 0 ]] && echo "purity: the core depends on nothing that acts"

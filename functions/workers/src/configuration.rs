@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switchboard_crm::Destination;
 use switchboard_domain::{CallKey, Name};
-use switchboard_providers::{Source, intake, Provider as _};
+use switchboard_providers::{Provider as _, Source, intake};
 use switchboard_shell::Telemetry;
 use switchboard_shell::parameters::Values;
 
@@ -43,7 +43,8 @@ impl Configuration {
                 }
                 _ => "is neither a source nor a destination".to_owned(),
             };
-            telemetry.error("a parameter is not used", &[("parameter", path), ("problem", &problem)]);
+            telemetry
+                .error("a parameter is not used", &[("parameter", path), ("problem", &problem)]);
         }
         configuration
     }

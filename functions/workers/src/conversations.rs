@@ -112,24 +112,28 @@ impl Conversations {
                 }
                 query.extend(agent.map(|agent| ("agent_id", agent.clone())));
                 query.extend(cursor.take().map(|cursor| ("cursor", cursor)));
-                let body = self.get(source, &["v1", "convai", "conversations"], &query, now).await?;
+                let body =
+                    self.get(source, &["v1", "convai", "conversations"], &query, now).await?;
                 let page = elevenlabs::page(&body).map_err(unreadable)?;
                 for listed in page.conversations {
                     if looked_into == MOST_CANDIDATES {
                         return Ok((None, may_come));
                     }
                     looked_into += 1;
-                    let candidate = match self.conversation(source, &listed.conversation_id, now).await {
-                        Ok(candidate) => candidate,
-                        Err(Trouble::Absent) => continue,
-                        Err(later) => return Err(later),
-                    };
+                    let candidate =
+                        match self.conversation(source, &listed.conversation_id, now).await {
+                            Ok(candidate) => candidate,
+                            Err(Trouble::Absent) => continue,
+                            Err(later) => return Err(later),
+                        };
                     match &candidate.call_sid {
                         Some(sid) if sid == record.key.call_id() => {
                             return Ok((Some(candidate), false));
                         }
                         Some(_) => {}
-                        None => may_come |= !matches!(candidate.status, Status::Done | Status::Failed),
+                        None => {
+                            may_come |= !matches!(candidate.status, Status::Done | Status::Failed)
+                        }
                     }
                 }
                 cursor = page.next_cursor.filter(|_| page.has_more);
@@ -158,7 +162,8 @@ impl Conversations {
         query: &[(&str, String)],
         now: Timestamp,
     ) -> Result<Vec<u8>, Trouble> {
-        let later = |problem: &str| Trouble::Later { not_before: None, problem: problem.to_owned() };
+        let later =
+            |problem: &str| Trouble::Later { not_before: None, problem: problem.to_owned() };
         let key = source.api_key.as_ref().ok_or_else(|| later("the source has no api_key"))?;
         let base = source.api_url.as_deref().unwrap_or(elevenlabs::API_URL);
         let mut url = Url::parse(base).map_err(|_| later("the source's api_url is no URL"))?;

@@ -93,7 +93,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 (frozen, body, Some(version))
             }
         };
-        let lease = Seconds(destination.timeout_seconds + LEASE_MARGIN);
+        let lease = Seconds(destination.timeout.0 + LEASE_MARGIN);
         let mut claimed = delivery.claimed(now, lease, frozen);
         match self.store.put_delivery(&claimed, call_version).await? {
             PutDelivery::Stored(version) => {
@@ -114,7 +114,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         let gone = || StoreError::Damaged { what: "call", problem: "its delivery is there".into() };
         let record = self.store.call(key).await?.ok_or_else(gone)?;
         let transcript = match &record.call.facts.transcript {
-            Some(_) if !destination.format.has_transcript() => None,
+            Some(_) if !destination.format.tells_transcript() => None,
             Some(Text::Inline(text)) => Some(text.expose().to_owned()),
             Some(Text::Stored(blob)) => {
                 Some(String::from_utf8_lossy(&self.store.blob(key, blob).await?).into_owned())
@@ -141,9 +141,10 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         body: Vec<u8>,
         clock: impl Fn() -> Timestamp,
     ) -> Result<(), Retry> {
+        let correlation_id = claimed.key.correlation_id();
         let outgoing = Outgoing {
             idempotency_key: &claimed.idempotency_key(),
-            correlation_id: claimed.key.correlation_id().as_str(),
+            correlation_id: correlation_id.as_str(),
             body,
             now: clock(),
         };
@@ -158,10 +159,13 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
             }
             Err(error) => {
                 let result = error.to_string();
-                (Attempt { at, took_ms: 0, status: None, result }, Verdict::Retry { not_before: None })
+                (
+                    Attempt { at, took_ms: 0, status: None, result },
+                    Verdict::Retry { not_before: None },
+                )
             }
         };
-        let mut concluded = claimed.concluded(attempt, verdict, &destination.retry_seconds);
+        let mut concluded = claimed.concluded(attempt, verdict, &destination.retries);
         match self.store.put_delivery(&concluded, None).await.map_err(fault)? {
             PutDelivery::Stored(version) => concluded.version = version,
             PutDelivery::Conflict => {
@@ -170,11 +174,16 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 return Ok(());
             }
         }
-        self.say(&concluded, match concluded.state {
-            DeliveryState::Delivered => "delivered",
-            DeliveryState::Failed => "delivery failed for good; it is kept and can be sent anew",
-            DeliveryState::Pending => "delivery not taken; it will be tried again",
-        });
+        self.say(
+            &concluded,
+            match concluded.state {
+                DeliveryState::Delivered => "delivered",
+                DeliveryState::Failed => {
+                    "delivery failed for good; it is kept and can be sent anew"
+                }
+                DeliveryState::Pending => "delivery not taken; it will be tried again",
+            },
+        );
         self.count(&concluded);
         self.queue_next(&concluded, at).await;
         Ok(())

@@ -173,7 +173,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         let subscribers: Vec<_> = configuration
             .destinations
             .iter()
-            .map(|(name, destination)| destination.subscriber(name, next))
+            .map(|(name, destination)| destination.subscriber(name.clone(), next))
             .collect();
         let ids = plan::deliveries(&next.call, &subscribers, &existing);
         next.deliveries.extend(ids.iter().cloned());
@@ -216,7 +216,8 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
                 ("deliveries", &planned.len()),
             ],
         );
-        self.telemetry.count(&[("due", planned.len() as u64)], &[("provider", key.provider.as_str())]);
+        self.telemetry
+            .count(&[("due", planned.len() as u64)], &[("provider", key.provider.as_str())]);
     }
 }
 

@@ -11,8 +11,8 @@ use switchboard_crm::Client;
 use switchboard_queue::{Job, SqsQueue};
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
-use switchboard_shell::worker::{Retry, batch};
 use switchboard_shell::telemetry::Level;
+use switchboard_shell::worker::{Retry, batch};
 use switchboard_shell::{Telemetry, aws};
 use switchboard_store::DynamoStore;
 
@@ -70,8 +70,7 @@ pub async fn enrich() -> Result<(), Error> {
     for country in known.countries() {
         switchboard_people::number::warm_up(Some(country));
     }
-    let worker =
-        Arc::new(Enrich { store, queue, conversations, telemetry: telemetry.clone() });
+    let worker = Arc::new(Enrich { store, queue, conversations, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {

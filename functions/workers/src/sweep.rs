@@ -50,7 +50,8 @@ impl<S: Store, Q: Queue> Sweep<S, Q> {
         }
         let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs());
         if sent > 0 {
-            let fields: [(&str, &dyn std::fmt::Display); 2] = [("sent", &sent), ("oldest_age_seconds", &age)];
+            let fields: [(&str, &dyn std::fmt::Display); 2] =
+                [("sent", &sent), ("oldest_age_seconds", &age)];
             self.telemetry.info("swept up overdue work", &fields);
         }
         self.telemetry.count(&[("swept", sent as u64)], &[]);

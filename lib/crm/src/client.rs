@@ -143,19 +143,22 @@ impl Client {
         Ok(Answer { status, retry_after, took_ms })
     }
 
-    fn build(&self, destination: &Destination, outgoing: Outgoing<'_>) -> Option<reqwest::RequestBuilder> {
+    fn build(
+        &self,
+        destination: &Destination,
+        outgoing: Outgoing<'_>,
+    ) -> Option<reqwest::RequestBuilder> {
         let key = outgoing.idempotency_key;
-        let timestamp = outgoing.now.as_second();
         let signed =
-            signing::headers(&destination.signing_secrets, key, timestamp, &outgoing.body).ok()?;
+            signing::sign(&destination.signing_secrets, key, outgoing.now, &outgoing.body).ok()?;
         let mut request = self
             .http
             .post(destination.url.clone())
-            .timeout(destination.timeout())
+            .timeout(Duration::from_secs(destination.timeout.0.into()))
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", key)
             .header("x-correlation-id", outgoing.correlation_id);
-        for (name, value) in signed {
+        for (name, value) in signed.headers() {
             request = request.header(name, value);
         }
         if let Some((name, value)) = authorization(&destination.auth)? {

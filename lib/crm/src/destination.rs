@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use switchboard_domain::plan::Subscriber;
-use switchboard_domain::{CallRecord, Direction, Event, Name, Outcome, Secret, Seconds};
+use switchboard_domain::{CallRecord, Direction, Event, Name, Outcome, Seconds, Secret};
 use url::{Host, Url};
 
 use crate::address::is_global;
@@ -184,7 +184,8 @@ impl Destination {
         })?;
         let mut fields = Fields::of("destination", "", value)?;
 
-        let url: String = fields.required("url", "must be a text, as https://crm.example.com/calls")?;
+        let url: String =
+            fields.required("url", "must be a text, as https://crm.example.com/calls")?;
         let format = fields.required("format", "must be conversation-ai or canonical")?;
         let destination = Self {
             url: read_url(&url, allow_private)?,
@@ -287,7 +288,8 @@ impl Fields {
     fn end(self) -> Result<(), ConfigError> {
         let Some(name) = self.map.keys().next() else { return Ok(()) };
         // A secret in the place of a name is not shown either.
-        let looks_like_a_name = name.len() <= 24 && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
+        let looks_like_a_name =
+            name.len() <= 24 && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
         let name = if looks_like_a_name { name } else { "(a field)" };
         Err(self.fault(name, "is not a field that exists here"))
     }
@@ -452,9 +454,8 @@ fn read_deduplication(fields: &mut Fields) -> Result<Deduplication, ConfigError>
     match written.as_str() {
         Some("key") => Ok(Deduplication::Key),
         Some("none") => Ok(Deduplication::None),
-        Some("upsert" | "search") => {
-            Err(fields.fault(FIELD, "upsert and search need a format that can do them: use key or none"))
-        }
+        Some("upsert" | "search") => Err(fields
+            .fault(FIELD, "upsert and search need a format that can do them: use key or none")),
         _ => Err(fields.fault(FIELD, "must be key or none")),
     }
 }
@@ -620,7 +621,9 @@ mod tests {
             written(json!({"url": format!("https://{marked} ")})),
             written(json!({"auth": {"type": marked}})),
             written(json!({"auth": {"type": "bearer", "token": format!("{marked}\n")}})),
-            written(json!({"auth": {"type": "basic", "user": format!("{marked}:"), "password": marked}})),
+            written(
+                json!({"auth": {"type": "basic", "user": format!("{marked}:"), "password": marked}}),
+            ),
             written(json!({"retry_seconds": marked})),
             written(json!({"deduplication": marked})),
             written(json!({"paused": marked})),

@@ -199,7 +199,9 @@ mod tests {
     fn a_signature_is_good_for_five_minutes_both_ways() {
         let secret = VECTORS[0].secret;
         // At exactly 300 seconds libraries differ.
-        for (offset, expected) in [(0, true), (-290, true), (290, true), (-310, false), (310, false)] {
+        for (offset, expected) in
+            [(0, true), (-290, true), (290, true), (-310, false), (310, false)]
+        {
             let at = Timestamp::from_second(Timestamp::now().as_second() + offset).unwrap();
             let signed = sign(&secrets(&[secret]), "msg_1", at, b"{}").unwrap();
             assert_eq!(accepts(secret, b"{}", &signed.headers()), expected, "{offset}");
@@ -213,7 +215,8 @@ mod tests {
             assert!(is_good(&Secret::new(good)));
         }
         let plain = VECTORS[0].secret.strip_prefix("whsec_").unwrap();
-        for bad in [of(0), of(23), of(65), String::new(), plain.into(), "whsec_not base64!".into()] {
+        for bad in [of(0), of(23), of(65), String::new(), plain.into(), "whsec_not base64!".into()]
+        {
             assert!(!is_good(&Secret::new(&bad)), "{bad}");
             let secrets = secrets(&[VECTORS[0].secret, &bad]);
             assert_eq!(sign(&secrets, "msg_1", Timestamp::UNIX_EPOCH, b"{}"), Err(CannotSign));

@@ -119,7 +119,11 @@ mod tests {
             (&[425, 429], retry, "asked to wait"),
             (&[500, 501, 502, 503, 504, 529, 599], retry, "failed there"),
             (&[410], Verdict::Refused, "gone"),
-            (&[400, 402, 404, 405, 406, 409, 411, 413, 415, 422, 451, 499], Verdict::Refused, "refused"),
+            (
+                &[400, 402, 404, 405, 406, 409, 411, 413, 415, 422, 451, 499],
+                Verdict::Refused,
+                "refused",
+            ),
             (&[100, 199, 600, 999], retry, "not understood"),
         ] {
             for status in statuses {
@@ -150,7 +154,9 @@ mod tests {
 
     #[test]
     fn garbage_in_retry_after_is_ignored() {
-        for text in ["", " ", "soon", "-5", "1.5", "+5", "5s", "0x10", "２", "2026-02-20", "Fri, 99 Feb"] {
+        for text in
+            ["", " ", "soon", "-5", "1.5", "+5", "5s", "0x10", "２", "2026-02-20", "Fri, 99 Feb"]
+        {
             assert_eq!(wait(text), None, "{text}");
         }
     }

@@ -40,8 +40,7 @@ pub enum PartyKind {
 
 /// Withheld numbers spelled on a keypad, as carriers send them: ANONYMOUS, RESTRICTED, BLOCKED,
 /// UNKNOWN, UNAVAILABLE. Compared before any parsing, because two of them look like Chinese numbers.
-const KEYPAD_SPELLED: [&str; 5] =
-    ["266696687", "7378742833", "2562533", "8656696", "86282452253"];
+const KEYPAD_SPELLED: [&str; 5] = ["266696687", "7378742833", "2562533", "8656696", "86282452253"];
 
 const WITHHELD: [&str; 7] =
     ["anonymous", "restricted", "blocked", "unknown", "unavailable", "private", "withheld"];
@@ -84,7 +83,8 @@ fn kind_of(text: &str) -> PartyKind {
     if number.contains('@') {
         return PartyKind::Sip;
     }
-    let written_like_a_number = number.chars().all(|c| c.is_ascii_digit() || "+()-./ #*".contains(c));
+    let written_like_a_number =
+        number.chars().all(|c| c.is_ascii_digit() || "+()-./ #*".contains(c));
     if digits.is_empty() || !written_like_a_number {
         return PartyKind::Unparseable;
     }

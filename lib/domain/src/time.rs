@@ -97,7 +97,10 @@ mod tests {
 
     #[test]
     fn a_wall_clock_is_read_in_its_zone() {
-        assert_eq!(read("2026-04-09 12:54:21", "Asia/Kolkata"), ("2026-04-09T07:24:21Z".into(), None));
+        assert_eq!(
+            read("2026-04-09 12:54:21", "Asia/Kolkata"),
+            ("2026-04-09T07:24:21Z".into(), None)
+        );
     }
 
     #[test]
@@ -107,7 +110,11 @@ mod tests {
             ("2026-10-25T02:30:00", "Europe/Zurich", "2026-10-25T00:30:00Z"),
             ("2026-04-05T02:30:00", "Australia/Sydney", "2026-04-04T15:30:00Z"),
         ] {
-            assert_eq!(read(wall, zone_name), (instant.into(), Some(Flag::ZoneFold)), "{zone_name}");
+            assert_eq!(
+                read(wall, zone_name),
+                (instant.into(), Some(Flag::ZoneFold)),
+                "{zone_name}"
+            );
         }
     }
 

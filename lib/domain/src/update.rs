@@ -34,7 +34,13 @@ pub struct Update {
 
 impl Update {
     /// An update whose digest is that of `kind` and `raw`.
-    pub fn new(kind: &str, order: Order, received_at: Timestamp, facts: Facts, raw: Vec<u8>) -> Self {
+    pub fn new(
+        kind: &str,
+        order: Order,
+        received_at: Timestamp,
+        facts: Facts,
+        raw: Vec<u8>,
+    ) -> Self {
         Self {
             digest: Digest::of(&[kind.as_bytes(), &raw]),
             kind: kind.to_owned(),

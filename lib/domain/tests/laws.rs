@@ -1,5 +1,7 @@
 //! Laws of the core, over updates that no provider would ever send together.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};

@@ -1,6 +1,6 @@
 //! One phone number to E.164.
 
-use rlibphonenumber::{PhoneNumber, PhoneNumberFormat, PhoneNumberType, PHONE_NUMBER_UTIL, Region};
+use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
 use switchboard_domain::{Party, PartyKind, Person, Personal};
 
 /// Loads what the library needs for its first number, so that INIT pays for it and no call does.
@@ -28,8 +28,8 @@ pub fn e164(text: &str, country: Option<&str>) -> Option<String> {
     let text = text.strip_prefix("tel:").unwrap_or(text);
     let region = country.and_then(|country| country.parse::<Region>().ok());
     let number = PhoneNumber::parse(text, region).ok()?;
-    let of_a_subscriber = PHONE_NUMBER_UTIL
-        .is_possible_number_for_type(&number, PhoneNumberType::FixedLineOrMobile);
+    let of_a_subscriber =
+        PHONE_NUMBER_UTIL.is_possible_number_for_type(&number, PhoneNumberType::FixedLineOrMobile);
     (number.is_valid() || of_a_subscriber)
         .then(|| number.format_as(PhoneNumberFormat::E164).into_owned())
 }

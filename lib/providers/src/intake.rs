@@ -8,8 +8,8 @@ use jiff::tz::TimeZone;
 use serde_json::Value;
 use switchboard_domain::time::{is_plausible, read_iso};
 use switchboard_domain::{
-    AnsweredBy, CallKey, Direction, Disposition, Facts, Flag, Name, Order, Party, State,
-    Text, Update,
+    AnsweredBy, CallKey, Direction, Disposition, Facts, Flag, Name, Order, Party, State, Text,
+    Update,
 };
 
 use crate::json::{self, Fields};
@@ -178,8 +178,9 @@ fn instant(
     facts: &mut Facts,
 ) -> Result<Option<Timestamp>, Reject> {
     let Some(text) = fields.text(name)? else { return Ok(None) };
-    let reading = read_iso(&text, zone)
-        .ok_or_else(|| Reject::malformed(name, "is not an ISO 8601 time, as 2026-02-20T09:00:00Z"))?;
+    let reading = read_iso(&text, zone).ok_or_else(|| {
+        Reject::malformed(name, "is not an ISO 8601 time, as 2026-02-20T09:00:00Z")
+    })?;
     if !is_plausible(reading.at) {
         facts.flags.insert(Flag::StartDiscarded);
         return Ok(None);

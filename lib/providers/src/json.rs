@@ -11,7 +11,9 @@ pub fn parse(body: &[u8]) -> Result<Value, Reject> {
     serde_json::from_slice(body).map_err(|error| {
         let place = format!("line {}, column {}", error.line(), error.column());
         match field_before(body, error.line(), error.column()) {
-            Some(field) => Reject::malformed(field, format!("is not followed by a JSON value ({place})")),
+            Some(field) => {
+                Reject::malformed(field, format!("is not followed by a JSON value ({place})"))
+            }
             None => Reject::malformed("body", format!("is not valid JSON ({place})")),
         }
     })
@@ -19,7 +21,8 @@ pub fn parse(body: &[u8]) -> Result<Value, Reject> {
 
 /// The name before the colon that the parser had reached, if that is where it stopped.
 fn field_before(body: &[u8], line: usize, column: usize) -> Option<String> {
-    let start: usize = body.split_inclusive(|b| *b == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum();
+    let start: usize =
+        body.split_inclusive(|b| *b == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum();
     let read = body.get(..(start + column).min(body.len()))?;
     let read = read.strip_suffix(b",").or_else(|| read.strip_suffix(b"}")).unwrap_or(read);
     let name = read.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
@@ -69,7 +72,9 @@ impl Fields {
     /// Takes a field as whole seconds: a number or a numeric string; a fraction is dropped.
     pub fn seconds(&mut self, name: &str) -> Result<Option<Seconds>, Reject> {
         let Some(text) = self.text(name)? else { return Ok(None) };
-        seconds(&text).map(Some).ok_or_else(|| Reject::malformed(name, "is not a number of seconds"))
+        seconds(&text)
+            .map(Some)
+            .ok_or_else(|| Reject::malformed(name, "is not a number of seconds"))
     }
 
     /// Takes a field as yes or no.

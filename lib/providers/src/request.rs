@@ -214,9 +214,12 @@ impl<'a> Authenticated<'a> {
         let query = self.request.query_parameter("source");
         let Some(named) = query.as_deref().or(in_body) else {
             let only = fitting.first().filter(|first| fitting.iter().all(|g| g.name == first.name));
-            let grant = find(self.default).or(only).ok_or(Reject::Forbidden(
-                if fitting.is_empty() { Refusal::OtherSource } else { Refusal::Ambiguous },
-            ))?;
+            let grant =
+                find(self.default).or(only).ok_or(Reject::Forbidden(if fitting.is_empty() {
+                    Refusal::OtherSource
+                } else {
+                    Refusal::Ambiguous
+                }))?;
             return Ok((grant.name.clone(), grant.source));
         };
         let name = Name::new("source", named)?;

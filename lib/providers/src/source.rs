@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use switchboard_domain::lookup::Patience;
-use switchboard_domain::{Legs, Name, Policy, Secret, Seconds};
+use switchboard_domain::{Legs, Name, Policy, Seconds, Secret};
 
 use crate::Provider;
 

@@ -87,7 +87,9 @@ impl Provider for Twilio {
         } else {
             from_json(message.body())?
         };
-        Ok(vec![read(message, Parameters(parameters)).map_err(|why| Unread { why, raw: raw(message) })])
+        Ok(vec![
+            read(message, Parameters(parameters)).map_err(|why| Unread { why, raw: raw(message) }),
+        ])
     }
 }
 
@@ -199,7 +201,8 @@ fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {
     }
     facts.talk = parameters.seconds("CallDuration");
     // `Duration` counts begun minutes, for billing.
-    facts.billed = parameters.seconds("Duration").map(|minutes| Seconds(minutes.0.saturating_mul(60)));
+    facts.billed =
+        parameters.seconds("Duration").map(|minutes| Seconds(minutes.0.saturating_mul(60)));
     facts.parent = parameters.take("ParentCallSid");
     facts.cause = parameters.take("SipResponseCode").map(|code| format!("SIP {code}"));
     if let Some(id) = parameters.take("RecordingSid") {

@@ -4,6 +4,8 @@
 //! purpose, `UPDATE_EXPECTED=1 cargo test -p switchboard-providers --test samples` writes the
 //! expected files anew: read the difference before you commit it.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -70,8 +72,8 @@ fn outcome(provider: &dyn Provider, sources: &Sources, text: &str) -> Value {
         rejected.push(json!({"status": why.status(), "error": why.to_string()}));
     };
     for request in requests(text) {
-        let parsed = authenticate(provider, &request, sources)
-            .and_then(|message| provider.parse(&message));
+        let parsed =
+            authenticate(provider, &request, sources).and_then(|message| provider.parse(&message));
         match parsed {
             Err(why) => reject(why),
             Ok(records) => {

@@ -33,7 +33,8 @@ impl SqsQueue {
     }
 
     async fn send_one(&self, address: &str, send: &Send) -> Result<(), QueueError> {
-        let request = self.client.send_message().queue_url(address).message_body(send.job.to_body());
+        let request =
+            self.client.send_message().queue_url(address).message_body(send.job.to_body());
         // A delay that is not said leaves the queue's own, which is none.
         let delay = (send.delay > 0).then_some(send.delay as i32);
         request.set_delay_seconds(delay).send().await.map_err(fault)?;
@@ -67,8 +68,9 @@ impl Queue for SqsQueue {
         let mut rest: Vec<&Send> = jobs.iter().collect();
         while let Some(first) = rest.first() {
             let address = self.address(&first.job)?.to_owned();
-            let (same, others): (Vec<&Send>, Vec<&Send>) =
-                rest.into_iter().partition(|send| self.address(&send.job).is_ok_and(|a| a == address));
+            let (same, others): (Vec<&Send>, Vec<&Send>) = rest
+                .into_iter()
+                .partition(|send| self.address(&send.job).is_ok_and(|a| a == address));
             for batch in same.chunks(BATCH) {
                 self.send_batch(&address, batch).await?;
             }

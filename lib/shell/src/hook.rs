@@ -121,7 +121,8 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
                 return Ok(taken(&record, Absorbed::Duplicate));
             }
             if record.updates.len() >= MOST_UPDATES {
-                let problem = format!("has {MOST_UPDATES} messages already; this one is kept aside");
+                let problem =
+                    format!("has {MOST_UPDATES} messages already; this one is kept aside");
                 let why = Reject::malformed("call", problem);
                 return Err(NotTaken::Unread(Unread { why, raw: raw(&update) }));
             }

@@ -66,7 +66,9 @@ impl Parameters {
     }
 }
 
-fn code<R>(error: &SdkError<aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathError, R>) -> String {
+fn code<R>(
+    error: &SdkError<aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathError, R>,
+) -> String {
     match error {
         SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown code").into(),
         SdkError::TimeoutError(_) => "timed out".into(),

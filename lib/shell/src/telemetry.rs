@@ -65,7 +65,12 @@ impl Telemetry {
 
     /// To memory, for tests that read what was said.
     pub fn memory(function: &'static str) -> Self {
-        Self { function, stage: "test".into(), level: Level::Debug, sink: Sink::Memory(Arc::default()) }
+        Self {
+            function,
+            stage: "test".into(),
+            level: Level::Debug,
+            sink: Sink::Memory(Arc::default()),
+        }
     }
 
     /// The lines said so far, if they are kept.

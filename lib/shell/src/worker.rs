@@ -44,13 +44,15 @@ where
                 telemetry.error("a message holds no job of ours; dropped", &[("message_id", &id)]);
                 return None;
             };
-            let problem = match tokio::time::timeout(limit, AssertUnwindSafe(running).catch_unwind()).await {
-                Ok(Ok(Ok(()))) => return None,
-                Ok(Ok(Err(retry))) => retry.to_string(),
-                Ok(Err(_)) => "it panicked".to_owned(),
-                Err(_) => "the invocation's time ran out".to_owned(),
-            };
-            telemetry.warn("job goes back to the queue", &[("message_id", &id), ("problem", &problem)]);
+            let problem =
+                match tokio::time::timeout(limit, AssertUnwindSafe(running).catch_unwind()).await {
+                    Ok(Ok(Ok(()))) => return None,
+                    Ok(Ok(Err(retry))) => retry.to_string(),
+                    Ok(Err(_)) => "it panicked".to_owned(),
+                    Err(_) => "the invocation's time ran out".to_owned(),
+                };
+            telemetry
+                .warn("job goes back to the queue", &[("message_id", &id), ("problem", &problem)]);
             Some(json!({ "itemIdentifier": id }))
         }
     };
@@ -113,7 +115,8 @@ mod tests {
         for bad in 0..10 {
             for how in ["retry", "panic", "hang"] {
                 let (answer, done) = run(bad, how).await;
-                let expected = json!({"batchItemFailures": [{"itemIdentifier": format!("m{bad}")}]});
+                let expected =
+                    json!({"batchItemFailures": [{"itemIdentifier": format!("m{bad}")}]});
                 assert_eq!((answer, done), (expected, 9), "{how} at {bad}");
             }
         }

@@ -194,12 +194,7 @@ impl DynamoStore {
     }
 
     /// Writes the parts of a large value, each saying how many there are.
-    async fn put_parts(
-        &self,
-        pk: &str,
-        prefix: &str,
-        parts: &[Vec<u8>],
-    ) -> Result<(), StoreError> {
+    async fn put_parts(&self, pk: &str, prefix: &str, parts: &[Vec<u8>]) -> Result<(), StoreError> {
         for (n, part) in parts.iter().enumerate() {
             let item = HashMap::from([
                 ("pk".to_owned(), text(pk.to_owned())),
@@ -549,7 +544,8 @@ fn to_item<T: Serialize>(what: &'static str, value: &T) -> Result<Item, StoreErr
 
 fn from_item<T: DeserializeOwned>(what: &'static str, item: Item) -> Result<T, StoreError> {
     // The error's text may quote a value, so only its being one is told.
-    serde_dynamo::from_item(item).map_err(|_| damaged(what, "a field is missing or of another type"))
+    serde_dynamo::from_item(item)
+        .map_err(|_| damaged(what, "a field is missing or of another type"))
 }
 
 fn pack(bytes: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
@@ -569,7 +565,10 @@ fn incomplete(operation: &'static str) -> StoreError {
 }
 
 /// Ours or theirs, and worth another try or not: by the kind of error and its code, never by text.
-fn fault<E: ProvideErrorMetadata, R>(operation: &'static str, error: &SdkError<E, R>) -> StoreError {
+fn fault<E: ProvideErrorMetadata, R>(
+    operation: &'static str,
+    error: &SdkError<E, R>,
+) -> StoreError {
     let unavailable = |code: &str| StoreError::Unavailable { operation, code: code.to_owned() };
     let code = match error {
         SdkError::TimeoutError(_) => return unavailable("timed out"),

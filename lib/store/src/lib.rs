@@ -19,10 +19,8 @@ pub use memory::MemoryStore;
 pub trait Store: Send + Sync {
     /// Writes a call as version `record.version + 1`, if the stored version is `record.version`
     /// (0: if there is none). One request.
-    fn put_call(
-        &self,
-        record: &CallRecord,
-    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+    fn put_call(&self, record: &CallRecord)
+    -> impl Future<Output = Result<Put, StoreError>> + Send;
 
     /// Writes a call as [`Store::put_call`] does and, in the same transaction, creates
     /// `planned` deliveries. It fails as a whole if one of `planned` exists, or if one of

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use switchboard_domain::{
-    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name,
-};
+use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 
 use crate::{Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError};
 

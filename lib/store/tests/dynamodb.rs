@@ -1,5 +1,7 @@
 //! The contract on DynamoDB: an in-process server that a public conformance suite compares with the real one.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod contract;
 
 use aws_sdk_dynamodb::Client;
@@ -92,7 +94,10 @@ async fn a_blob_that_lost_a_part_is_not_given_out() {
     let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
     let key = contract::key("CA-damaged");
     let mut noise = vec![0u8; 1_000_000];
-    noise.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n * n >> 5) as u8 ^ (n >> 3) as u8);
+    noise
+        .iter_mut()
+        .enumerate()
+        .for_each(|(n, byte)| *byte = ((n * n) >> 5) as u8 ^ (n >> 3) as u8);
     let blob = Blob::new(noise);
     store.put_blob(&key, &blob).await.unwrap();
     client

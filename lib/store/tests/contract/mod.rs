@@ -262,7 +262,8 @@ pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
         problem: "durationSec: is not followed by a JSON value (line 1, column 35)".into(),
         body: bytes,
     };
-    let bodies = [body(1, b"{\"durationSec\":,}".to_vec()), body(2, vec![0xff, 0x00]), body(3, vec![])];
+    let bodies =
+        [body(1, b"{\"durationSec\":,}".to_vec()), body(2, vec![0xff, 0x00]), body(3, vec![])];
     for body in &bodies {
         store.put_quarantined(body).await.unwrap();
         store.put_quarantined(body).await.unwrap();
