@@ -1,5 +1,7 @@
 //! The delivery client: one POST, to a public address, without following redirects.
 
+use std::error::Error;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +13,7 @@ use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 
 use crate::address::is_global;
-use crate::destination::{Auth, Destination};
+use crate::destination::{Auth, Destination, leads_nowhere_public};
 use crate::signing;
 
 /// Connections idle for longer are not used again: the other side may have closed them meanwhile.
@@ -19,11 +21,14 @@ const IDLE: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// So much of an answer is read to be able to use its connection again. None of it is kept.
 const LARGEST_ANSWER: usize = 64 * 1024;
+/// And for so long: a body that dawdles is not worth a worker's time.
+const LONGEST_ANSWER: Duration = Duration::from_secs(1);
 
 /// Posts to destinations.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::Client,
+    allow_private: bool,
 }
 
 /// What is sent.
@@ -55,9 +60,18 @@ pub enum SendError {
     /// None came in time. The destination may have taken the request all the same.
     #[error("timed out")]
     TimedOut,
-    /// No connection was made: refused, unreachable, no such name, not a public address, or TLS failed.
+    /// Nobody listens there, or there is no way there.
     #[error("could not connect")]
     NotConnected,
+    /// The host's name leads to no address.
+    #[error("name not resolved")]
+    NotResolved,
+    /// The host is a private address, or its name leads to none but such.
+    #[error("private address refused")]
+    PrivateAddress,
+    /// What answered does not speak TLS, or its certificate is not good for the host.
+    #[error("no secure connection")]
+    NotSecure,
     /// The connection broke. The destination may have taken the request all the same.
     #[error("broke off")]
     BrokeOff,
@@ -72,51 +86,67 @@ pub enum SendError {
 pub struct ClientError;
 
 /// An HTTP client that uses the AWS clients' TLS provider, trusts the public authorities, follows
-/// no redirect and obeys no proxy. Unless `allow_private`, it connects to public addresses alone.
+/// no redirect and obeys no proxy. Unless `allow_private`, it speaks nothing but TLS and a name
+/// leads to public addresses alone. A host that is written as an address is not resolved, so it is
+/// for the caller to judge.
 pub fn http(allow_private: bool) -> Result<reqwest::Client, ClientError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    http_trusting(roots, allow_private)
+}
+
+fn http_trusting(
+    roots: rustls::RootCertStore,
+    allow_private: bool,
+) -> Result<reqwest::Client, ClientError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|_| ClientError)?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    let mut builder = reqwest::Client::builder()
+    reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
+        .https_only(!allow_private)
         .redirect(reqwest::redirect::Policy::none())
         .no_proxy()
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE)
-        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")));
-    if !allow_private {
-        builder = builder.dns_resolver(PublicOnly);
-    }
-    builder.build().map_err(|_| ClientError)
+        .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
+        .dns_resolver(Resolver { allow_private })
+        .build()
+        .map_err(|_| ClientError)
 }
 
-/// Resolves names to public addresses. What is connected to is what was judged here: there is no
-/// second resolution in between.
-struct PublicOnly;
+/// Resolves names to addresses that may be connected to. What is connected to is what was judged
+/// here: there is no second resolution in between.
+struct Resolver {
+    allow_private: bool,
+}
 
-impl Resolve for PublicOnly {
+impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let host = name.as_str().to_owned();
+        let (host, allow_private) = (name.as_str().to_owned(), self.allow_private);
         Box::pin(async move {
-            let resolved = tokio::net::lookup_host((host, 0)).await?;
-            let public: Vec<SocketAddr> =
-                resolved.filter(|address| is_global(address.ip())).collect();
-            if public.is_empty() {
-                return Err("no public address".into());
-            }
-            Ok(Box::new(public.into_iter()) as Addrs)
+            let found = tokio::net::lookup_host((host, 0)).await;
+            let found = found.map_err(|_| SendError::NotResolved)?.collect();
+            let allowed = if allow_private { found } else { public_ones(found)? };
+            Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
+}
+
+fn public_ones(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, SendError> {
+    if found.is_empty() {
+        return Err(SendError::NotResolved);
+    }
+    let public: Vec<_> = found.into_iter().filter(|address| is_global(address.ip())).collect();
+    if public.is_empty() { Err(SendError::PrivateAddress) } else { Ok(public) }
 }
 
 impl Client {
     /// A client. `allow_private` is for the local stage alone.
     pub fn new(allow_private: bool) -> Result<Self, ClientError> {
-        Ok(Self { http: http(allow_private)? })
+        Ok(Self { http: http(allow_private)?, allow_private })
     }
 
     /// Posts once.
@@ -125,21 +155,26 @@ impl Client {
         destination: &Destination,
         outgoing: Outgoing<'_>,
     ) -> Result<Answer, SendError> {
+        if !self.allow_private && leads_nowhere_public(&destination.url) {
+            return Err(SendError::PrivateAddress);
+        }
         let request = self.build(destination, outgoing).ok_or(SendError::NotBuilt)?;
         let started = Instant::now();
-        let mut answer = request.send().await.map_err(classify)?;
+        let mut answer = request.send().await.map_err(|error| classify(&error))?;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
         // The status is the answer; whether its body arrives changes nothing.
-        let mut read = 0;
-        while let Ok(Some(chunk)) = answer.chunk().await {
-            read += chunk.len();
-            if read > LARGEST_ANSWER {
-                break;
+        let body = async {
+            let mut read = 0;
+            while let Ok(Some(chunk)) = answer.chunk().await
+                && read <= LARGEST_ANSWER
+            {
+                read += chunk.len();
             }
-        }
+        };
+        let _ = tokio::time::timeout(LONGEST_ANSWER, body).await;
         Ok(Answer { status, retry_after, took_ms })
     }
 
@@ -186,14 +221,33 @@ fn authorization(auth: &Auth) -> Option<Option<(HeaderName, HeaderValue)>> {
     Some(Some((name, value)))
 }
 
-fn classify(error: reqwest::Error) -> SendError {
-    if error.is_connect() {
-        SendError::NotConnected
-    } else if error.is_timeout() {
+/// What went wrong, by the types of an error and its causes and never by their texts: those hold
+/// the URL.
+fn classify(error: &reqwest::Error) -> SendError {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(ours) = error.downcast_ref::<SendError>() {
+            return *ours;
+        }
+        if error.is::<rustls::Error>() {
+            return SendError::NotSecure;
+        }
+        // An I/O error names as its source that of what it wraps, and not what it wraps.
+        cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+            Some(wrapped) => Some(wrapped),
+            None => error.source(),
+        };
+    }
+    if error.is_timeout() {
         SendError::TimedOut
+    } else if error.is_connect() {
+        SendError::NotConnected
     } else if error.is_builder() {
         SendError::NotBuilt
     } else {
         SendError::BrokeOff
     }
 }
+
+#[cfg(test)]
+mod tests;

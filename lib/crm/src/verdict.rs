@@ -1,44 +1,11 @@
-//! What an answer means, or that none came: whether a delivery is done, tried again, or over.
+//! What an answer means: whether a delivery is done, tried again, or over. That no answer came always
+//! means that it is tried again.
 
 use jiff::civil::DateTime;
 use jiff::fmt::rfc2822::DateTimeParser;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::delivery::Verdict;
-
-/// Why no answer came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Trouble {
-    /// The destination took longer than it may. It may have taken effect there.
-    TimedOut,
-    /// Nobody listens there, or the way there is closed.
-    Unreachable,
-    /// The host's name leads to no address.
-    Dns,
-    /// The host's name leads to private addresses alone, or its URL is one.
-    PrivateAddress,
-    /// No secure connection came about: a wrong certificate, or no TLS at all.
-    Tls,
-    /// The connection broke, or something that is not HTTP came back.
-    Broken,
-    /// The request could not be made: a fault of ours.
-    NotSent,
-}
-
-impl Trouble {
-    /// In a few words, for the delivery's history, logs and metrics.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::TimedOut => "timed out",
-            Self::Unreachable => "connection refused",
-            Self::Dns => "name not resolved",
-            Self::PrivateAddress => "private address refused",
-            Self::Tls => "no secure connection",
-            Self::Broken => "connection broken",
-            Self::NotSent => "not sent",
-        }
-    }
-}
 
 /// What an answer's status means, and the same in a few words. `retry_after` is the header as it
 /// came: seconds or a date; anything else in it is ignored.
@@ -70,12 +37,6 @@ pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> (Verdict
         Verdict::Refused
     };
     (verdict, format!("{words}: {status}"))
-}
-
-/// What it means that no answer came: always that it is tried again. Where a host's name leads is
-/// not ours to know for ever, and a request that could not be made is a fault that gets mended.
-pub fn unanswered(trouble: Trouble) -> (Verdict, String) {
-    (Verdict::Retry { not_before: None }, trouble.as_str().to_owned())
 }
 
 /// Reads `Retry-After`: whole seconds from now, or an HTTP date in any of its three forms.
@@ -169,12 +130,5 @@ mod tests {
             let not_before = now().checked_add(SignedDuration::from_secs(60)).ok();
             assert_eq!(judge(status, Some("60"), now()).0, Verdict::Retry { not_before });
         }
-    }
-
-    #[test]
-    fn no_answer_is_tried_again() {
-        let (verdict, words) = unanswered(Trouble::TimedOut);
-        assert_eq!(verdict, Verdict::Retry { not_before: None });
-        assert_eq!(words, "timed out");
     }
 }

@@ -46,21 +46,23 @@ impl Call {
     /// The customer's side: named so by the provider, or the far end of a call whose direction is known.
     pub fn contact(&self) -> Option<&Party> {
         let facts = &self.facts;
-        facts.contact.as_ref().or(match facts.direction? {
-            Direction::Inbound => facts.from.as_ref(),
-            Direction::Outbound => facts.to.as_ref(),
-            Direction::Internal => None,
-        })
+        let far_end = match facts.direction {
+            Some(Direction::Inbound) => facts.from.as_ref(),
+            Some(Direction::Outbound) => facts.to.as_ref(),
+            Some(Direction::Internal) | None => None,
+        };
+        facts.contact.as_ref().or(far_end)
     }
 
     /// Our side: named so by the provider, or the near end of a call whose direction is known.
     pub fn employee(&self) -> Option<&Party> {
         let facts = &self.facts;
-        facts.employee.as_ref().or(match facts.direction? {
-            Direction::Inbound => facts.to.as_ref(),
-            Direction::Outbound => facts.from.as_ref(),
-            Direction::Internal => facts.from.as_ref(),
-        })
+        let near_end = match facts.direction {
+            Some(Direction::Inbound) => facts.to.as_ref(),
+            Some(Direction::Outbound | Direction::Internal) => facts.from.as_ref(),
+            None => None,
+        };
+        facts.employee.as_ref().or(near_end)
     }
 
     /// A fingerprint of what a CRM would want to be told about: when it differs from what a CRM
@@ -229,5 +231,76 @@ fn outcome(facts: &Facts) -> Option<Outcome> {
         (None, Some(true)) => Some(Outcome::Answered),
         (None, Some(false)) => Some(Outcome::NoAnswer),
         (None, None) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn call(facts: Facts) -> Call {
+        Call { outcome: None, facts }
+    }
+
+    fn sides(facts: Facts) -> (Option<String>, Option<String>) {
+        let call = call(facts);
+        let text = |party: Option<&Party>| party.map(|party| party.raw.expose().to_owned());
+        (text(call.contact()), text(call.employee()))
+    }
+
+    #[test]
+    fn a_side_that_is_named_needs_no_direction() {
+        let facts = Facts { contact: Party::read("+61491570156"), ..Facts::default() };
+        assert_eq!(sides(facts), (Some("+61491570156".into()), None));
+        let facts = Facts { employee: Party::read("101"), ..Facts::default() };
+        assert_eq!(sides(facts), (None, Some("101".into())));
+    }
+
+    #[test]
+    fn the_direction_tells_which_end_is_the_customers() {
+        let ends = |direction| Facts {
+            direction,
+            from: Party::read("101"),
+            to: Party::read("+61491570156"),
+            ..Facts::default()
+        };
+        let (far, near) = (Some("+61491570156".to_owned()), Some("101".to_owned()));
+        assert_eq!(sides(ends(Some(Direction::Outbound))), (far.clone(), near.clone()));
+        assert_eq!(sides(ends(Some(Direction::Inbound))), (near.clone(), far));
+        assert_eq!(sides(ends(Some(Direction::Internal))), (None, near));
+        assert_eq!(sides(ends(None)), (None, None));
+    }
+
+    #[test]
+    fn the_outcome_weighs_who_picked_up_and_for_how_long() {
+        let outcome_of = |disposition, talk, answered_by| {
+            outcome(&Facts {
+                state: Some(State::Ended),
+                disposition,
+                talk,
+                answered_by,
+                ..Facts::default()
+            })
+        };
+        let answered = Some(Disposition::Answered);
+        let machine = Some(AnsweredBy::Machine);
+        for (disposition, talk, answered_by, expected) in [
+            (answered, Some(Seconds(49)), None, Some(Outcome::Answered)),
+            (answered, None, None, Some(Outcome::Answered)),
+            (answered, Some(Seconds(0)), None, Some(Outcome::NoAnswer)),
+            (answered, Some(Seconds(12)), machine, Some(Outcome::Voicemail)),
+            (answered, Some(Seconds(0)), machine, Some(Outcome::Voicemail)),
+            (answered, Some(Seconds(9)), Some(AnsweredBy::Unknown), Some(Outcome::Answered)),
+            (answered, Some(Seconds(9)), Some(AnsweredBy::Fax), Some(Outcome::Answered)),
+            (Some(Disposition::NoAnswer), Some(Seconds(30)), None, Some(Outcome::NoAnswer)),
+            (Some(Disposition::Busy), Some(Seconds(0)), None, Some(Outcome::Busy)),
+            (Some(Disposition::Failed), None, None, Some(Outcome::Failed)),
+            (Some(Disposition::Canceled), None, None, Some(Outcome::Canceled)),
+            (None, Some(Seconds(5)), None, Some(Outcome::Answered)),
+            (None, Some(Seconds(0)), None, Some(Outcome::NoAnswer)),
+            (None, None, None, None),
+        ] {
+            assert_eq!(outcome_of(disposition, talk, answered_by), expected);
+        }
     }
 }
