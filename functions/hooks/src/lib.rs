@@ -41,11 +41,13 @@ impl Function {
             optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info),
         );
         let aws = aws::config()?;
-        let path = format!("{}/sources/{}", required("PARAMETER_PREFIX")?, provider.name());
         let log = telemetry.clone();
-        let sources = Cached::new(Parameters::new(aws::ssm(&aws)), path, move |values| {
-            read(values, provider, &log)
-        });
+        let sources = Cached::new(
+            Parameters::new(aws::ssm(&aws)),
+            required("PARAMETER_PREFIX")?,
+            vec![format!("sources/{}", provider.name())],
+            move |values| read(values, provider, &log),
+        );
         let hook = Hook {
             provider,
             store: DynamoStore::new(
@@ -83,7 +85,8 @@ fn not_configured() -> Value {
 /// The sources of one provider. One that cannot be read is left out, so it refuses everything.
 fn read(values: &Values, provider: &dyn Provider, telemetry: &Telemetry) -> Sources {
     let mut sources = Sources::new();
-    for (name, json) in values {
+    for (path, json) in values {
+        let name = path.rsplit('/').next().unwrap_or(path);
         let read = Name::new("source", name).map_err(|error| error.to_string()).and_then(|name| {
             let source = Source::parse(json, Some(provider)).map_err(|error| error.to_string())?;
             Ok((name, source))
@@ -94,7 +97,7 @@ fn read(values: &Values, provider: &dyn Provider, telemetry: &Telemetry) -> Sour
             }
             Err(problem) => {
                 let fields: [(&str, &dyn std::fmt::Display); 2] =
-                    [("source", name), ("problem", &problem)];
+                    [("parameter", path), ("problem", &problem)];
                 telemetry.error("a source is not used", &fields);
             }
         }

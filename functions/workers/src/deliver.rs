@@ -1,5 +1,7 @@
 //! `deliver`: one event of one call to one destination, until it is taken or refused.
 
+use std::time::Instant;
+
 use jiff::{SignedDuration, Timestamp};
 use switchboard_crm::destination::Destination;
 use switchboard_crm::{Client, Outgoing, verdict};
@@ -148,21 +150,20 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
             body,
             now: clock(),
         };
+        let started = Instant::now();
         let sent = self.client.send(destination, outgoing).await;
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
         let (attempt, verdict) = match sent {
             Ok(answer) => {
                 let (verdict, result) =
                     verdict::judge(answer.status, answer.retry_after.as_deref(), at);
                 let status = Some(answer.status);
-                (Attempt { at, took_ms: answer.took_ms, status, result }, verdict)
+                (Attempt { at, took_ms, status, result }, verdict)
             }
             Err(error) => {
                 let result = error.to_string();
-                (
-                    Attempt { at, took_ms: 0, status: None, result },
-                    Verdict::Retry { not_before: None },
-                )
+                (Attempt { at, took_ms, status: None, result }, Verdict::Retry { not_before: None })
             }
         };
         let mut concluded = claimed.concluded(attempt, verdict, &destination.retries);

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use aws_lambda_events::sqs::SqsEvent;
+use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
@@ -24,25 +25,17 @@ use crate::sweep::Sweep;
 
 /// What every worker is made from.
 struct Parts {
+    aws: SdkConfig,
+    stage: String,
     store: DynamoStore,
     queue: SqsQueue,
     telemetry: Telemetry,
-    configuration: Arc<Cached<Configuration>>,
-    allow_private: bool,
 }
 
-async fn parts(function: &'static str) -> Result<Parts, Error> {
+fn parts(function: &'static str) -> Result<Parts, Error> {
     let stage = required("STAGE")?;
     let level = optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info);
-    let telemetry = Telemetry::stdout(function, stage.clone(), level);
     let aws = aws::config()?;
-    let allow_private = stage == "local" && parsed("ALLOW_PRIVATE_DESTINATIONS", false)?;
-    let log = telemetry.clone();
-    let configuration = Cached::new(
-        Parameters::new(aws::ssm(&aws)),
-        required("PARAMETER_PREFIX")?,
-        move |values| Configuration::read(values, allow_private, &log),
-    );
     Ok(Parts {
         store: DynamoStore::new(
             aws::dynamodb(&aws),
@@ -54,18 +47,36 @@ async fn parts(function: &'static str) -> Result<Parts, Error> {
             optional("ENRICH_QUEUE_URL"),
             optional("DELIVER_QUEUE_URL"),
         ),
-        telemetry,
-        configuration: Arc::new(configuration),
-        allow_private,
+        telemetry: Telemetry::stdout(function, stage.clone(), level),
+        stage,
+        aws,
     })
+}
+
+impl Parts {
+    /// Private addresses are destinations on the local stage alone, whatever is set.
+    fn allow_private(&self) -> Result<bool, Error> {
+        Ok(parsed("ALLOW_PRIVATE_DESTINATIONS", false)? && self.stage == "local")
+    }
+
+    /// The parameters that this function may read.
+    fn configuration(&self, folders: &[&str]) -> Result<Arc<Cached<Configuration>>, Error> {
+        let (allow_private, log) = (self.allow_private()?, self.telemetry.clone());
+        Ok(Arc::new(Cached::new(
+            Parameters::new(aws::ssm(&self.aws)),
+            required("PARAMETER_PREFIX")?,
+            folders.iter().map(|folder| (*folder).to_owned()).collect(),
+            move |values| Configuration::read(values, allow_private, &log),
+        )))
+    }
 }
 
 /// Runs `enrich` as a function.
 pub async fn enrich() -> Result<(), Error> {
-    let Parts { store, queue, telemetry, configuration, .. } = parts("enrich").await?;
-    // The conversations API is named by the operator's configuration and holds no CRM's secrets.
-    let http = switchboard_crm::client::http(true)?;
-    let conversations = Conversations::new(http);
+    let parts = parts("enrich")?;
+    let configuration = parts.configuration(&["sources", "destinations"])?;
+    let conversations = Conversations::new(switchboard_crm::client::http(parts.allow_private()?)?);
+    let Parts { store, queue, telemetry, .. } = parts;
     let known = configuration.get().await?;
     for country in known.countries() {
         switchboard_people::number::warm_up(Some(country));
@@ -84,8 +95,10 @@ pub async fn enrich() -> Result<(), Error> {
 
 /// Runs `deliver` as a function.
 pub async fn deliver() -> Result<(), Error> {
-    let Parts { store, queue, telemetry, configuration, allow_private } = parts("deliver").await?;
-    let client = Client::new(allow_private)?;
+    let parts = parts("deliver")?;
+    let configuration = parts.configuration(&["destinations"])?;
+    let client = Client::new(parts.allow_private()?)?;
+    let Parts { store, queue, telemetry, .. } = parts;
     configuration.get().await?;
     let worker = Arc::new(Deliver { store, queue, client, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
@@ -101,7 +114,7 @@ pub async fn deliver() -> Result<(), Error> {
 
 /// Runs `sweep` as a function, on a schedule.
 pub async fn sweep() -> Result<(), Error> {
-    let Parts { store, queue, telemetry, .. } = parts("sweep").await?;
+    let Parts { store, queue, telemetry, .. } = parts("sweep")?;
     let worker = Arc::new(Sweep { store, queue, telemetry });
     lambda_runtime::run(service_fn(move |_: LambdaEvent<Value>| {
         let worker = worker.clone();

@@ -4,7 +4,7 @@ use std::error::Error;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -50,8 +50,6 @@ pub struct Answer {
     pub status: u16,
     /// The header of that name.
     pub retry_after: Option<String>,
-    /// How long it took, milliseconds.
-    pub took_ms: u64,
 }
 
 /// There was no answer.
@@ -159,9 +157,7 @@ impl Client {
             return Err(SendError::PrivateAddress);
         }
         let request = self.build(destination, outgoing).ok_or(SendError::NotBuilt)?;
-        let started = Instant::now();
         let mut answer = request.send().await.map_err(|error| classify(&error))?;
-        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
@@ -175,7 +171,7 @@ impl Client {
             }
         };
         let _ = tokio::time::timeout(LONGEST_ANSWER, body).await;
-        Ok(Answer { status, retry_after, took_ms })
+        Ok(Answer { status, retry_after })
     }
 
     fn build(

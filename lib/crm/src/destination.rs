@@ -463,7 +463,7 @@ fn read_deduplication(fields: &mut Fields) -> Result<Deduplication, ConfigError>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::testing::{Case, record};
+    use crate::format::testing::{Case, example, record};
     use serde_json::json;
     use switchboard_domain::Facts;
 
@@ -533,6 +533,17 @@ mod tests {
             json!({"type": "basic", "user": "switchboard", "password": "fake-password"}),
         ] {
             read(json!({"auth": auth}));
+        }
+    }
+
+    #[test]
+    fn the_documented_configurations_are_good() {
+        for page in [
+            include_str!("../../../docs/destinations/canonical.md"),
+            include_str!("../../../docs/destinations/conversation-ai.md"),
+        ] {
+            let json = example(page, "Configuration").replace("whsec_…", SECRET).replace('…', "x");
+            Destination::parse(&json, false).unwrap();
         }
     }
 

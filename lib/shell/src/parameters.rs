@@ -22,7 +22,7 @@ pub struct ParameterError {
     code: String,
 }
 
-/// The values under a path, by the rest of their names (`twilio/main`).
+/// The values under a path, by the rest of their names (`sources/twilio/main`).
 pub type Values = BTreeMap<String, String>;
 
 /// Where configuration comes from.
@@ -79,19 +79,22 @@ fn code<R>(
 /// A value made from parameters, kept while it is fresh.
 pub struct Cached<T> {
     parameters: Parameters,
-    path: String,
+    prefix: String,
+    folders: Vec<String>,
     read: Box<dyn Fn(&Values) -> T + Send + Sync>,
     kept: Mutex<Option<(Instant, Arc<T>)>>,
 }
 
 impl<T> Cached<T> {
-    /// What `read` makes of the parameters under `path`.
+    /// What `read` makes of the parameters in `folders` under `prefix`. A function may read its
+    /// own folders alone, so the folders are asked for one by one.
     pub fn new(
         parameters: Parameters,
-        path: String,
+        prefix: String,
+        folders: Vec<String>,
         read: impl Fn(&Values) -> T + Send + Sync + 'static,
     ) -> Self {
-        Self { parameters, path, read: Box::new(read), kept: Mutex::new(None) }
+        Self { parameters, prefix, folders, read: Box::new(read), kept: Mutex::new(None) }
     }
 
     /// The value, read again if it is not fresh. Where reading fails, the old value serves on.
@@ -112,7 +115,7 @@ impl<T> Cached<T> {
         {
             return Ok(value.clone());
         }
-        match (self.parameters.under(&self.path).await, kept) {
+        match (self.read_folders().await, kept) {
             (Ok(values), _) => {
                 let value = Arc::new((self.read)(&values));
                 let now = Instant::now();
@@ -123,5 +126,16 @@ impl<T> Cached<T> {
             (Err(_), Some((_, value))) => Ok(value),
             (Err(error), None) => Err(error),
         }
+    }
+
+    async fn read_folders(&self) -> Result<Values, ParameterError> {
+        let mut values = Values::new();
+        for folder in &self.folders {
+            let path = format!("{}/{folder}", self.prefix);
+            let found = self.parameters.under(&path).await?;
+            values
+                .extend(found.into_iter().map(|(name, value)| (format!("{folder}/{name}"), value)));
+        }
+        Ok(values)
     }
 }

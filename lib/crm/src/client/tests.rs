@@ -179,7 +179,6 @@ fn a_request_is_what_the_documentation_promises() {
             destination(&format!("http://127.0.0.1:{}/calls?org=7", server.port), secrets);
         let answer = send(&destination).await.unwrap();
         assert_eq!((answer.status, answer.retry_after), (200, None));
-        assert!(answer.took_ms < 5_000);
 
         let seen = server.seen.lock().unwrap();
         let [Seen { line, headers, body }] = &seen[..] else { panic!("{} requests", seen.len()) };

@@ -161,7 +161,7 @@ fn listen<'a>((id, recording): (&'a String, &'a Recording)) -> Option<Listen<'a>
 mod tests {
     use super::*;
     use crate::format::Format;
-    use crate::format::testing::{Case, POLICY, at, person, record};
+    use crate::format::testing::{Case, POLICY, at, example, person, record};
     use insta::assert_snapshot;
     use serde_json::Value;
     use switchboard_domain::{BlobRef, Facts, Order, State, Update};
@@ -234,7 +234,7 @@ mod tests {
         compiler.enable_format_assertions();
         let text = include_str!("../../../../docs/schema/call.v1.json");
         let schema: Value = serde_json::from_str(text).unwrap();
-        let published = collect(&schema);
+        let published = names(&schema["properties"]["data"]["properties"]);
         compiler.add_resource("call.v1.json", schema).unwrap();
         let schema = compiler.compile("call.v1.json", &mut schemas).unwrap();
 
@@ -272,10 +272,13 @@ mod tests {
                     panic!("{error:#}\n{body:#}");
                 }
                 // What is written is what is published, no more and no less.
-                let written: BTreeSet<_> = body["data"].as_object().unwrap().keys().collect();
-                assert_eq!(written, published.iter().collect());
+                assert_eq!(names(&body["data"]), published);
             }
         }
+        let page = include_str!("../../../../docs/destinations/canonical.md");
+        let documented: Value = serde_json::from_str(&example(page, "Body")).unwrap();
+        assert!(schemas.validate(&documented, schema).is_ok());
+        assert_eq!(names(&documented["data"]), published);
         for broken in [
             serde_json::json!({"type": "call.completed", "version": "1"}),
             serde_json::json!({"type": "call.lost", "version": "1", "timestamp": null, "data": {}}),
@@ -284,8 +287,8 @@ mod tests {
         }
     }
 
-    fn collect(schema: &Value) -> BTreeSet<String> {
-        schema["properties"]["data"]["properties"].as_object().unwrap().keys().cloned().collect()
+    fn names(object: &Value) -> BTreeSet<String> {
+        object.as_object().unwrap().keys().cloned().collect()
     }
 
     #[test]

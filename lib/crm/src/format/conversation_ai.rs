@@ -75,7 +75,7 @@ fn status(outcome: Option<Outcome>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::testing::{Case, person, record};
+    use crate::format::testing::{Case, example, person, record};
     use insta::assert_snapshot;
     use switchboard_domain::{Party, PartyKind};
 
@@ -180,6 +180,18 @@ mod tests {
             facts.contact = Party::read("+61491570157");
         });
         assert_eq!(to(&record), "+61491570157");
+    }
+
+    #[test]
+    fn the_documented_body_is_the_one_that_is_sent() {
+        let record = record(Case::Held, |facts| {
+            facts.campaign = Some("Spring renewal".into());
+            facts.contact_name = Some(Personal::new("Zoë Example"));
+            facts.summary = Some(Personal::new("Wants an offer. Call back on Monday."));
+        });
+        let page = include_str!("../../../../docs/destinations/conversation-ai.md");
+        let lines = |text: &str| text.replace(['\n', ' '], "");
+        assert_eq!(lines(&example(page, "Body")), lines(&body(&record)));
     }
 
     #[test]

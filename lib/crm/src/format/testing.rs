@@ -21,6 +21,13 @@ pub enum Case {
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
 
+/// The first JSON example of a page after a heading.
+pub fn example(page: &str, heading: &str) -> String {
+    let (_, rest) = page.split_once(&format!("## {heading}\n")).unwrap();
+    let (_, rest) = rest.split_once("```json\n").unwrap();
+    rest.split_once("```").unwrap().0.to_owned()
+}
+
 pub fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
 }

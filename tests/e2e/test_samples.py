@@ -1,0 +1,116 @@
+"""Every sample through the deployed stack, and what the CRM is told of it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from http_file import parse, samples
+from stack import SIGNING_SECRET, wait_for
+from standardwebhooks import Webhook
+
+# What the conversation-AI CRM gets of each sample: to, name, summary, status, duration, subject.
+TOLD = {
+    "twilio/completed": (
+        "+61491570156", "Kim Example",
+        "The customer asked about pricing and availability. A follow-up meeting was agreed for next week.",
+        "held", 125, "Autumn offer",
+    ),
+    "twilio/completed-without-conversation": ("+61491570156", "", "", "held", 49, "Outbound Call"),
+    "twilio/no-answer": ("+61491570156", "", "", "no answer", 0, "Outbound Call"),
+    "twilio/busy": ("+61491570156", "", "", "no answer", 0, "Outbound Call"),
+    "twilio/failed": ("+61491570156", "", "", "no connection", 0, "Outbound Call"),
+    "twilio/canceled": ("+61491570156", "", "", "no connection", 0, "Outbound Call"),
+    "twilio/voicemail-before-completed": ("+61491570156", "", "", "voicemail", 34, "Outbound Call"),
+    "twilio/voicemail-after-completed": ("+61491570156", "", "", "voicemail", 12, "Outbound Call"),
+    "twilio/recorded": ("+61491570156", "", "", "held", 61, "Outbound Call"),
+    "twilio/dialled-leg": ("+61491570157", "PAT EXAMPLE", "", "held", 150, "Inbound Call"),
+    "twilio/many-parameters": ("+551135892112", "", "", "held", 49, "Outbound Call"),
+    "twilio/with-context": (
+        "+61491570156", "Alex Example", "The customer renewed for a year.", "held", 90, "Spring renewals",
+    ),
+    "intake/minimal": ("+79991234567", "", "", "no answer", 0, "Outbound Call"),
+    "intake/recommended": ("+79991234567", "Иван Петров", "", "held", 360, "Outbound Call"),
+    "intake/batch-of-one": ("+79991112233", "", "", "held", 61, "Outbound Call"),
+    "intake/lifecycle": ("+79991112233", "", "", "no answer", 0, "Inbound Call"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sent(world):
+    """Sends every sample at once, so that the tests only wait for the last of them."""
+    answers = {}
+    for path in samples():
+        name = f"{path.parent.name}/{path.stem}"
+        answers[name] = [world.stack.send(request) for request in parse(path.read_text())]
+    return answers
+
+
+@pytest.mark.parametrize("path", samples(), ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_sample(world, sent, path):
+    name = f"{path.parent.name}/{path.stem}"
+    expected = json.loads(path.with_suffix(".call.json").read_text())
+    statuses = [reject["status"] for reject in expected.get("rejected", [])]
+    assert [answer.status for answer in sent[name] if answer.status != 200] == statuses
+
+    for key, call in expected["calls"].items():
+        stored = wait_for(key, lambda key=key: world.stack.settled(key))
+        assert stored["call"].get("outcome") == call.get("outcome")
+        assert stored["call"].get("talk") == call.get("talk")
+        got = [one for one in world.crm.received("/crm") if one.headers["idempotency-key"] in keys(world, key)]
+        if "parent" in call:
+            assert got == [] and world.stack.deliveries(key) == {}
+            continue
+        assert len(got) == 1
+        Webhook(SIGNING_SECRET).verify(got[0].body, got[0].headers)
+        if name in TOLD:
+            to, contact, summary, status, duration, subject = TOLD[name]
+            assert got[0].json() == {
+                "type": "conversationAICall", "subject": subject, "to": to, "name": contact,
+                "summary": summary, "status": status, "duration": duration,
+            }  # fmt: skip
+
+
+def keys(world, key: str) -> set[str]:
+    """The idempotency keys of a call's requests, which share its correlation id."""
+    answers = [one for one in world.crm.received() if one.json().get("data", {}).get("call") == key]
+    correlations = {one.headers["x-correlation-id"] for one in answers}
+    return {
+        one.headers["idempotency-key"]
+        for one in world.crm.received()
+        if one.headers["x-correlation-id"] in correlations
+    }
+
+
+def test_the_webhook_and_the_crm_share_one_correlation_id(world, sent):
+    wait_for("the call", lambda: world.stack.settled("intake/minimal") or True)
+    answer = sent["intake/minimal"][0]
+    key = "asterisk/asterisk/ast-20260220-000123"
+    wait_for(key, lambda: world.stack.settled(key))
+    ids = {one.headers["x-correlation-id"] for one in world.crm.received() if one.json().get("data", {}).get("call") == key}
+    assert ids == {answer.headers["x-correlation-id"]}
+    for function in ("intake", "enrich", "deliver"):
+        wait_for(function, lambda f=function: [l for l in world.stack.logs(f) if ids <= {json.loads(l).get("correlation_id")}])
+
+
+def test_what_cannot_be_read_is_in_quarantine(world, sent):
+    kept = world.stack.items("quarantine#intake")
+    assert any(item["problem"].startswith("durationSec:") for item in kept)
+
+
+def test_nothing_personal_is_in_any_log(world, sent):
+    """Every number, name, summary, transcript, recording and secret of the samples."""
+    for path in samples():
+        for key in json.loads(path.with_suffix(".call.json").read_text())["calls"]:
+            wait_for(key, lambda key=key: world.stack.settled(key))
+    personal = [
+        "491570156", "491570157", "255501234", "9991234567", "9991112233", "9990001122", "1135892112",
+        "6466063895", "Example", "EXAMPLE", "Иван", "pricing", "renewed", "sample agent", "расшифровки",
+        "Скрипт", "/Recordings/", "pbx.example", "monitor/x.wav", "fake-", "whsec_", "wsec_", "Paulo",
+    ]  # fmt: skip
+    said = 0
+    for function in world.stack.stack["functions"]:
+        for line in world.stack.logs(function):
+            said += 1
+            assert not [word for word in personal if word in line], function
+    assert said > 50
