@@ -13,8 +13,8 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools" / "local")]
 
-from stack import EVENTS, Stack, sample_destinations, sample_sources  # noqa: E402
-from stand_ins import Crm, ElevenLabs  # noqa: E402
+from stack import EVENTS, Stack, correlation_id, sample_destinations, sample_sources  # noqa: E402
+from stand_ins import Crm, ElevenLabs, Received  # noqa: E402
 
 
 class World:
@@ -23,6 +23,11 @@ class World:
     def __init__(self, stack: Stack, crm: Crm, elevenlabs: ElevenLabs) -> None:
         self.stack, self.crm, self.elevenlabs = stack, crm, elevenlabs
         self._numbers = itertools.count(1)
+
+    def told(self, path: str, key: str) -> list[Received]:
+        """What a CRM got about a call."""
+        correlation = correlation_id(key)
+        return [one for one in self.crm.received(path) if one.headers["x-correlation-id"] == correlation]
 
     def unique(self, prefix: str) -> str:
         """A call id that no other test uses."""

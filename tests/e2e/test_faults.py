@@ -95,12 +95,10 @@ def test_the_crm_that_is_well_is_not_kept_waiting(world, troubled):
     for name in BEHAVIOURS:
         key = f"test/{name}/{world_call(name)}"
         wait_for(key, lambda key=key: world.stack.settled(key), 120)
-        well = [one for one in world.crm.received("/warehouse") if one.json()["data"]["call"] == key]
-        assert len(well) == 1
+        assert len(world.told("/warehouse", key)) == 1
     hung = world.crm.received("/hangs")
     key = f"test/hangs/{world_call('hangs')}"
-    well = next(one for one in world.crm.received("/warehouse") if one.json()["data"]["call"] == key)
-    assert well.at < hung[1].at, "the other destination waited for the one that hangs"
+    assert world.told("/warehouse", key)[0].at < hung[1].at, "the other destination waited for the one that hangs"
 
 
 def test_a_send_that_fails_is_made_up_for(world):
@@ -123,8 +121,7 @@ def test_a_send_that_fails_is_made_up_for(world):
     client.invoke(FunctionName=world.stack.stack["functions"]["sweep"], Payload=b"{}")
     wait_for("the swept call", lambda: world.stack.settled("test/lost/lost-swept"))
     for call in ("lost-redelivered", "lost-swept"):
-        told = [one for one in world.crm.received("/warehouse") if one.json()["data"]["call"] == f"test/lost/{call}"]
-        assert len(told) == 1
+        assert len(world.told("/warehouse", f"test/lost/{call}")) == 1
 
 
 def test_a_message_that_is_no_job_is_dropped_and_its_neighbours_are_done(world):

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import signal
 import sys
@@ -18,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from stack import EVENTS, SIGNING_SECRET, Stack, sample_destinations, sample_sources, states, wait_for
+from stack import EVENTS, SIGNING_SECRET, Stack, correlation_id, sample_destinations, sample_sources, states, wait_for
 from stand_ins import Crm, ElevenLabs, Received
 from standardwebhooks import Webhook
 
@@ -86,20 +85,11 @@ def follow(stack: Stack, crm: Crm, journeys: list[Journey], progress: Progress) 
     for journey in journeys:
         for name, delivery in journey.deliveries.items():
             for got in by_key.values():
-                if got.headers["x-correlation-id"] == correlation_of(journey.key) and name.startswith(
+                if got.headers["x-correlation-id"] == correlation_id(journey.key) and name.startswith(
                     got.path.strip("/") + "#"
                 ):
                     journey.got[name] = got
         judge(journey)
-
-
-def correlation_of(key: str) -> str:
-    """The id of everything that happens to a call: derived from its key."""
-    digest = hashlib.sha256()
-    for part in key.split("/", 2):
-        encoded = part.encode()
-        digest.update(len(encoded).to_bytes(8, "big") + encoded)
-    return digest.hexdigest()[:32]
 
 
 def judge(journey: Journey) -> None:

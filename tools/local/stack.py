@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 import time
@@ -161,11 +162,24 @@ class Stack:
             pass
         return lines
 
+    def records(self, function: str) -> list[dict]:
+        """What a function has logged itself: its JSON lines, metrics among them."""
+        return [json.loads(line) for line in self.logs(function) if line.startswith("{")]
+
 
 def pk(key: str) -> str:
     """The partition key of a call: `provider/source/call id` with other separators."""
     provider, source, call_id = key.split("/", 2)
     return f"call#{provider}#{source}#{call_id}"
+
+
+def correlation_id(key: str) -> str:
+    """The id of everything that happens to a call, from its webhook to the CRM: derived from its key."""
+    digest = hashlib.sha256()
+    for part in key.split("/", 2):
+        encoded = part.encode()
+        digest.update(len(encoded).to_bytes(8, "big") + encoded)
+    return digest.hexdigest()[:32]
 
 
 def sample_sources(elevenlabs_url: str) -> dict[str, dict]:
