@@ -28,8 +28,9 @@ def event_files(function: str, event: str) -> list[Path]:
     """A file by its path, or a sample by its name: all its events, in their order."""
     if Path(event).is_file():
         return [Path(event).resolve()]
-    samples = states.ROOT / "events" / function
-    files = [path for folder in (samples / "gateway", samples) for path in sorted(folder.glob("*.json"))]
+    folder = states.ROOT / "events" / function
+    folder = folder / "gateway" if (folder / "gateway").is_dir() else folder
+    files = sorted(folder.glob("*.json"))
     named = [path for path in files if path.stem == event or path.stem.rpartition(".")[0] == event]
     if not named:
         known = sorted({path.stem for path in files})

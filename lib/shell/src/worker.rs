@@ -15,6 +15,9 @@ use crate::telemetry::Telemetry;
 /// Kept free at the end of an invocation for saying what happened.
 const MARGIN: Duration = Duration::from_secs(2);
 
+/// What a runtime grants that tells no deadline (`cargo lambda watch` tells one that has passed).
+const UNTOLD: Duration = Duration::from_secs(30);
+
 /// The work was not done and should be tried again: its message goes back to the queue.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
@@ -32,7 +35,7 @@ where
     F: Fn(Job) -> W,
     W: Future<Output = Result<(), Retry>>,
 {
-    let left = deadline.duration_since(SystemTime::now()).unwrap_or_default();
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or(UNTOLD);
     let limit = left.saturating_sub(MARGIN);
     let one = |record: aws_lambda_events::sqs::SqsMessage| {
         let job = record.body.as_deref().and_then(Job::from_body);

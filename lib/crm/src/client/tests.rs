@@ -1,5 +1,6 @@
 use std::future::Future;
 use std::sync::Mutex;
+use std::time::Instant;
 
 use http::{HeaderMap, HeaderName};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
