@@ -13,6 +13,10 @@ use switchboard_store::{Due, Store};
 /// One run sends no more than this; the next minute's goes on.
 const MOST: usize = 20_000;
 
+/// Where so many jobs wait already, what is due is most likely among them: sending it again would
+/// only make the queue longer than the workers can make it shorter.
+const CROWDED: u64 = 1_000;
+
 /// The sweep and what it acts on.
 pub struct Sweep<S, Q> {
     /// Where the index of due work is.
@@ -26,7 +30,8 @@ pub struct Sweep<S, Q> {
 impl<S: Store, Q: Queue> Sweep<S, Q> {
     /// Sends everything that is due by now; says how much that was.
     pub async fn run(&self, now: Timestamp) -> Result<usize, Retry> {
-        let mut sent = 0;
+        let waiting = self.queue.waiting().await.map_err(|error| Retry(error.to_string()))?;
+        let (mut sent, mut left) = (0, 0);
         let mut oldest: Option<Timestamp> = None;
         for shard in 0..DUE_SHARDS {
             let mut page = None;
@@ -37,22 +42,28 @@ impl<S: Store, Q: Queue> Sweep<S, Q> {
                     .await
                     .map_err(|error| Retry(error.to_string()))?;
                 oldest = oldest.into_iter().chain(due.items.iter().map(|item| item.due_at)).min();
-                let jobs: Vec<Send> = due.items.into_iter().map(job).collect();
+                let (jobs, crowded): (Vec<Send>, Vec<Send>) = due
+                    .items
+                    .into_iter()
+                    .map(job)
+                    .partition(|send| waiting.of(&send.job) < CROWDED);
+                left += crowded.len();
                 if !jobs.is_empty() {
                     self.queue.send(&jobs).await.map_err(|error| Retry(error.to_string()))?;
                 }
                 sent += jobs.len();
                 page = due.next;
-                if page.is_none() || sent >= MOST {
+                if page.is_none() || sent + left >= MOST {
                     break;
                 }
             }
         }
-        let age = oldest.map_or(0, |oldest| now.duration_since(oldest).as_secs());
-        if sent > 0 {
-            let fields: [(&str, &dyn std::fmt::Display); 2] =
-                [("sent", &sent), ("oldest_age_seconds", &age)];
-            self.telemetry.info("swept up overdue work", &fields);
+        if let Some(oldest) = oldest {
+            let age = now.duration_since(oldest).as_secs();
+            self.telemetry.info(
+                "swept up overdue work",
+                &[("sent", &sent), ("left_to_a_full_queue", &left), ("oldest_age_seconds", &age)],
+            );
         }
         self.telemetry.count(&[("swept", sent as u64)], &[]);
         Ok(sent)

@@ -62,7 +62,7 @@ impl Provider for Twilio {
         let body = request.signed_bytes();
 
         // A form is signed parameter by parameter; any other body through its hash in the query.
-        let (parameters, hash_holds) = if request.is_form() && request.method != "GET" {
+        let (parameters, hash_holds) = if request.is_form() {
             (signature::parameters(body), true)
         } else {
             let hash = request.query_parameter("bodySHA256");
@@ -82,13 +82,14 @@ impl Provider for Twilio {
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Vec<Parsed>, Reject> {
         let request = message.request();
-        let parameters = if request.is_form() || request.method == "GET" {
-            first_values(&raw(message))
+        let parameters = if request.is_form() {
+            first_values(message.body())
         } else {
             from_json(message.body())?
         };
         Ok(vec![
-            read(message, Parameters(parameters)).map_err(|why| Unread { why, raw: raw(message) }),
+            read(message, Parameters(parameters))
+                .map_err(|why| Unread { why, raw: message.body().to_vec() }),
         ])
     }
 }
@@ -158,15 +159,7 @@ fn read(
     if let Some(name) = request.query_parameter("contact_name") {
         facts.contact_name = Some(Personal::new(name));
     }
-    Ok((key, Update::new(kind, order, request.received_at, facts, raw(message))))
-}
-
-/// The bytes that hold the parameters. A GET has no body: what it says is in its query.
-fn raw(message: &Authenticated<'_>) -> Vec<u8> {
-    match message.request().method.as_str() {
-        "GET" => message.request().query.as_bytes().to_vec(),
-        _ => message.body().to_vec(),
-    }
+    Ok((key, Update::new(kind, order, request.received_at, facts, message.body().to_vec())))
 }
 
 fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {

@@ -83,11 +83,33 @@ pub trait Queue: std::marker::Send + Sync {
         &self,
         jobs: &[Send],
     ) -> impl Future<Output = Result<(), QueueError>> + std::marker::Send;
+
+    /// About how many jobs of each kind wait to be taken.
+    fn waiting(&self) -> impl Future<Output = Result<Waiting, QueueError>> + std::marker::Send;
 }
 
-/// A job could not be sent. What it pointed to stays due, and the sweep sends it again.
+/// How many jobs wait, by kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// For `enrich`.
+    pub enrich: u64,
+    /// For `deliver`.
+    pub deliver: u64,
+}
+
+impl Waiting {
+    /// How many of a job's kind wait.
+    pub fn of(&self, job: &Job) -> u64 {
+        match job {
+            Job::Enrich { .. } => self.enrich,
+            Job::Deliver { .. } => self.deliver,
+        }
+    }
+}
+
+/// The queue could not be reached. What a job pointed to stays due, and the sweep sends it again.
 #[derive(Debug, thiserror::Error)]
-#[error("a job could not be sent ({code}); the sweep will send it again")]
+#[error("the queue could not be used ({code}); the sweep sends what is due")]
 pub struct QueueError {
     /// The service's code for it, or the class of failure.
     pub code: String,

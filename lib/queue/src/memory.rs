@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::{Queue, QueueError, Send};
+use crate::{Job, Queue, QueueError, Send, Waiting};
 
 /// A queue that only remembers what was sent.
 #[derive(Clone, Default)]
@@ -19,5 +19,17 @@ impl Queue for MemoryQueue {
     async fn send(&self, jobs: &[Send]) -> Result<(), QueueError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(jobs);
         Ok(())
+    }
+
+    async fn waiting(&self) -> Result<Waiting, QueueError> {
+        let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = Waiting::default();
+        for send in jobs.iter() {
+            match send.job {
+                Job::Enrich { .. } => waiting.enrich += 1,
+                Job::Deliver { .. } => waiting.deliver += 1,
+            }
+        }
+        Ok(waiting)
     }
 }

@@ -2,9 +2,9 @@
 
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_sqs::types::SendMessageBatchRequestEntry;
+use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 
-use crate::{Job, Queue, QueueError, Send};
+use crate::{Job, Queue, QueueError, Send, Waiting};
 
 /// SQS takes at most this many messages in one request.
 const BATCH: usize = 10;
@@ -30,6 +30,15 @@ impl SqsQueue {
         };
         let unknown = || QueueError { code: "this function has no such queue".into() };
         address.as_deref().ok_or_else(unknown)
+    }
+
+    async fn depth(&self, address: Option<&str>) -> Result<u64, QueueError> {
+        let Some(address) = address else { return Ok(0) };
+        let name = QueueAttributeName::ApproximateNumberOfMessages;
+        let request = self.client.get_queue_attributes().queue_url(address);
+        let answer = request.attribute_names(name.clone()).send().await.map_err(fault)?;
+        let depth = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
+        depth.ok_or_else(|| QueueError { code: "no depth was told".into() })
     }
 
     async fn send_one(&self, address: &str, send: &Send) -> Result<(), QueueError> {
@@ -77,6 +86,13 @@ impl Queue for SqsQueue {
             rest = others;
         }
         Ok(())
+    }
+
+    async fn waiting(&self) -> Result<Waiting, QueueError> {
+        Ok(Waiting {
+            enrich: self.depth(self.enrich.as_deref()).await?,
+            deliver: self.depth(self.deliver.as_deref()).await?,
+        })
     }
 }
 

@@ -1,0 +1,110 @@
+//! A call's story, for whoever is asked where it is.
+
+use std::fmt::Write as _;
+
+use aws_sdk_dynamodb::Client;
+use switchboard_domain::{CallKey, CallRecord, Delivery, Party, Person};
+use switchboard_store::{DynamoStore, Store};
+
+use crate::Failure;
+
+/// Reads a call and its deliveries, and tells them without a number or a name in full.
+pub async fn story(client: Client, table: String, key: &CallKey) -> Result<String, Failure> {
+    // Nothing is written, so how long it would be kept does not matter.
+    let store = DynamoStore::new(client, table, 1);
+    let failed = |error: switchboard_store::StoreError| Failure::Aws(error.to_string());
+    let Some(record) = store.call(key).await.map_err(failed)? else {
+        return Err(Failure::Wrong(format!("{key} is not stored")));
+    };
+    let deliveries = store.deliveries(key).await.map_err(failed)?;
+    Ok(tell(&record, &deliveries))
+}
+
+fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {
+    let facts = &record.call.facts;
+    let mut story = String::new();
+    let mut line = |name: &str, text: String| {
+        let _ = writeln!(story, "{name:<12} {text}");
+    };
+    line("call", record.key.to_string());
+    line("correlation", record.key.correlation_id().to_string());
+    line("state", word(&facts.state));
+    line("outcome", word(&record.call.outcome));
+    line("direction", word(&facts.direction));
+    line("contact", side(record.call.contact(), record.people.contact.as_ref()));
+    line("employee", side(record.call.employee(), record.people.employee.as_ref()));
+    let time = |at: Option<_>| at.map_or("–".to_owned(), |at: jiff::Timestamp| at.to_string());
+    line("started", time(facts.started_at));
+    line("ended", time(facts.ended_at));
+    line("talk", facts.talk.map_or("–".to_owned(), |talk| format!("{} s", talk.0)));
+    line("summary", if facts.summary.is_some() { "yes".into() } else { "no".into() });
+    if let Some(lookup) = &record.lookup {
+        line("lookup", format!("{:?}, asked {} times", lookup.state, lookup.attempts));
+    }
+    for update in record.updates.values() {
+        line("update", format!("{} {} {}", update.received_at, update.kind, update.digest));
+    }
+    for (work, due_at) in &record.owed {
+        line("owes", format!("{work:?} since {due_at}"));
+    }
+    for delivery in deliveries {
+        let next = delivery.due_at.map_or(String::new(), |due_at| format!(", due {due_at}"));
+        let state = format!("{:?}", delivery.state).to_lowercase();
+        line("delivery", format!("{} {state}{next}", delivery.id));
+        for attempt in &delivery.attempts {
+            let text = format!("{} {} ({} ms)", attempt.at, attempt.result, attempt.took_ms);
+            line("  attempt", text);
+        }
+    }
+    story.trim_end().to_owned()
+}
+
+fn word<T: std::fmt::Debug>(value: &Option<T>) -> String {
+    value.as_ref().map_or("–".to_owned(), |value| format!("{value:?}"))
+}
+
+fn side(party: Option<&Party>, person: Option<&Person>) -> String {
+    let Some(party) = party else { return "–".to_owned() };
+    let kind = person.map_or(party.kind, |person| person.kind);
+    let number = person.and_then(|person| person.e164.as_ref()).unwrap_or(&party.raw);
+    format!("{kind:?} {}", number.masked())
+}
+
+#[cfg(test)]
+mod tests {
+    use switchboard_domain::{
+        Attempt, DeliveryState, Facts, Legs, Order, Personal, Policy, Seconds, State, Update,
+    };
+
+    use super::*;
+
+    #[test]
+    fn the_story_is_whole_and_shows_nobody() {
+        let now: jiff::Timestamp = "2026-02-20T09:00:00Z".parse().unwrap();
+        let facts = Facts {
+            state: Some(State::Ended),
+            contact: Party::read("+61491570156"),
+            contact_name: Some(Personal::new("Kim Example")),
+            summary: Some(Personal::new("About prices")),
+            talk: Some(Seconds(42)),
+            ..Facts::default()
+        };
+        let update = Update::new("call_finished", Order::Unordered, now, facts, b"{}".to_vec());
+        let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+        let key: CallKey = "asterisk/main/1".parse().unwrap();
+        let record = CallRecord::first(key.clone(), update, policy, now);
+        let mut delivery = Delivery::planned(key, "crm#call.completed".parse().unwrap(), now);
+        delivery.state = DeliveryState::Failed;
+        let result = "refused: 422".to_owned();
+        delivery.attempts = vec![Attempt { at: now, took_ms: 12, status: Some(422), result }];
+        let story = tell(&record, &[delivery]);
+        for told in
+            ["asterisk/main/1", "Answered", "56", "42 s", "Enrich since", "refused: 422", "failed"]
+        {
+            assert!(story.contains(told), "{told} is not in:\n{story}");
+        }
+        for kept in ["6149157", "Kim", "prices"] {
+            assert!(!story.contains(kept), "{kept} is in:\n{story}");
+        }
+    }
+}

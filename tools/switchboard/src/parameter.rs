@@ -1,0 +1,136 @@
+//! Sources and destinations in the Parameter Store.
+
+use aws_sdk_ssm::Client;
+use aws_sdk_ssm::types::ParameterType;
+use serde_json::Value;
+use switchboard_crm::Destination;
+use switchboard_domain::Name;
+use switchboard_providers::{Source, elevenlabs, provider};
+use switchboard_shell::parameters::Parameters;
+
+use crate::Failure;
+
+/// Fields whose values are secrets, wherever they stand.
+const SECRET_FIELDS: [&str; 7] =
+    ["secrets", "secret", "api_key", "signing_secrets", "token", "password", "value"];
+
+/// Checks a source or destination as the functions that read it will.
+pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
+    let wrong = |problem: String| Failure::Wrong(format!("{name}: {problem}"));
+    let parts: Vec<&str> = name.split('/').collect();
+    match parts[..] {
+        ["sources", kind, source] => {
+            Name::new("source", source).map_err(|error| wrong(error.to_string()))?;
+            let known = provider(kind);
+            if known.is_none() && kind != elevenlabs::NAME {
+                return Err(wrong(format!("there is no provider {kind}")));
+            }
+            Source::parse(json, known).map(|_| ()).map_err(|error| wrong(error.to_string()))
+        }
+        ["destinations", destination] => {
+            Name::new("destination", destination).map_err(|error| wrong(error.to_string()))?;
+            let parsed = Destination::parse(json, allow_private);
+            parsed.map(|_| ()).map_err(|error| wrong(error.to_string()))
+        }
+        _ => {
+            let form = "must be sources/<provider>/<source> or destinations/<destination>";
+            Err(wrong(form.to_owned()))
+        }
+    }
+}
+
+/// The parameters of one stage.
+pub struct Stage {
+    client: Client,
+    prefix: String,
+}
+
+impl Stage {
+    /// Of a stage.
+    pub fn new(client: Client, stage: &str) -> Self {
+        Self { client, prefix: format!("/switchboard/{stage}") }
+    }
+
+    /// Writes one, encrypted.
+    pub async fn put(&self, name: &str, json: &str) -> Result<(), Failure> {
+        let put = self.client.put_parameter().name(format!("{}/{name}", self.prefix));
+        let put = put.value(json).r#type(ParameterType::SecureString).overwrite(true);
+        let failed = |_| Failure::Aws(format!("{name} could not be written"));
+        put.send().await.map(|_| ()).map_err(failed)
+    }
+
+    /// The names of all.
+    pub async fn list(&self) -> Result<String, Failure> {
+        let values = Parameters::new(self.client.clone()).under(&self.prefix).await;
+        let values = values.map_err(|error| Failure::Aws(error.to_string()))?;
+        let names: Vec<String> = values.into_keys().collect();
+        let none = || format!("nothing is configured under {}", self.prefix);
+        Ok(if names.is_empty() { none() } else { names.join("\n") })
+    }
+
+    /// One of them, its secrets masked.
+    pub async fn show(&self, name: &str) -> Result<String, Failure> {
+        let get = self.client.get_parameter().name(format!("{}/{name}", self.prefix));
+        let answer = get.with_decryption(true).send().await;
+        let answer = answer.map_err(|_| Failure::Aws(format!("{name} could not be read")))?;
+        let json = answer.parameter.and_then(|parameter| parameter.value).unwrap_or_default();
+        masked(&json)
+    }
+}
+
+fn masked(json: &str) -> Result<String, Failure> {
+    let not_json = |_| Failure::Wrong("what is stored is not JSON".to_owned());
+    let mut value: Value = serde_json::from_str(json).map_err(not_json)?;
+    mask(&mut value, false);
+    serde_json::to_string_pretty(&value).map_err(not_json)
+}
+
+/// Replaces every text under a secret field. An account's name beside its secret stays.
+fn mask(value: &mut Value, is_secret: bool) {
+    match value {
+        Value::String(text) if is_secret => "[secret]".clone_into(text),
+        Value::Array(items) => items.iter_mut().for_each(|item| mask(item, is_secret)),
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                mask(field, SECRET_FIELDS.contains(&name.as_str()));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_functions_would_refuse_is_refused_here() {
+        let twilio = r#"{"secrets": ["fake"], "public_url": "https://calls.example.com"}"#;
+        assert!(check("sources/twilio/main", twilio, false).is_ok());
+        for (name, json, problem) in [
+            ("sources/twilio/main", r#"{"secrets": ["fake"]}"#, "public_url: is required"),
+            ("sources/twillio/main", twilio, "there is no provider twillio"),
+            ("sources/twilio/a b", twilio, "source has a character"),
+            ("source/twilio", twilio, "must be sources/<provider>/<source>"),
+            ("destinations/crm", r#"{"url": "http://crm.example.com"}"#, "destinations/crm: "),
+            ("sources/twilio/main", "{", "is not valid JSON"),
+        ] {
+            let error = check(name, json, false).unwrap_err().to_string();
+            assert!(error.contains(problem) && !error.contains("fake"), "{error}");
+        }
+    }
+
+    #[test]
+    fn no_secret_is_shown() {
+        let shown = masked(
+            r#"{"secrets": ["fake-1", {"secret": "fake-2", "account": "AC1"}], "api_key": "fake-3",
+                "auth": {"type": "header", "name": "X-Key", "value": "fake-4"},
+                "signing_secrets": ["fake-5"], "country": "AU"}"#,
+        )
+        .unwrap();
+        assert!(!shown.contains("fake"), "{shown}");
+        for kept in ["AC1", "X-Key", "header", "AU"] {
+            assert!(shown.contains(kept), "{shown}");
+        }
+    }
+}
