@@ -24,6 +24,9 @@ VENV := .venv
 RUN := $(VENV)/tools/bin/python
 SAM := $(VENV)/sam/bin/sam
 FUNCTIONS := --package switchboard-hooks --package switchboard-workers
+# The tests widen some crates' features: built together with them, nothing is compiled twice.
+LOCAL_BUILD := $(FUNCTIONS) --bins
+test: LOCAL_BUILD := --workspace --all-targets
 BINARIES := $(notdir $(basename $(wildcard functions/*/src/bin/*.rs)))
 
 .PHONY: help
@@ -66,7 +69,7 @@ build: $(VENV)/tools.stamp ## Build release binaries for Lambda into target/lamb
 
 .PHONY: build-local
 build-local: ## Build quick binaries for this machine into target/lambda-local
-	cargo build $(FUNCTIONS) --bins
+	cargo build --locked $(LOCAL_BUILD)
 	@for name in $(BINARIES); do \
 		mkdir -p target/lambda-local/$$name; \
 		strip -o target/lambda-local/$$name/bootstrap target/debug/$$name; \
@@ -106,7 +109,7 @@ lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, template
 
 .PHONY: test
 test: build-local tools ## Every test: of the crates, and end to end on a local AWS of its own
-	cargo test --workspace
+	cargo test --locked --workspace
 	$(RUN) -m pytest tests/e2e $(PYTEST)
 
 # --- A real account ---------------------------------------------------------------------------------------

@@ -12,8 +12,9 @@ use switchboard_shell::parameters::Values;
 #[derive(Clone, Debug, Default)]
 pub struct Configuration {
     sources: BTreeMap<String, Source>,
-    /// Where calls are delivered to.
-    pub destinations: BTreeMap<Name, Destination>,
+    /// Where calls are delivered to. A destination that cannot be read has no configuration here,
+    /// and is still one: what it is to be told waits until it is mended.
+    pub destinations: BTreeMap<Name, Option<Destination>>,
 }
 
 impl Configuration {
@@ -30,17 +31,18 @@ impl Configuration {
                     }
                     Err(error) => error.to_string(),
                 },
-                Some(("destinations", name)) => {
-                    let destination = Destination::parse(json, allow_private);
-                    match (Name::new("destination", name), destination) {
-                        (Ok(name), Ok(destination)) => {
-                            configuration.destinations.insert(name, destination);
-                            continue;
+                Some(("destinations", name)) => match Name::new("destination", name) {
+                    Ok(name) => {
+                        let destination = Destination::parse(json, allow_private);
+                        let problem = destination.as_ref().err().map(ToString::to_string);
+                        configuration.destinations.insert(name, destination.ok());
+                        match problem {
+                            Some(problem) => problem,
+                            None => continue,
                         }
-                        (Err(error), _) => error.to_string(),
-                        (_, Err(error)) => error.to_string(),
                     }
-                }
+                    Err(error) => error.to_string(),
+                },
                 _ => "is neither a source nor a destination".to_owned(),
             };
             telemetry

@@ -12,6 +12,8 @@ use url::Url;
 
 /// One question is answered within this, or counts as trouble.
 const TIMEOUT: Duration = Duration::from_secs(8);
+/// And the whole search within this: the function has half a minute for it and its writes.
+const BUDGET: Duration = Duration::from_secs(18);
 /// A conversation with its transcript is far smaller.
 const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 /// How far a conversation's start may lie from its call's.
@@ -53,7 +55,20 @@ impl Conversations {
 
     /// Looks for the conversation of a call: by its id where that is known, else among those of
     /// the same minutes, by the call's id in each.
+    ///
+    /// A search that takes too long is trouble like any other, so that its deadline counts.
     pub async fn find(&self, source: &Source, record: &CallRecord, now: Timestamp) -> Found {
+        match tokio::time::timeout(BUDGET, self.ask(source, record, now)).await {
+            Ok(found) => found,
+            Err(_) => Found {
+                finding: Finding::Trouble { not_before: None },
+                conversation: None,
+                problem: Some("the search took too long".to_owned()),
+            },
+        }
+    }
+
+    async fn ask(&self, source: &Source, record: &CallRecord, now: Timestamp) -> Found {
         let known = record.lookup.as_ref().and_then(|lookup| lookup.conversation.as_ref());
         let result = match record.call.facts.conversation.as_ref().or(known) {
             Some(id) => self.conversation(source, id, now).await.map(|found| (Some(found), false)),

@@ -7,10 +7,12 @@ use switchboard_crm::destination::Destination;
 use switchboard_crm::{Client, Outgoing, verdict};
 use switchboard_domain::delivery::{Frozen, Verdict};
 use switchboard_domain::{
-    Attempt, Blob, Body, CallKey, Delivery, DeliveryId, DeliveryState, Seconds, Text,
+    Attempt, Blob, Body, CallKey, CallRecord, Delivery, DeliveryId, DeliveryState, Event, Seconds,
+    Text,
 };
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_shell::Telemetry;
+use switchboard_shell::telemetry::Level;
 use switchboard_shell::worker::Retry;
 use switchboard_store::{PutDelivery, Store, StoreError};
 
@@ -18,8 +20,10 @@ use crate::configuration::Configuration;
 
 /// Beyond the destination's own timeout, the time that a worker has to write down the result.
 const LEASE_MARGIN: u32 = 15;
-/// How long a delivery whose destination is paused or not configured is left alone.
+/// How long a delivery whose destination is paused or cannot be read is left alone.
 const PUT_OFF: SignedDuration = SignedDuration::from_mins(10);
+/// The waits of a delivery whose destination is not configured, seconds: two and a half days in all.
+const UNCONFIGURED: [u32; 5] = [600, 3_600, 21_600, 86_400, 86_400];
 /// Bodies up to this many bytes stay inside the delivery's item.
 const INLINE_BODY: usize = 64 * 1024;
 /// How often a delivery is taken up against other writers of its call.
@@ -37,6 +41,16 @@ pub struct Deliver<S, Q> {
     pub telemetry: Telemetry,
 }
 
+/// What taking a delivery up came to.
+enum Claim {
+    /// It is ours for a while; this is what to send.
+    Taken(Box<Delivery>, Vec<u8>),
+    /// Its destination does not want it.
+    Unwanted,
+    /// It, or its call, is another by now.
+    Outdated,
+}
+
 impl<S: Store, Q: Queue> Deliver<S, Q> {
     /// Tries a delivery, if it is due. `clock` tells the time: a try may take as long as the
     /// destination's timeout.
@@ -49,8 +63,10 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
     ) -> Result<(), Retry> {
         for _ in 0..ROUNDS {
             let Some(delivery) = self.store.delivery(key, id).await.map_err(fault)? else {
-                let fields: [(&str, &dyn std::fmt::Display); 2] = [("call", key), ("delivery", id)];
-                self.telemetry.error("a job points to a delivery that is not stored", &fields);
+                self.telemetry.error(
+                    "a job points to a delivery that is not stored",
+                    &[("call", key), ("delivery", id)],
+                );
                 return Ok(());
             };
             if !delivery.is_due(clock()) {
@@ -58,18 +74,18 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 return Ok(());
             }
             let destination = match configuration.destinations.get(&id.destination) {
-                Some(destination) if !destination.paused => destination,
-                other => {
-                    let why = if other.is_some() { "is paused" } else { "is not configured" };
-                    return self.put_off(delivery, why, clock()).await;
-                }
+                Some(Some(destination)) if !destination.paused => destination,
+                Some(Some(_)) => return self.put_off(delivery, "is paused", clock()).await,
+                Some(None) => return self.put_off(delivery, "cannot be read", clock()).await,
+                None => return self.missing(delivery, clock()).await,
             };
             match self.claim(delivery, destination, clock()).await.map_err(fault)? {
-                Some((claimed, body)) => {
-                    return self.attempt(claimed, destination, body, clock).await;
+                Claim::Taken(claimed, body) => {
+                    return self.attempt(*claimed, destination, body, clock).await;
                 }
+                Claim::Unwanted => return Ok(()),
                 // The call or the delivery has changed since it was read: look again.
-                None => continue,
+                Claim::Outdated => {}
             }
         }
         Err(Retry("too many writers of one call".into()))
@@ -81,7 +97,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         delivery: Delivery,
         destination: &Destination,
         now: Timestamp,
-    ) -> Result<Option<(Delivery, Vec<u8>)>, StoreError> {
+    ) -> Result<Claim, StoreError> {
         let (frozen, body, call_version) = match delivery.frozen.clone() {
             Some(frozen) => {
                 let body = match &frozen.body {
@@ -91,8 +107,19 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 (frozen, body, None)
             }
             None => {
-                let (frozen, body, version) = self.render(&delivery, destination).await?;
-                (frozen, body, Some(version))
+                let gone = || StoreError::Damaged { what: "call", problem: "it is gone".into() };
+                let record = self.store.call(&delivery.key).await?.ok_or_else(gone)?;
+                if !destination.wants(&record, delivery.id.event) {
+                    let kept_back = delivery.unwanted();
+                    let put = self.store.put_delivery(&kept_back, Some(record.version)).await?;
+                    return Ok(match put {
+                        PutDelivery::Stored(_) => Claim::Unwanted,
+                        PutDelivery::Conflict => Claim::Outdated,
+                    });
+                }
+                let body = self.render(&record, delivery.id.event, destination).await?;
+                let kept = self.keep(&delivery.key, &body).await?;
+                (Frozen { news: record.call.news(), body: kept }, body, Some(record.version))
             }
         };
         let lease = Seconds(destination.timeout.0 + LEASE_MARGIN);
@@ -100,39 +127,38 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         match self.store.put_delivery(&claimed, call_version).await? {
             PutDelivery::Stored(version) => {
                 claimed.version = version;
-                Ok(Some((claimed, body)))
+                Ok(Claim::Taken(Box::new(claimed), body))
             }
-            PutDelivery::Conflict => Ok(None),
+            PutDelivery::Conflict => Ok(Claim::Outdated),
         }
     }
 
-    /// The body as the call is now, and the version of the call that it tells of.
+    /// The body as the call is now.
     async fn render(
         &self,
-        delivery: &Delivery,
+        record: &CallRecord,
+        event: Event,
         destination: &Destination,
-    ) -> Result<(Frozen, Vec<u8>, u64), StoreError> {
-        let key = &delivery.key;
-        let gone = || StoreError::Damaged { what: "call", problem: "its delivery is there".into() };
-        let record = self.store.call(key).await?.ok_or_else(gone)?;
+    ) -> Result<Vec<u8>, StoreError> {
+        // A short transcript is in the record; a long one is fetched where the format tells it.
         let transcript = match &record.call.facts.transcript {
-            Some(_) if !destination.format.tells_transcript() => None,
-            Some(Text::Inline(text)) => Some(text.expose().to_owned()),
-            Some(Text::Stored(blob)) => {
-                Some(String::from_utf8_lossy(&self.store.blob(key, blob).await?).into_owned())
+            Some(Text::Stored(blob)) if destination.format.tells_transcript() => {
+                let bytes = self.store.blob(&record.key, blob).await?;
+                Some(String::from_utf8_lossy(&bytes).into_owned())
             }
-            None => None,
+            _ => None,
         };
-        let event = delivery.id.event;
-        let body = destination.format.render(&record, event, transcript.as_deref());
-        let kept = if body.len() > INLINE_BODY {
-            let blob = Blob::new(body.clone());
-            self.store.put_blob(key, &blob).await?;
-            Body::Stored(blob.reference())
-        } else {
-            Body::Inline(body.clone())
-        };
-        Ok((Frozen { news: record.call.news(), body: kept }, body, record.version))
+        Ok(destination.format.render(record, event, transcript.as_deref()))
+    }
+
+    /// The body for the delivery's item: in it, or stored beside it.
+    async fn keep(&self, key: &CallKey, body: &[u8]) -> Result<Body, StoreError> {
+        if body.len() <= INLINE_BODY {
+            return Ok(Body::Inline(body.to_vec()));
+        }
+        let blob = Blob::new(body.to_vec());
+        self.store.put_blob(key, &blob).await?;
+        Ok(Body::Stored(blob.reference()))
     }
 
     /// Posts once and writes down what it came to.
@@ -154,39 +180,50 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         let sent = self.client.send(destination, outgoing).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
-        let (attempt, verdict) = match sent {
+        let (status, (verdict, result)) = match sent {
             Ok(answer) => {
-                let (verdict, result) =
-                    verdict::judge(answer.status, answer.retry_after.as_deref(), at);
-                let status = Some(answer.status);
-                (Attempt { at, took_ms, status, result }, verdict)
+                let retry_after = answer.retry_after.as_deref();
+                (Some(answer.status), verdict::judge(answer.status, retry_after, at))
             }
-            Err(error) => {
-                let result = error.to_string();
-                (Attempt { at, took_ms, status: None, result }, Verdict::Retry { not_before: None })
+            Err(error) => (None, (Verdict::Retry { not_before: None }, error.to_string())),
+        };
+        let attempt = Attempt { at, took_ms, status, result };
+        self.conclude(claimed.concluded(attempt, verdict, &destination.retries), at).await
+    }
+
+    /// Its destination is not configured any more, or not yet: a failure like any other, so that it
+    /// ends one day.
+    async fn missing(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
+        let result = "its destination is not configured".to_owned();
+        let attempt = Attempt { at: now, took_ms: 0, status: None, result };
+        let verdict = Verdict::Retry { not_before: None };
+        self.conclude(delivery.concluded(attempt, verdict, &UNCONFIGURED), now).await
+    }
+
+    /// Writes down what an attempt came to, says it, and queues the next.
+    async fn conclude(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
+        if self.store.put_delivery(&delivery, None).await.map_err(fault)? == PutDelivery::Conflict {
+            // Our lease had run out and somebody else took over: theirs is the result.
+            self.say(Level::Warn, &delivery, "delivery overtaken");
+            return Ok(());
+        }
+        let (level, counted, message) = match delivery.state {
+            DeliveryState::Failed => (
+                Level::Error,
+                "failed",
+                "delivery failed for good; it is kept: mend the cause and redeliver it",
+            ),
+            DeliveryState::Pending => {
+                (Level::Warn, "not_taken", "delivery not taken; it will be tried again")
+            }
+            DeliveryState::Delivered | DeliveryState::Unwanted => {
+                (Level::Info, "delivered", "delivered")
             }
         };
-        let mut concluded = claimed.concluded(attempt, verdict, &destination.retries);
-        match self.store.put_delivery(&concluded, None).await.map_err(fault)? {
-            PutDelivery::Stored(version) => concluded.version = version,
-            PutDelivery::Conflict => {
-                // Our lease had run out and somebody else took over: theirs is the result.
-                self.say(&concluded, "delivery overtaken");
-                return Ok(());
-            }
-        }
-        self.say(
-            &concluded,
-            match concluded.state {
-                DeliveryState::Delivered => "delivered",
-                DeliveryState::Failed => {
-                    "delivery failed for good; it is kept and can be sent anew"
-                }
-                DeliveryState::Pending => "delivery not taken; it will be tried again",
-            },
-        );
-        self.count(&concluded);
-        self.queue_next(&concluded, at).await;
+        self.say(level, &delivery, message);
+        let dimensions = [("destination", delivery.id.destination.as_str())];
+        self.telemetry.count(&[(counted, 1)], &dimensions);
+        self.queue_next(&delivery, now).await;
         Ok(())
     }
 
@@ -212,12 +249,13 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         }
     }
 
-    fn say(&self, delivery: &Delivery, message: &str) {
+    fn say(&self, level: Level, delivery: &Delivery, message: &str) {
         let attempt = delivery.attempts.last();
         let result = attempt.map_or("", |attempt| attempt.result.as_str());
         let took_ms = attempt.map_or(0, |attempt| attempt.took_ms);
         let next = delivery.due_at.map_or("never".to_owned(), |due_at| due_at.to_string());
-        self.telemetry.info(
+        self.telemetry.log(
+            level,
             message,
             &[
                 ("call", &delivery.key),
@@ -231,16 +269,6 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 ("next_try", &next),
             ],
         );
-    }
-
-    fn count(&self, delivery: &Delivery) {
-        let name = match delivery.state {
-            DeliveryState::Delivered => "delivered",
-            DeliveryState::Failed => "failed",
-            DeliveryState::Pending => "not_taken",
-        };
-        let dimensions = [("destination", delivery.id.destination.as_str())];
-        self.telemetry.count(&[(name, 1)], &dimensions);
     }
 }
 

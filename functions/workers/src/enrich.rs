@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::lookup::{self, Patience};
+use switchboard_domain::plan::Subscriber;
 use switchboard_domain::{
-    CallKey, CallRecord, Delivery, DeliveryId, Digest, Lookup, LookupState, Update, Work, plan,
+    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Update, Work,
+    plan,
 };
 use switchboard_providers::Source;
 use switchboard_providers::elevenlabs;
@@ -173,7 +175,11 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         let subscribers: Vec<_> = configuration
             .destinations
             .iter()
-            .map(|(name, destination)| destination.subscriber(name.clone(), next))
+            .map(|(name, destination)| match destination {
+                Some(destination) => destination.subscriber(name.clone(), next),
+                // Whether it wants the call is seen when it can be read.
+                None => Subscriber { destination: name.clone(), events: vec![Event::Completed] },
+            })
             .collect();
         let ids = plan::deliveries(&next.call, &subscribers, &existing);
         next.deliveries.extend(ids.iter().cloned());

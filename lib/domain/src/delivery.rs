@@ -90,6 +90,8 @@ pub enum DeliveryState {
     Delivered,
     /// The destination refused it for good, or the schedule ran out. Kept, and can be sent anew.
     Failed,
+    /// The destination's filter keeps the call back.
+    Unwanted,
 }
 
 /// One try.
@@ -194,9 +196,27 @@ impl Delivery {
         self
     }
 
-    /// Puts it off without counting an attempt (its destination is paused or not configured).
+    /// Puts it off without counting an attempt (its destination is paused or cannot be read).
     pub fn postponed(mut self, until: Timestamp) -> Self {
         self.due_at = Some(until);
+        self
+    }
+
+    /// Ends it without an attempt: the destination does not want it after all.
+    pub fn unwanted(mut self) -> Self {
+        self.state = DeliveryState::Unwanted;
+        self.due_at = None;
+        self
+    }
+
+    /// Makes it due anew, with the call as it is now, under another idempotency key: an operator
+    /// wants it to take effect once more. `nonce` tells this replay from every other.
+    pub fn again(mut self, nonce: &str, now: Timestamp) -> Self {
+        self.state = DeliveryState::Pending;
+        self.due_at = Some(now);
+        self.failures = 0;
+        self.frozen = None;
+        self.nonce = Some(nonce.to_owned());
         self
     }
 

@@ -17,7 +17,7 @@ pub const INLINE_LIMIT: usize = 4 * 1024;
 /// An authenticated message, normalized, with the body it came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
-    /// Identity: the same bytes sent to the same endpoint are the same update.
+    /// Identity: the same bytes sent to the same path and query are the same update.
     pub digest: Digest,
     /// What the message is, in the provider's words (`status`, `amd`, `call_finished`).
     pub kind: String,
@@ -26,6 +26,8 @@ pub struct Update {
     pub order: Order,
     /// When we received it first.
     pub received_at: Timestamp,
+    /// The path and query that it was sent to, which may say something about the call too.
+    pub target: Personal,
     /// What it says.
     pub facts: Facts,
     /// The bytes it came from, for replay after a mapping was mended.
@@ -46,9 +48,17 @@ impl Update {
             kind: kind.to_owned(),
             order,
             received_at,
+            target: Personal::new(""),
             facts,
             raw: Body::Inline(raw),
         }
+    }
+
+    /// Says where it was sent: the same bytes sent with another query are another update.
+    pub fn sent_to(mut self, target: &str) -> Self {
+        self.digest = Digest::of(&[self.digest.as_str().as_bytes(), target.as_bytes()]);
+        self.target = Personal::new(target);
+        self
     }
 
     /// Takes out what is larger than `limit` bytes and so too large for the call's item. The

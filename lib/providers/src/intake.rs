@@ -66,8 +66,9 @@ impl Provider for Intake {
             let read = read(message, record);
             match read {
                 Ok((key, kind, order, facts)) => {
-                    let received_at = message.request().received_at;
-                    Ok((key, Update::new(&kind, order, received_at, facts, raw)))
+                    let request = message.request();
+                    let update = Update::new(&kind, order, request.received_at, facts, raw);
+                    Ok((key, update.sent_to(&request.target())))
                 }
                 Err(why) => Err(Unread { why, raw }),
             }

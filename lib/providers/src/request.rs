@@ -62,6 +62,12 @@ impl Request {
         self
     }
 
+    /// The path and, if there is one, the query.
+    pub fn target(&self) -> String {
+        let mark = if self.query.is_empty() { "" } else { "?" };
+        format!("{}{mark}{}", self.path, self.query)
+    }
+
     /// A header's value, by its name in lower case.
     pub fn get_header(&self, name: &str) -> Option<&str> {
         self.headers.get(name).map(String::as_str)

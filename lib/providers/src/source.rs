@@ -1,7 +1,5 @@
 //! One installation of a provider, as it is configured: the JSON of one parameter.
 
-use std::collections::BTreeSet;
-
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -42,8 +40,6 @@ pub struct Source {
     pub time_zone: Option<String>,
     /// Who may send, as CIDR blocks. Empty: anyone who knows a secret.
     pub allowed_networks: Vec<IpNet>,
-    /// Numbers that are ours, in E.164: never a contact.
-    pub own_numbers: BTreeSet<String>,
     /// How long to wait after a call's end for messages that follow it closely, seconds.
     pub settle_seconds: Option<u32>,
     /// Which legs are told to CRMs: `parent` (default) or `each`.
@@ -118,14 +114,18 @@ impl Source {
     /// Reads and checks the JSON of a source's parameter. `provider` is absent for systems that
     /// only answer (no webhook of their own here).
     pub fn parse(json: &str, provider: Option<&dyn Provider>) -> Result<Self, ConfigError> {
-        let source: Self = serde_json::from_str(json).map_err(|error| {
-            // The category and the place, not the message: it may quote a secret.
-            let problem = match error.classify() {
-                serde_json::error::Category::Data => "has an unknown field, or one of a wrong type",
-                _ => "is not valid JSON",
-            };
-            let place = format!("line {}, column {}", error.line(), error.column());
-            ConfigError::new("source", format!("{problem} ({place})"))
+        let mut reader = serde_json::Deserializer::from_str(json);
+        let source: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
+            // The field and the place, not the message: that may quote a secret.
+            let (line, column) = (error.inner().line(), error.inner().column());
+            let place = format!("line {line}, column {column}");
+            match error.inner().classify() {
+                serde_json::error::Category::Data => {
+                    let problem = format!("is unknown or of a wrong type ({place})");
+                    ConfigError::new(error.path().to_string(), problem)
+                }
+                _ => ConfigError::new("source", format!("is not valid JSON ({place})")),
+            }
         })?;
         source.check()?;
         if let Some(provider) = provider {
@@ -156,13 +156,6 @@ impl Source {
         }
         if self.time_zone.is_some() && self.zone().is_none() {
             return Err(ConfigError::new("time_zone", "is not an IANA zone, as Australia/Sydney"));
-        }
-        for number in &self.own_numbers {
-            let digits = number.strip_prefix('+').unwrap_or_default();
-            let is_e164 = (7..=15).contains(&digits.len());
-            if !is_e164 || !digits.bytes().all(|b| b.is_ascii_digit()) {
-                return Err(ConfigError::new("own_numbers", "must be in E.164, as +61491570156"));
-            }
         }
         if self.settle_seconds.is_some_and(|seconds| seconds > 900) {
             return Err(ConfigError::new("settle_seconds", "must be 900 at most"));
@@ -199,7 +192,7 @@ mod tests {
             r#"{"secrets": ["fake-new", {"secret": "fake-old", "account": "AC1"}],
                 "public_url": "https://calls.example.com/prod", "country": "AU",
                 "time_zone": "Australia/Sydney", "allowed_networks": ["203.0.113.0/24"],
-                "own_numbers": ["+61491570156"], "legs": "each", "settle_seconds": 5,
+                "legs": "each", "settle_seconds": 5,
                 "conversations": {"source": "elevenlabs"}}"#,
             None,
         )
@@ -218,7 +211,16 @@ mod tests {
         assert!(problem(r#"{"public_url": "https://user@x"}"#).starts_with("public_url: "));
         assert!(problem(r#"{"public_url": "https://x/"}"#).starts_with("public_url: "));
         assert!(problem(r#"{"secrets": [""]}"#).starts_with("secrets: "));
-        let unknown = problem(r#"{"secret": "fake-and-not-to-be-shown"}"#);
-        assert!(!unknown.contains("fake"), "{unknown}");
+        for (json, field) in [
+            (r#"{"secret": "fake-and-not-to-be-shown"}"#, "secret: is unknown"),
+            (r#"{"secrets": [{"secret": "fake", "acount": "fake"}]}"#, "secrets[0]: is unknown"),
+            (
+                r#"{"conversations": {"source": "elevenlabs", "wait_seconds": "fake"}}"#,
+                "conversations.wait_seconds: is unknown or of a wrong type",
+            ),
+        ] {
+            let said = problem(json);
+            assert!(said.starts_with(field) && !said.contains("fake"), "{said}");
+        }
     }
 }

@@ -57,8 +57,7 @@ impl Provider for Twilio {
     ) -> Result<(), Refusal> {
         let sent = request.get_header(SIGNATURE_HEADER).unwrap_or_default();
         let base = source.public_url.as_deref().ok_or(Refusal::NoSecret)?;
-        let mark = if request.query.is_empty() { "" } else { "?" };
-        let url = format!("{base}{}{mark}{}", request.path, request.query);
+        let url = format!("{base}{}", request.target());
         let body = request.signed_bytes();
 
         // A form is signed parameter by parameter; any other body through its hash in the query.
@@ -159,7 +158,9 @@ fn read(
     if let Some(name) = request.query_parameter("contact_name") {
         facts.contact_name = Some(Personal::new(name));
     }
-    Ok((key, Update::new(kind, order, request.received_at, facts, message.body().to_vec())))
+    let raw = message.body().to_vec();
+    let update = Update::new(kind, order, request.received_at, facts, raw);
+    Ok((key, update.sent_to(&request.target())))
 }
 
 fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {

@@ -1,10 +1,11 @@
 //! What a webhook function does with a request: authenticate, parse, store, queue, reply.
 
+use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::json;
 use switchboard_domain::record::MOST_UPDATES;
 use switchboard_domain::update::INLINE_LIMIT;
-use switchboard_domain::{Absorbed, CallKey, CallRecord, Digest, Name, Policy, Update, Work};
+use switchboard_domain::{Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, Update, Work};
 use switchboard_providers::{
     Authenticated, Provider, Reject, Request, Source, Sources, Unread, authenticate,
 };
@@ -16,6 +17,8 @@ use crate::telemetry::Telemetry;
 
 /// What fits through Lambda's 6 MB event as Base64. Larger bodies do not reach us.
 const LARGEST_BODY: usize = 4_500_000;
+/// So many records of one request are stored at a time.
+const AT_ONCE: usize = 16;
 /// How often a write is tried against other writers of the same call. Each round one of them wins.
 const ROUNDS: usize = 60;
 
@@ -79,11 +82,14 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let now = message.request().received_at;
         let mut taken = Vec::new();
         let mut rejected = Vec::new();
-        for (index, record) in records.into_iter().enumerate() {
-            let outcome = match record {
+        let outcomes = stream::iter(records).map(|record| async move {
+            match record {
                 Ok((key, update)) => self.take(key, update, sources, now).await,
                 Err(unread) => Err(NotTaken::Unread(unread)),
-            };
+            }
+        });
+        let mut outcomes = std::pin::pin!(outcomes.buffered(AT_ONCE).enumerate());
+        while let Some((index, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(one) => taken.push(one),
                 Err(NotTaken::Unread(unread)) => {
@@ -124,7 +130,8 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
                 let problem =
                     format!("has {MOST_UPDATES} messages already; this one is kept aside");
                 let why = Reject::malformed("call", problem);
-                return Err(NotTaken::Unread(Unread { why, raw: raw(&update) }));
+                let raw = self.raw(&record.key, &update).await.map_err(NotTaken::Store)?;
+                return Err(NotTaken::Unread(Unread { why, raw }));
             }
             let update = self
                 .offload(&record.key, update.clone(), record.inline_limit())
@@ -148,6 +155,14 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             self.store.put_blob(key, blob).await?;
         }
         Ok(update)
+    }
+
+    /// The bytes that an update came from, wherever they are by now.
+    async fn raw(&self, key: &CallKey, update: &Update) -> Result<Vec<u8>, StoreError> {
+        match &update.raw {
+            Body::Inline(bytes) => Ok(bytes.clone()),
+            Body::Stored(blob) => self.store.blob(key, blob).await,
+        }
     }
 
     fn policy(&self, key: &CallKey, sources: &Sources) -> Policy {
@@ -193,13 +208,12 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let request = message.request();
         let Ok(provider) = Name::new("provider", self.provider.name()) else { return };
         let opened: Vec<&str> = message.opened().into_iter().map(Name::as_str).collect();
-        let mark = if request.query.is_empty() { "" } else { "?" };
         let body = Quarantined {
             provider,
             source: opened.join(","),
             received_at: request.received_at,
             digest: Digest::of(&[request.path.as_bytes(), raw]),
-            target: format!("{}{mark}{}", request.path, request.query),
+            target: request.target(),
             content_type: request.get_header("content-type").unwrap_or_default().to_owned(),
             problem: why.to_string(),
             body: raw.to_vec(),
@@ -215,7 +229,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             "webhook not stored",
             &[("provider", &provider), ("error", error), ("request_id", &id)],
         );
-        self.telemetry.count(&[("received", 1), ("failed", 1)], &[("provider", provider)]);
+        self.telemetry.count(&[("received", 1), ("not_stored", 1)], &[("provider", provider)]);
         let status = if error.is_retryable() { 503 } else { 500 };
         Reply::error(status, "our fault, nothing was lost that you still have: send it again")
     }
@@ -308,12 +322,5 @@ fn reply(taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {
             }
             reply
         }
-    }
-}
-
-fn raw(update: &Update) -> Vec<u8> {
-    match &update.raw {
-        switchboard_domain::Body::Inline(bytes) => bytes.clone(),
-        switchboard_domain::Body::Stored(blob) => blob.digest.as_str().as_bytes().to_vec(),
     }
 }

@@ -96,7 +96,8 @@ impl Telemetry {
         self.log(Level::Error, message, fields);
     }
 
-    fn log(&self, level: Level, message: &str, fields: &[Field<'_>]) {
+    /// A line of some level.
+    pub fn log(&self, level: Level, message: &str, fields: &[Field<'_>]) {
         if level < self.level {
             return;
         }
@@ -111,7 +112,8 @@ impl Telemetry {
         self.write(Value::Object(line));
     }
 
-    /// Counts things, all under the same dimensions (`provider`, `reason`, `destination`).
+    /// Counts things under the stage, and under each further dimension together with those before
+    /// it: what is counted by provider and reason is counted by provider too.
     pub fn count(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
         let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).collect();
         if counts.is_empty() {
@@ -119,12 +121,9 @@ impl Telemetry {
         }
         let metrics: Vec<Value> =
             counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
-        let names: Vec<&str> = dimensions.iter().map(|(name, _)| *name).collect();
-        let with_all: Vec<&str> = std::iter::once("stage").chain(names).collect();
-        let mut sets = vec![vec!["stage"]];
-        if with_all.len() > 1 {
-            sets.push(with_all);
-        }
+        let names: Vec<&str> =
+            std::iter::once("stage").chain(dimensions.iter().map(|(name, _)| *name)).collect();
+        let sets: Vec<&[&str]> = (1..=names.len()).map(|length| &names[..length]).collect();
         let mut line = Map::new();
         line.insert(
             "_aws".into(),
@@ -169,11 +168,15 @@ mod tests {
     #[test]
     fn a_metric_line_is_in_the_embedded_format() {
         let telemetry = Telemetry::memory("twilio");
-        telemetry.count(&[("received", 1), ("stored", 0)], &[("provider", "twilio")]);
+        let dimensions = [("provider", "twilio"), ("reason", "mismatch")];
+        telemetry.count(&[("received", 1), ("stored", 0)], &dimensions);
         let line: Value = serde_json::from_str(&telemetry.lines()[0]).unwrap();
         let directive = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(directive["Namespace"], "Switchboard");
-        assert_eq!(directive["Dimensions"], json!([["stage"], ["stage", "provider"]]));
+        assert_eq!(
+            directive["Dimensions"],
+            json!([["stage"], ["stage", "provider"], ["stage", "provider", "reason"]])
+        );
         assert_eq!(directive["Metrics"], json!([{"Name": "received", "Unit": "Count"}]));
         assert_eq!((&line["received"], &line["provider"]), (&json!(1), &json!("twilio")));
         assert!(line["_aws"]["Timestamp"].as_i64().is_some());

@@ -4,14 +4,22 @@
 
 mod contract;
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Credentials, Region};
 use aws_sdk_dynamodb::types::{
     AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
     KeyType, Projection, ProjectionType, ScalarAttributeType,
 };
-use switchboard_domain::Blob;
-use switchboard_store::{DynamoStore, Store, StoreError};
+use switchboard_domain::{Blob, CallRecord, Delivery, DeliveryId, Personal};
+use switchboard_store::{DynamoStore, Put, Quarantined, Store, StoreError};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+type Item = HashMap<String, AttributeValue>;
 
 const TABLE: &str = "calls";
 
@@ -23,20 +31,22 @@ fn schema(name: &str, kind: KeyType) -> KeySchemaElement {
     KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
 }
 
+fn config(endpoint: String) -> Builder {
+    aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+}
+
 /// A server of its own with the table as the template makes it. It ends with the test's runtime.
 async fn client() -> Client {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let database = dynoxide::Database::memory().unwrap();
     tokio::spawn(dynoxide::server::serve_on(listener, database));
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
-        .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-        .build();
-    let client = Client::from_conf(config);
+    let client = Client::from_conf(config(endpoint).build());
     let due = GlobalSecondaryIndex::builder()
         .index_name("due")
         .key_schema(schema("due_shard", KeyType::Hash))
@@ -76,40 +86,189 @@ macro_rules! contract {
 
 contract!(
     a_first_put_stores_and_a_second_shows_what_is_stored,
+    a_full_call_comes_back_as_it_went,
+    any_call_comes_back_as_it_went,
+    a_delivery_comes_back_as_it_went,
+    no_call_id_is_taken_for_another,
     equal_ids_of_two_sources_are_two_calls,
     a_write_needs_the_version_that_it_read,
     a_write_on_a_call_that_is_gone_is_an_error,
     of_many_first_puts_one_stores,
     blobs_come_back_whole,
+    a_blob_that_is_not_as_expected_is_not_given_out,
     what_is_due_is_found_until_it_is_done,
     due_work_comes_in_pages_oldest_first,
+    due_times_count_in_milliseconds,
+    a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile,
     deliveries_are_created_with_the_call_or_not_at_all,
     a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
     quarantined_bodies_come_newest_first,
 );
+
+async fn everything(client: &Client) -> Vec<Item> {
+    let pages = client.scan().table_name(TABLE).into_paginator().items().send();
+    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
+}
+
+#[tokio::test]
+async fn every_item_has_its_place_and_expires() {
+    let client = client().await;
+    let store = DynamoStore::new(client.clone(), TABLE.into(), 30);
+    let call = contract::record("CA#1");
+    let id: DeliveryId = "crm#call.completed".parse().unwrap();
+    let delivery = Delivery::planned(call.key.clone(), id, contract::at(0));
+    store.put_call_and_deliveries(&call, &[delivery], &[]).await.unwrap();
+    let blob = Blob::new(b"agent: hello".to_vec());
+    store.put_blob(&call.key, &blob).await.unwrap();
+    let body = Quarantined {
+        provider: call.key.provider.clone(),
+        source: "twilio".into(),
+        received_at: contract::at(0),
+        digest: blob.digest.clone(),
+        target: "/call-status-callback".into(),
+        content_type: String::new(),
+        problem: "is empty".into(),
+        body: vec![],
+    };
+    store.put_quarantined(&body).await.unwrap();
+
+    let items = everything(&client).await;
+    let in_a_month = jiff::Timestamp::now().as_second() + 30 * 86_400;
+    for item in &items {
+        let expires_at: i64 = item["expires_at"].as_n().unwrap().parse().unwrap();
+        assert!((in_a_month - 60..=in_a_month).contains(&expires_at));
+    }
+    let place = |item: &Item| ["pk", "sk"].map(|key| item[key].as_s().unwrap().clone());
+    let mut places: Vec<_> = items.iter().map(place).collect();
+    places.sort();
+    let digest = &blob.digest;
+    let wanted = [
+        ["call#twilio#twilio#CA#1", &format!("blob#{digest}#0000")],
+        ["call#twilio#twilio#CA#1", "call"],
+        ["call#twilio#twilio#CA#1", "delivery#crm#call.completed"],
+        ["quarantine#twilio", &format!("2026-02-20T08:43:20.000000000Z#{digest}")],
+        ["quarantine-body#twilio", &format!("2026-02-20T08:43:20.000000000Z#{digest}#0000")],
+    ];
+    assert_eq!(places, wanted);
+}
+
+#[tokio::test]
+async fn a_quarantined_body_that_has_expired_is_not_listed() {
+    let client = client().await;
+    let body = |store: DynamoStore, second: i64| async move {
+        let body = Quarantined {
+            provider: contract::key("CA").provider,
+            source: "twilio".into(),
+            received_at: contract::at(second),
+            digest: Blob::new(vec![]).digest,
+            target: "/call-status-callback".into(),
+            content_type: String::new(),
+            problem: "is empty".into(),
+            body: vec![],
+        };
+        store.put_quarantined(&body).await.unwrap();
+        body
+    };
+    let store = |days| DynamoStore::new(client.clone(), TABLE.into(), days);
+    let kept = [body(store(400), 1).await, body(store(400), 2).await];
+    // The table's own clock deletes its parts in any order, some days later.
+    for second in 3..9 {
+        body(store(0), second).await;
+    }
+    let [old, new] = kept;
+    let provider = &new.provider;
+    assert_eq!(store(400).quarantined(provider, 1).await.unwrap(), [new.clone()]);
+    assert_eq!(store(400).quarantined(provider, 9).await.unwrap(), [new.clone(), old]);
+}
+
+#[tokio::test]
+async fn what_the_table_cannot_take_is_refused_and_nothing_of_it_written() {
+    let client = client().await;
+    let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
+    let mut large = contract::record("CA-large");
+    let summary = Personal::new("+61491570156 ".repeat(400_000 / 13));
+    large.call.facts.summary = Some(summary.clone());
+    let id = |n: usize| format!("crm-{n}#call.completed").parse::<DeliveryId>().unwrap();
+    let delivery = |n| Delivery::planned(large.key.clone(), id(n), contract::at(0));
+    let mut large_delivery = delivery(0);
+    large_delivery.nonce = Some(summary.expose().into());
+    let small = contract::record("CA-large");
+    let many: Vec<Delivery> = (0..100).map(delivery).collect();
+    for error in [
+        store.put_call(&large).await.unwrap_err(),
+        store.put_call_and_deliveries(&large, &[delivery(0)], &[]).await.unwrap_err(),
+        store.put_call_and_deliveries(&small, &[large_delivery.clone()], &[]).await.unwrap_err(),
+        store.put_delivery(&large_delivery, None).await.unwrap_err(),
+        store.put_call_and_deliveries(&small, &many, &[]).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+        assert!(!error.is_retryable() && !format!("{error} {error:?}").contains("6149"));
+    }
+    assert_eq!(everything(&client).await, []);
+    let put = store.put_call_and_deliveries(&small, &many[1..], &[]).await.unwrap();
+    assert_eq!(put, Put::Stored(1));
+    assert_eq!(everything(&client).await.len(), 100);
+}
+
+async fn parts(client: &Client) -> Vec<Item> {
+    let items = everything(client).await.into_iter();
+    let mut parts: Vec<Item> = items.filter(|item| item.contains_key("bytes")).collect();
+    parts.sort_by_key(|part| part["sk"].as_s().unwrap().clone());
+    parts
+}
+
+async fn put(client: &Client, item: Item) {
+    client.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
+}
 
 #[tokio::test]
 async fn a_blob_that_lost_a_part_is_not_given_out() {
     let client = client().await;
     let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
     let key = contract::key("CA-damaged");
-    let mut noise = vec![0u8; 1_000_000];
-    noise
-        .iter_mut()
-        .enumerate()
-        .for_each(|(n, byte)| *byte = ((n * n) >> 5) as u8 ^ (n >> 3) as u8);
-    let blob = Blob::new(noise);
+    let blob = Blob::new(contract::noise(1_000_000));
     store.put_blob(&key, &blob).await.unwrap();
-    client
-        .delete_item()
-        .table_name(TABLE)
-        .key("pk", AttributeValue::S("call#twilio#twilio#CA-damaged".into()))
-        .key("sk", AttributeValue::S(format!("blob#{}#0000", blob.digest)))
-        .send()
-        .await
-        .unwrap();
-    let error = store.blob(&key, &blob.reference()).await.unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { what: "blob", .. }));
+    let whole = parts(&client).await;
+    assert_eq!(whole.len(), 3);
+    let is_damaged = async || {
+        let error = store.blob(&key, &blob.reference()).await.unwrap_err();
+        matches!(error, StoreError::Damaged { what: "blob", .. })
+    };
+    for part in &whole {
+        let delete = client.delete_item().table_name(TABLE);
+        let delete = delete.key("pk", part["pk"].clone()).key("sk", part["sk"].clone());
+        delete.send().await.unwrap();
+        assert!(is_damaged().await, "{:?}", part["sk"]);
+        put(&client, part.clone()).await;
+    }
+    // Nor one with a part of another in its place.
+    let mut other = whole[1].clone();
+    other.insert("bytes".into(), whole[2]["bytes"].clone());
+    put(&client, other).await;
+    assert!(is_damaged().await);
+    put(&client, whole[1].clone()).await;
+    assert!(store.blob(&key, &blob.reference()).await.unwrap() == blob.bytes);
+}
+
+#[tokio::test]
+async fn a_blob_written_again_in_fewer_parts_is_whole() {
+    let client = client().await;
+    let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
+    let key = contract::key("CA-again");
+    let blob = Blob::new(contract::noise(500_000));
+    store.put_blob(&key, &blob).await.unwrap();
+    // As if an earlier release had compressed it worse, into three parts.
+    let written = parts(&client).await;
+    assert_eq!(written.len(), 2);
+    for n in 0..3 {
+        let mut old = written[0].clone();
+        old.insert("sk".into(), AttributeValue::S(format!("blob#{}#{n:04}", blob.digest)));
+        old.insert("parts".into(), AttributeValue::N("3".into()));
+        put(&client, old).await;
+    }
+    store.put_blob(&key, &blob).await.unwrap();
+    assert_eq!(parts(&client).await.len(), 3);
+    assert!(store.blob(&key, &blob.reference()).await.unwrap() == blob.bytes);
 }
 
 #[tokio::test]
@@ -133,6 +292,152 @@ async fn everything_written_expires_and_only_what_is_due_is_in_the_index() {
     store.put_call(&call).await.unwrap();
     let stored = item().await;
     assert!(!stored.contains_key("due_shard") && !stored.contains_key("due_at"));
+}
+
+/// A DynamoDB that says what it is told to, one answer after the other and the last for ever;
+/// counts the requests.
+async fn saying(answers: Vec<(u16, String)>) -> (DynamoStore, Arc<AtomicUsize>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            let (status, body) = answers[n.min(answers.len() - 1)].clone();
+            let mut request = Vec::new();
+            while !is_whole(&request) {
+                stream.read_buf(&mut request).await.unwrap();
+            }
+            let length = body.len();
+            let answer = format!(
+                "HTTP/1.1 {status} .\r\ncontent-type: application/x-amz-json-1.0\r\n\
+                 content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+            );
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    });
+    let retries = RetryConfig::standard().with_max_attempts(3);
+    let config = config(endpoint).retry_config(retries).build();
+    (DynamoStore::new(Client::from_conf(config), TABLE.into(), 400), asked)
+}
+
+fn is_whole(request: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(request).to_lowercase();
+    let Some((head, body)) = text.split_once("\r\n\r\n") else { return false };
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+    body.len() >= length.map_or(0, |length| length.parse().unwrap())
+}
+
+/// An error as DynamoDB answers it, with somebody's number in its text.
+fn error(code: &str) -> String {
+    format!(
+        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"at +61491570156"}}"#
+    )
+}
+
+fn canceled(codes: &[&str]) -> String {
+    let reasons: Vec<String> = codes.iter().map(|code| format!(r#"{{"Code":"{code}"}}"#)).collect();
+    format!(
+        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException",
+            "Message":"at +61491570156","CancellationReasons":[{}]}}"#,
+        reasons.join(",")
+    )
+}
+
+fn planned(call: &CallRecord) -> Delivery {
+    let id = "crm#call.completed".parse().unwrap();
+    Delivery::planned(call.key.clone(), id, contract::at(0))
+}
+
+#[tokio::test]
+async fn faults_are_told_apart_by_code_and_told_without_their_text() {
+    let call = contract::record("CA1");
+    let says = |error: &StoreError, code: &str| {
+        let told = format!("{error} {error:?}");
+        assert!(told.contains(code) && !told.contains("6149"), "{told}");
+    };
+    for (status, code) in [
+        (400, "ThrottlingException"),
+        (400, "ProvisionedThroughputExceededException"),
+        (400, "RequestLimitExceeded"),
+        (400, "TransactionInProgressException"),
+        (500, "InternalServerError"),
+        (503, "ServiceUnavailable"),
+        (400, "SomethingNew"),
+    ] {
+        let (store, _) = saying(vec![(status, error(code))]).await;
+        let error = store.put_call(&call).await.unwrap_err();
+        assert!(error.is_retryable(), "{code}");
+        says(&error, code);
+    }
+    for code in ["ValidationException", "AccessDeniedException", "ResourceNotFoundException"] {
+        let (store, asked) = saying(vec![(400, error(code))]).await;
+        let error = store.put_call(&call).await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{code}");
+        says(&error, code);
+        assert_eq!(asked.load(Ordering::SeqCst), 1, "{code}");
+    }
+    let (store, _) = saying(vec![(200, "no JSON".into())]).await;
+    assert!(store.call(&call.key).await.unwrap_err().is_retryable());
+}
+
+#[tokio::test]
+async fn a_service_out_of_reach_is_worth_a_retry() {
+    let config = config("http://127.0.0.1:1".into())
+        .retry_config(RetryConfig::disabled())
+        .build();
+    let store = DynamoStore::new(Client::from_conf(config), TABLE.into(), 400);
+    let error = store.put_call(&contract::record("CA1")).await.unwrap_err();
+    assert!(error.is_retryable(), "{error}");
+}
+
+#[tokio::test]
+async fn a_canceled_transaction_says_what_was_in_the_way() {
+    let call = contract::record("CA1");
+    let put = async |codes: &[&str]| {
+        let (store, _) = saying(vec![(400, canceled(codes))]).await;
+        store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await
+    };
+    let conflict = put(&["None", "ConditionalCheckFailed"]).await.unwrap();
+    assert_eq!(conflict, Put::DeliveryConflict);
+    // The call was there when it was read; that it is not any more, is no conflict.
+    let error = put(&["ConditionalCheckFailed", "None"]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "call", .. }));
+    for code in ["TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"] {
+        let error = put(&[code, "ConditionalCheckFailed"]).await.unwrap_err();
+        assert!(error.is_retryable() && error.to_string().contains(code), "{error}");
+    }
+    for code in ["ValidationError", "ItemCollectionSizeLimitExceeded"] {
+        let error = put(&["None", code]).await.unwrap_err();
+        assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+        assert!(error.to_string().contains(code), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_transaction_on_the_same_call_is_waited_for() {
+    let call = contract::record("CA1");
+    let busy = (400, error("TransactionConflictException"));
+    let (store, asked) = saying(vec![busy.clone(), busy.clone(), (200, "{}".into())]).await;
+    assert_eq!(store.put_call(&call).await.unwrap(), Put::Stored(1));
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+
+    let busy = (400, canceled(&["TransactionConflict", "None"]));
+    let (store, asked) = saying(vec![busy.clone(), (200, "{}".into())]).await;
+    let put = store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await.unwrap();
+    assert_eq!(put, Put::Stored(1));
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
+
+    // Not for ever, and not where a condition did not hold.
+    let (store, asked) = saying(vec![busy]).await;
+    let put = store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await;
+    assert!(put.unwrap_err().is_retryable());
+    assert_eq!(asked.load(Ordering::SeqCst), 3);
+    let (store, asked) = saying(vec![(400, canceled(&["None", "ConditionalCheckFailed"]))]).await;
+    store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await.unwrap();
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@
 
 mod contract;
 
-use switchboard_store::MemoryStore;
+use switchboard_domain::Blob;
+use switchboard_store::{MemoryStore, Store as _, StoreError};
 
 macro_rules! contract {
     ($($test:ident),* $(,)?) => {$(
@@ -17,14 +18,32 @@ macro_rules! contract {
 
 contract!(
     a_first_put_stores_and_a_second_shows_what_is_stored,
+    a_full_call_comes_back_as_it_went,
+    any_call_comes_back_as_it_went,
+    a_delivery_comes_back_as_it_went,
+    no_call_id_is_taken_for_another,
     equal_ids_of_two_sources_are_two_calls,
     a_write_needs_the_version_that_it_read,
     a_write_on_a_call_that_is_gone_is_an_error,
     of_many_first_puts_one_stores,
     blobs_come_back_whole,
+    a_blob_that_is_not_as_expected_is_not_given_out,
     what_is_due_is_found_until_it_is_done,
     due_work_comes_in_pages_oldest_first,
+    due_times_count_in_milliseconds,
+    a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile,
     deliveries_are_created_with_the_call_or_not_at_all,
     a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
     quarantined_bodies_come_newest_first,
 );
+
+#[tokio::test]
+async fn a_blob_that_was_lost_is_not_given_out() {
+    let store = MemoryStore::default();
+    let key = contract::key("CA-damaged");
+    let blob = Blob::new(b"agent: hello".to_vec());
+    store.put_blob(&key, &blob).await.unwrap();
+    store.lose_blob(&key, &blob.digest);
+    let error = store.blob(&key, &blob.reference()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "blob", .. }));
+}

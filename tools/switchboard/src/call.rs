@@ -3,21 +3,44 @@
 use std::fmt::Write as _;
 
 use aws_sdk_dynamodb::Client;
-use switchboard_domain::{CallKey, CallRecord, Delivery, Party, Person};
-use switchboard_store::{DynamoStore, Store};
+use switchboard_domain::{CallKey, CallRecord, Delivery, DeliveryId, Party, Person};
+use switchboard_store::{DynamoStore, PutDelivery, Store};
 
 use crate::Failure;
 
+/// How long what is written here is kept: as long as the template's default.
+const RETENTION_DAYS: u32 = 400;
+
 /// Reads a call and its deliveries, and tells them without a number or a name in full.
 pub async fn story(client: Client, table: String, key: &CallKey) -> Result<String, Failure> {
-    // Nothing is written, so how long it would be kept does not matter.
-    let store = DynamoStore::new(client, table, 1);
+    let store = DynamoStore::new(client, table, RETENTION_DAYS);
     let failed = |error: switchboard_store::StoreError| Failure::Aws(error.to_string());
     let Some(record) = store.call(key).await.map_err(failed)? else {
         return Err(Failure::Wrong(format!("{key} is not stored")));
     };
     let deliveries = store.deliveries(key).await.map_err(failed)?;
     Ok(tell(&record, &deliveries))
+}
+
+/// Makes a delivery due anew. The sweep sends it within a minute.
+pub async fn redeliver(
+    client: Client,
+    table: String,
+    key: &CallKey,
+    id: &DeliveryId,
+) -> Result<String, Failure> {
+    let store = DynamoStore::new(client, table, RETENTION_DAYS);
+    let failed = |error: switchboard_store::StoreError| Failure::Aws(error.to_string());
+    let Some(delivery) = store.delivery(key, id).await.map_err(failed)? else {
+        return Err(Failure::Wrong(format!("{key} has no delivery {id}")));
+    };
+    let now = jiff::Timestamp::now();
+    match store.put_delivery(&delivery.again(&now.to_string(), now), None).await.map_err(failed)? {
+        PutDelivery::Stored(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),
+        PutDelivery::Conflict => {
+            Err(Failure::Wrong(format!("{id} is being sent just now; look again and repeat")))
+        }
+    }
 }
 
 fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {

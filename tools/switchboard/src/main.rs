@@ -12,7 +12,7 @@ use std::process::ExitCode;
 
 use aws_config::BehaviorVersion;
 use clap::{Parser, Subcommand};
-use switchboard_domain::CallKey;
+use switchboard_domain::{CallKey, DeliveryId};
 use switchboard_shell::aws;
 
 /// Configure Switchboard, and find out where a call is.
@@ -50,6 +50,16 @@ enum Command {
     Show {
         /// sources/<provider>/<source> or destinations/<destination>.
         name: String,
+    },
+    /// Send a delivery once more, with the call as it is now and under a new idempotency key.
+    Redeliver {
+        /// provider/source/call id.
+        key: CallKey,
+        /// Which delivery, as crm#call.completed.
+        delivery: DeliveryId,
+        /// The table of calls, as the stack's output CallsTableName says.
+        #[arg(long, env = "CALLS_TABLE")]
+        table: String,
     },
     /// Tell a call's whole story: what came, what it owes, each delivery and its attempts. Masked.
     Call {
@@ -117,6 +127,9 @@ async fn run(arguments: Arguments) -> Result<String, Failure> {
                 Command::Show { name } => parameters.show(&name).await,
                 Command::Call { key, table } => {
                     call::story(aws::dynamodb(&config), table, &key).await
+                }
+                Command::Redeliver { key, delivery, table } => {
+                    call::redeliver(aws::dynamodb(&config), table, &key, &delivery).await
                 }
                 Command::Check { .. } => Ok(String::new()),
             }

@@ -1,14 +1,20 @@
 //! What every store must do, as functions over any of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::delivery::Frozen;
+use proptest::collection::btree_map;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::strategy::ValueTree as _;
+use proptest::test_runner::TestRunner;
+use switchboard_domain::delivery::{Attempt, DeliveryState, Frozen};
 use switchboard_domain::{
-    Blob, Body, CallKey, CallRecord, Delivery, DeliveryId, Digest, Facts, Legs, Name, Order, Party,
-    Personal, Policy, Seconds, State, Text, Update, Work,
+    AnsweredBy, Blob, BlobRef, Body, CallKey, CallRecord, Delivery, DeliveryId, Digest, Direction,
+    Disposition, Facts, Flag, Legs, Lookup, LookupState, Name, Order, Party, PartyKind, People,
+    Person, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
 };
-use switchboard_store::{Put, PutDelivery, Quarantined, Store, StoreError};
+use switchboard_store::{DuePage, Put, PutDelivery, Quarantined, Store, StoreError};
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
 
@@ -71,11 +77,199 @@ pub async fn a_first_put_stores_and_a_second_shows_what_is_stored(store: &impl S
     assert_eq!(store.call(&key("CA-other")).await.unwrap(), None);
 }
 
+/// A call with something in every field, and much of it.
+fn full_record(call_id: &str) -> CallRecord {
+    let personal = |text: &str| Some(Personal::new(text));
+    let facts = |n: u32| Facts {
+        state: Some(State::Ended),
+        disposition: Some(Disposition::NoAnswer),
+        answered_by: Some(AnsweredBy::Machine),
+        direction: Some(Direction::Outbound),
+        from: Party::read("sip:zoë@pbx.example"),
+        to: Party::read("00972 3-555 0100"),
+        contact: Party::read("anonymous"),
+        employee: Party::read("101"),
+        contact_name: personal("\u{202e}名 «Zoë» \0\n\u{1f469}\u{200d}\u{1f4bb} {\"S\":1}"),
+        campaign: Some("Früh#ling/24".into()),
+        started_at: Some(at(-60) + SignedDuration::from_nanos(1)),
+        answered_at: Some(Timestamp::MIN),
+        ended_at: Some(Timestamp::MAX),
+        talk: Some(Seconds(u32::MAX)),
+        total: Some(Seconds(0)),
+        billed: Some(Seconds(n)),
+        recordings: BTreeMap::from([
+            ("RE 1/é#".to_owned(), Recording {
+                url: personal("https://example.com/r?é=1&b=%20"),
+                path: personal("/var/spool/asterisk/1.wav"),
+                duration: Some(Seconds(7)),
+                status: Some("absent".into()),
+            }),
+            ("RE2".to_owned(), Recording { url: None, path: None, duration: None, status: None }),
+        ]),
+        conversation: Some("conv_1".into()),
+        summary: personal(&"Zusammenfassung: äöü. ".repeat(40)),
+        transcript: Some(Text::Stored(BlobRef { digest: Digest::of(&[b"t"]), bytes: u64::MAX })),
+        parent: Some("CA-parent".into()),
+        script_context: personal(""),
+        auto_analyze: Some(true),
+        create_tasks: Some(false),
+        cause: Some("SIP 486".into()),
+        flags: BTreeSet::from([Flag::ZoneFold, Flag::InFuture]),
+        extra: BTreeMap::from([
+            ("pk".to_owned(), Personal::new("not the table's")),
+            ("due_at".to_owned(), Personal::new("9999999999999999999999999999999999999999")),
+            ("été".to_owned(), Personal::new("")),
+        ]),
+    };
+    let orders = [Order::Unordered, Order::Sequence(u64::MAX), Order::At(at(1))];
+    let update = |n: u32| {
+        let raw: Vec<u8> = (0..4_000u32).map(|byte| (byte * (n + 3)) as u8).collect();
+        let order = orders[n as usize % orders.len()];
+        Update::new("call_finished", order, at(n.into()), facts(n), raw)
+    };
+    let mut record = CallRecord::first(key(call_id), update(0), POLICY, at(0));
+    for n in 1..40 {
+        let (update, _) = update(n).offload(record.inline_limit());
+        record.absorb(update, POLICY, at(0));
+    }
+    let person = |kind, e164: Option<&str>| Person { kind, e164: e164.map(Personal::new) };
+    record.people = People {
+        contact: Some(person(PartyKind::E164, Some("+61491570156"))),
+        employee: Some(person(PartyKind::Extension, None)),
+    };
+    record.lookup = Some(Lookup {
+        state: LookupState::Waiting,
+        attempts: 3,
+        since: at(2),
+        conversation: Some("conv_1".into()),
+    });
+    record.deliveries = BTreeSet::from([id("crm#call.completed"), id("crm.2_x#call.updated")]);
+    record
+}
+
+pub async fn a_full_call_comes_back_as_it_went(store: &impl Store) {
+    let full = full_record("CA-full");
+    assert_eq!(full.updates.len(), 40);
+    let one = stored(store, &full).await;
+    assert!(one == CallRecord { version: 1, ..full });
+    assert!(conflict(store, &CallRecord { version: 0, ..one.clone() }).await == one);
+}
+
+fn personal() -> impl Strategy<Value = Personal> {
+    any::<String>().prop_map(Personal::new)
+}
+
+fn any_party() -> impl Strategy<Value = Option<Party>> {
+    any::<String>().prop_map(|text| Party::read(&text))
+}
+
+fn any_instant() -> impl Strategy<Value = Timestamp> {
+    (Timestamp::MIN.as_nanosecond()..=Timestamp::MAX.as_nanosecond())
+        .prop_map(|nanos| Timestamp::from_nanosecond(nanos).unwrap())
+}
+
+prop_compose! {
+    fn any_facts()(
+        state in option::of(prop::sample::select(vec![State::Queued, State::Ended])),
+        from in any_party(),
+        to in any_party(),
+        contact_name in option::of(personal()),
+        campaign in option::of(any::<String>()),
+        started_at in option::of(any_instant()),
+        ended_at in option::of(any_instant()),
+        talk in option::of(any::<u32>().prop_map(Seconds)),
+        transcript in option::of(personal().prop_map(Text::Inline)),
+        auto_analyze in any::<Option<bool>>(),
+        // Names of fields are never empty: no table takes one.
+        extra in btree_map(".{1,9}", personal(), 0..4),
+    ) -> Facts {
+        Facts {
+            state, from, to, contact_name, campaign, started_at, ended_at, talk, transcript,
+            auto_analyze, extra, ..Facts::default()
+        }
+    }
+}
+
+prop_compose! {
+    fn any_update()(
+        kind in any::<String>(),
+        order in prop_oneof![
+            Just(Order::Unordered),
+            any::<u64>().prop_map(Order::Sequence),
+            any_instant().prop_map(Order::At),
+        ],
+        received_at in any_instant(),
+        facts in any_facts(),
+        raw in any::<Vec<u8>>(),
+    ) -> Update {
+        Update::new(&kind, order, received_at, facts, raw)
+    }
+}
+
+pub async fn any_call_comes_back_as_it_went(store: &impl Store) {
+    let mut runner = TestRunner::deterministic();
+    let updates = prop::collection::vec(any_update(), 1..4);
+    for n in 0..64 {
+        let updates = updates.new_tree(&mut runner).unwrap().current();
+        let mut updates = updates.into_iter();
+        let first = updates.next().unwrap();
+        let mut record = CallRecord::first(key(&format!("CA-any-{n}")), first, POLICY, at(0));
+        for update in updates {
+            record.absorb(update, POLICY, at(1));
+        }
+        let back = stored(store, &record).await;
+        assert!(back == CallRecord { version: 1, ..record }, "record {n}");
+    }
+}
+
+pub async fn a_delivery_comes_back_as_it_went(store: &impl Store) {
+    let attempt = |status| Attempt { at: at(3), took_ms: u64::MAX, status, result: "né#".into() };
+    let stored = BlobRef { digest: Digest::of(&[b"body"]), bytes: 70_000 };
+    let delivery = Delivery {
+        state: DeliveryState::Failed,
+        due_at: Some(at(7) + SignedDuration::from_nanos(5)),
+        failures: u32::MAX,
+        attempts: vec![attempt(Some(503)), attempt(None)],
+        frozen: Some(Frozen { news: Digest::of(&[b"news"]), body: Body::Stored(stored) }),
+        nonce: Some("again é".into()),
+        ..Delivery::planned(key("CA-delivery"), id("crm#call.updated"), at(0))
+    };
+    let over = Delivery { due_at: None, version: 1, ..delivery.clone() };
+    for delivery in [delivery, over] {
+        let version = delivery.version + 1;
+        let put = store.put_delivery(&delivery, None).await.unwrap();
+        assert_eq!(put, PutDelivery::Stored(version));
+        let back = store.delivery(&delivery.key, &delivery.id).await.unwrap().unwrap();
+        assert_eq!(back, Delivery { version, ..delivery });
+    }
+}
+
+pub async fn no_call_id_is_taken_for_another(store: &impl Store) {
+    let ids = [
+        "a", "a#call", "a#", "#a", "a/b", "a/", "//", "call#twilio#twilio#a", "delivery#crm",
+        "blob#", "é", "e\u{301}", "名前", "\u{1f4de}", "A", "a b", "%41", "\"}{", "..",
+    ];
+    let longest = "é".repeat(128);
+    for call_id in ids.into_iter().chain([&*longest]) {
+        let one = stored(store, &record(call_id)).await;
+        assert_eq!((one.version, one.key.call_id()), (1, call_id));
+        // The index knows it by the same key.
+        let due = store.due(one.key.due_shard(), at(0), None).await.unwrap();
+        assert!(due.items.iter().any(|due| due.key == one.key), "{call_id}");
+    }
+}
+
 pub async fn equal_ids_of_two_sources_are_two_calls(store: &impl Store) {
     for source in ["north", "south"] {
         let key = CallKey::new(name("asterisk"), name(source), "1708416000.1").unwrap();
         let first = CallRecord::first(key, update(source, State::Ended), POLICY, at(0));
         stored(store, &first).await;
+    }
+    for source in ["north", "south"] {
+        let key = CallKey::new(name("asterisk"), name(source), "1708416000.1").unwrap();
+        let call = store.call(&key).await.unwrap().unwrap();
+        assert_eq!(call.key, key);
+        assert!(call.updates.contains_key(&update(source, State::Ended).digest));
     }
 }
 
@@ -98,6 +292,13 @@ pub async fn a_write_on_a_call_that_is_gone_is_an_error(store: &impl Store) {
     let ghost = CallRecord { version: 7, ..record("CA-ghost") };
     let error = store.put_call(&ghost).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }) && !error.is_retryable());
+
+    // Nor are deliveries made for it, whatever there is to say about them.
+    let delivery = Delivery::planned(ghost.key.clone(), id("crm#call.completed"), at(0));
+    store.put_delivery(&delivery, None).await.unwrap();
+    let error = store.put_call_and_deliveries(&ghost, &[delivery], &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "call", .. }));
+    assert_eq!(store.call(&ghost.key).await.unwrap(), None);
 }
 
 pub async fn of_many_first_puts_one_stores(store: &(impl Store + Clone + 'static)) {
@@ -113,24 +314,42 @@ pub async fn of_many_first_puts_one_stores(store: &(impl Store + Clone + 'static
     assert_eq!(wins, 1);
 }
 
+/// Bytes that no compression makes smaller.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut seed = 1u32;
+    let next = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(length).collect()
+}
+
 pub async fn blobs_come_back_whole(store: &impl Store) {
     let key = key("CA-blobs");
-    let mut noise = vec![0u8; 3_000_000];
-    let mut seed = 1u32;
-    for byte in &mut noise {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        *byte = (seed >> 24) as u8;
-    }
-    for bytes in [vec![], vec![7], b"text ".repeat(10_000), noise] {
+    for bytes in [vec![], vec![7], b"text ".repeat(10_000), noise(3_000_000)] {
         let blob = Blob::new(bytes.clone());
         for _ in 0..2 {
             store.put_blob(&key, &blob).await.unwrap();
             assert!(store.blob(&key, &blob.reference()).await.unwrap() == bytes);
         }
     }
-    let missing = Blob::new(b"never stored".to_vec()).reference();
-    let error = store.blob(&key, &missing).await.unwrap_err();
-    assert!(matches!(error, StoreError::Damaged { what: "blob", .. }));
+}
+
+pub async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &impl Store) {
+    let here = key("CA-blob");
+    let there = key("CA-blob#2");
+    let blob = Blob::new(b"agent: hello".to_vec());
+    store.put_blob(&here, &blob).await.unwrap();
+    let whole = blob.reference();
+    let other = Blob::new(b"never stored".to_vec()).reference();
+    let shorter = BlobRef { bytes: whole.bytes - 1, ..whole.clone() };
+    let longer = BlobRef { bytes: whole.bytes + 1, ..whole.clone() };
+    let cases = [(&here, &other), (&there, &whole), (&here, &shorter), (&here, &longer)];
+    for (key, blob) in cases {
+        let error = store.blob(key, blob).await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { what: "blob", .. }), "{blob:?}");
+        assert!(!error.is_retryable());
+    }
 }
 
 pub async fn what_is_due_is_found_until_it_is_done(store: &impl Store) {
@@ -200,6 +419,65 @@ pub async fn due_work_comes_in_pages_oldest_first(store: &impl Store) {
     assert_eq!(seen.into_iter().map(|due| due.key).collect::<BTreeSet<_>>(), wanted);
 }
 
+pub async fn due_times_count_in_milliseconds(store: &impl Store) {
+    let mut call = record("CA-fraction");
+    let moment = at(100) + SignedDuration::from_micros(1_900);
+    let millisecond = at(100) + SignedDuration::from_millis(1);
+    call.owed.insert(Work::Enrich, moment);
+    let one = stored(store, &call).await;
+    assert_eq!(one.due_at(), Some(moment));
+    let due = async |until| {
+        let items = store.due(one.key.due_shard(), until, None).await.unwrap().items;
+        items.into_iter().map(|due| due.due_at).collect::<Vec<_>>()
+    };
+    assert_eq!(due(millisecond).await, [millisecond]);
+    assert_eq!(due(millisecond - SignedDuration::from_nanos(1)).await, []);
+}
+
+pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(
+    store: &impl Store,
+) {
+    let shard = key("CA-0").due_shard();
+    let keys = (0..).map(|n| key(&format!("CA-{n}")));
+    let mut wanted = BTreeSet::new();
+    for key in keys.filter(|key| key.due_shard() == shard).take(103) {
+        // All due at once, and each with a delivery that is due too.
+        let first = CallRecord::first(key.clone(), update("raw", State::Ended), POLICY, at(0));
+        let delivery = Delivery::planned(key.clone(), id("crm#call.completed"), at(0));
+        let put = store.put_call_and_deliveries(&first, &[delivery.clone()], &[]).await.unwrap();
+        assert_eq!(put, Put::Stored(1));
+        wanted.extend([(key.clone(), None), (key, Some(delivery.id))]);
+    }
+    let mut seen = BTreeSet::new();
+    let (mut page, mut count) = (None, 0);
+    loop {
+        let due = store.due(shard, at(0), page).await.unwrap();
+        for item in due.items {
+            match &item.delivery {
+                Some(id) => {
+                    let read = store.delivery(&item.key, id).await.unwrap().unwrap();
+                    let over = Delivery { due_at: None, ..read };
+                    store.put_delivery(&over, None).await.unwrap();
+                }
+                None => {
+                    let mut done = store.call(&item.key).await.unwrap().unwrap();
+                    done.owed.clear();
+                    store.put_call(&done).await.unwrap();
+                }
+            }
+            assert!(seen.insert((item.key, item.delivery)));
+        }
+        count += 1;
+        page = due.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    assert!((2..=4).contains(&count), "{count}");
+    assert!(seen == wanted, "{} of {}", seen.len(), wanted.len());
+    assert_eq!(store.due(shard, at(0), None).await.unwrap(), DuePage::default());
+}
+
 pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &impl Store) {
     let one = stored(store, &record("CA-together")).await;
     let planned = |destination: &str| {
@@ -221,6 +499,15 @@ pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &impl Sto
     let again = store.put_call_and_deliveries(&two, &[late.clone(), crm.clone()], &[]).await;
     assert_eq!(again.unwrap(), Put::DeliveryConflict);
     assert_eq!(store.delivery(&one.key, &late.id).await.unwrap(), None);
+
+    // Nor one that was read: what is planned is new.
+    let read = store.delivery(&one.key, &crm.id).await.unwrap().unwrap();
+    let again = store.put_call_and_deliveries(&two, &[read], &[]).await;
+    assert_eq!(again.unwrap(), Put::DeliveryConflict);
+
+    // Nor one that takes a delivery for untried which is not there.
+    let put = store.put_call_and_deliveries(&two, &[], &[late.id.clone()]).await;
+    assert_eq!(put.unwrap(), Put::DeliveryConflict);
 
     // Nor one that takes a delivery for untried which was tried.
     let untried = [crm.id.clone(), other.id.clone()];
@@ -249,28 +536,43 @@ pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &i
     assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Stored(2));
     assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Conflict);
     assert_eq!(store.put_delivery(&claimed, None).await.unwrap(), PutDelivery::Conflict);
+
+    // Nor is one of which there is no other trace, or whose call is not there.
+    let ghost = Delivery { id: id("other#call.updated"), ..claimed.clone() };
+    assert_eq!(store.put_delivery(&ghost, None).await.unwrap(), PutDelivery::Conflict);
+    assert_eq!(store.put_delivery(&ghost, Some(2)).await.unwrap(), PutDelivery::Conflict);
+    let orphan = Delivery { key: key("CA-orphan"), version: 0, ..claimed };
+    assert_eq!(store.put_delivery(&orphan, Some(1)).await.unwrap(), PutDelivery::Conflict);
+    assert_eq!(store.deliveries(&orphan.key).await.unwrap(), []);
 }
 
 pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
-    let body = |second: i64, bytes: Vec<u8>| Quarantined {
+    let body = |nanos: i64, bytes: Vec<u8>| Quarantined {
         provider: name("intake"),
         source: "intake,asterisk-main".into(),
-        received_at: at(second),
+        received_at: at(1) + SignedDuration::from_nanos(nanos),
         digest: Digest::of(&[&bytes]),
         target: "/api/crm/intake/calls?source=asterisk-main".into(),
         content_type: "application/json".into(),
         problem: "durationSec: is not followed by a JSON value (line 1, column 35)".into(),
         body: bytes,
     };
-    let bodies =
-        [body(1, b"{\"durationSec\":,}".to_vec()), body(2, vec![0xff, 0x00]), body(3, vec![])];
+    // Within one second, and with more and fewer digits.
+    let bodies = [
+        body(0, b"{\"durationSec\":,}".to_vec()),
+        body(7, vec![0xff, 0x00]),
+        body(500_000_000, noise(1_000_000)),
+        body(999_999_999, b"{".to_vec()),
+        body(1_000_000_000, vec![]),
+    ];
     for body in &bodies {
         store.put_quarantined(body).await.unwrap();
         store.put_quarantined(body).await.unwrap();
     }
     let mut kept = store.quarantined(&name("intake"), 10).await.unwrap();
     kept.reverse();
-    assert_eq!(kept, bodies);
-    assert_eq!(store.quarantined(&name("intake"), 1).await.unwrap(), bodies[2..]);
+    assert!(kept == bodies, "{kept:?}");
+    assert_eq!(store.quarantined(&name("intake"), 1).await.unwrap(), bodies[4..]);
+    assert_eq!(store.quarantined(&name("intake"), 0).await.unwrap(), []);
     assert_eq!(store.quarantined(&name("twilio"), 10).await.unwrap(), []);
 }
