@@ -1,6 +1,7 @@
 //! Wiring: from the environment to a running webhook function.
 
 use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
@@ -14,6 +15,18 @@ use switchboard_shell::parameters::{Cached, Parameters, Values};
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::{Telemetry, aws};
 use switchboard_store::DynamoStore;
+
+/// Where a function finds what it acts on.
+pub struct Places {
+    /// The table of calls.
+    pub table: String,
+    /// The address of the queue of `enrich`.
+    pub queue: String,
+    /// The path above `sources`.
+    pub parameters: String,
+    /// After how many days what it writes is deleted.
+    pub retention_days: u32,
+}
 
 /// A webhook function: the hook, and the sources that may call it.
 pub struct Function {
@@ -40,25 +53,36 @@ impl Function {
             required("STAGE")?,
             optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info),
         );
-        let aws = aws::config()?;
+        let places = Places {
+            table: required("CALLS_TABLE")?,
+            queue: required("ENRICH_QUEUE_URL")?,
+            parameters: required("PARAMETER_PREFIX")?,
+            retention_days: parsed("RETENTION_DAYS", 400)?,
+        };
+        Ok(Self::new(provider, telemetry, &aws::config()?, places))
+    }
+
+    /// Puts a function together.
+    pub fn new(
+        provider: &'static dyn Provider,
+        telemetry: Telemetry,
+        aws: &SdkConfig,
+        places: Places,
+    ) -> Self {
         let log = telemetry.clone();
         let sources = Cached::new(
-            Parameters::new(aws::ssm(&aws)),
-            required("PARAMETER_PREFIX")?,
+            Parameters::new(aws::ssm(aws)),
+            places.parameters,
             vec![format!("sources/{}", provider.name())],
             move |values| read(values, provider, &log),
         );
         let hook = Hook {
             provider,
-            store: DynamoStore::new(
-                aws::dynamodb(&aws),
-                required("CALLS_TABLE")?,
-                parsed("RETENTION_DAYS", 400)?,
-            ),
-            queue: SqsQueue::new(aws::sqs(&aws), Some(required("ENRICH_QUEUE_URL")?), None),
+            store: DynamoStore::new(aws::dynamodb(aws), places.table, places.retention_days),
+            queue: SqsQueue::new(aws::sqs(aws), Some(places.queue), None),
             telemetry,
         };
-        Ok(Self { hook, sources })
+        Self { hook, sources }
     }
 
     /// Answers one event. A secret that opens nothing may be newer than what we know: then the

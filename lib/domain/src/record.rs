@@ -18,7 +18,7 @@ use crate::update::{INLINE_LIMIT, Update};
 /// From this many updates on, no further body is kept inside the call's item.
 const CROWDED: usize = 24;
 /// More messages than this about one call are not a call but a fault of the sender.
-pub const MOST_UPDATES: usize = 200;
+pub const MOST_UPDATES: usize = 100;
 
 /// Everything stored about one call, except its blobs and deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -21,6 +21,8 @@ use crate::{Parsed, Provider, Unread, secret};
 /// The header with the shared secret.
 pub const SECRET_HEADER: &str = "x-crm-intake-secret";
 
+/// How long a summary and a script may be, bytes. A transcript may be of any length.
+const LONG: usize = 16 * 1024;
 /// So many fields beyond the contract are kept; a call is not a document store.
 const MOST_EXTRA: usize = 20;
 
@@ -163,9 +165,9 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
         facts.recordings.insert("recording".to_owned(), crate::recording(&recording));
     }
     facts.conversation = fields.text("conversationId")?;
-    facts.summary = fields.personal("summary")?;
-    facts.transcript = fields.personal("transcriptRaw")?.map(Text::Inline);
-    facts.script_context = fields.personal("scriptContext")?;
+    facts.summary = fields.personal_up_to(LONG, "summary")?;
+    facts.transcript = fields.personal_up_to(usize::MAX, "transcriptRaw")?.map(Text::Inline);
+    facts.script_context = fields.personal_up_to(LONG, "scriptContext")?;
     facts.auto_analyze = fields.flag("autoAnalyze")?;
     facts.create_tasks = fields.flag("createTasks")?;
     Ok(facts)

@@ -5,6 +5,9 @@ use switchboard_domain::{Personal, Seconds};
 
 use crate::reject::Reject;
 
+/// How long a field may be that nothing else is said about, bytes.
+const SHORT: usize = 2 * 1024;
+
 /// Parses a body. An error names the field at which the text stops being JSON, because that is
 /// what an empty variable in a template leaves behind (`"durationSec":,`).
 pub fn parse(body: &[u8]) -> Result<Value, Reject> {
@@ -27,8 +30,10 @@ fn field_before(body: &[u8], line: usize, column: usize) -> Option<String> {
     let read = read.strip_suffix(b",").or_else(|| read.strip_suffix(b"}")).unwrap_or(read);
     let name = read.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
     let name = name.rsplit(|b| *b == b'"').next()?;
+    // A name, and not a number that somebody made a key of: this goes into a log line.
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.$".contains(b);
-    (!name.is_empty() && name.len() <= 64 && name.iter().all(plain))
+    let is_name = name.first().is_some_and(|b| b.is_ascii_alphabetic() || b"_$".contains(b));
+    (is_name && name.len() <= 64 && name.iter().all(plain))
         .then(|| String::from_utf8_lossy(name).into_owned())
 }
 
@@ -56,9 +61,18 @@ impl Fields {
     /// Takes a field as text: a string, or a number as it is written. `null`, blank text and a
     /// template variable that was never filled in are absent.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Reject> {
+        self.text_up_to(SHORT, name)
+    }
+
+    /// Takes a field as text of at most so many bytes: what has no blob of its own must fit into
+    /// the call's item.
+    pub fn text_up_to(&mut self, limit: usize, name: &str) -> Result<Option<String>, Reject> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(Value::Number(number)) => Ok(Some(number.to_string())),
+            Some(Value::String(text)) if text.len() > limit => {
+                Err(Reject::malformed(name, format!("is longer than {limit} bytes")))
+            }
             Some(Value::String(text)) => Ok(present(&text).map(str::to_owned)),
             Some(_) => Err(Reject::malformed(name, "is not text")),
         }
@@ -67,6 +81,11 @@ impl Fields {
     /// Takes a field as personal text.
     pub fn personal(&mut self, name: &str) -> Result<Option<Personal>, Reject> {
         Ok(self.text(name)?.map(Personal::new))
+    }
+
+    /// Takes a field as personal text of at most so many bytes.
+    pub fn personal_up_to(&mut self, limit: usize, name: &str) -> Result<Option<Personal>, Reject> {
+        Ok(self.text_up_to(limit, name)?.map(Personal::new))
     }
 
     /// Takes a field as whole seconds: a number or a numeric string; a fraction is dropped.
@@ -143,11 +162,30 @@ mod tests {
 
     #[test]
     fn other_broken_json_is_the_bodys_fault_and_shows_none_of_it() {
-        for body in ["", "{", "+61491570156", r#"{"clientPhone":"+61491570156""#, "\u{feff}{}"] {
+        for body in [
+            "",
+            "{",
+            "+61491570156",
+            r#"{"61491570156":}"#,
+            r#"{"clientPhone":"+61491570156""#,
+            "\u{feff}{}",
+        ] {
             let error = parse(body.as_bytes()).map(|_| ()).map_err(|e| e.to_string());
             let Err(text) = error else { continue };
             assert!(text.starts_with("body: ") && !text.contains("6149"), "{text}");
         }
+    }
+
+    #[test]
+    fn a_field_that_would_not_fit_is_refused_by_name_and_limit() {
+        let fields = |length: usize| {
+            Fields::of(serde_json::json!({"campaign": "x".repeat(length)}))
+                .unwrap()
+                .text("campaign")
+        };
+        assert_eq!(fields(SHORT).unwrap().map(|text| text.len()), Some(SHORT));
+        let error = fields(SHORT + 1).unwrap_err().to_string();
+        assert_eq!(error, "campaign: is longer than 2048 bytes");
     }
 
     #[test]

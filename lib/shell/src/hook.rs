@@ -64,10 +64,10 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         };
         match self.provider.parse(&message) {
             Ok(records) => self.take_all(&message, sources, records, id).await,
-            Err(why) => {
-                self.quarantine(&message, &why, message.body()).await;
-                self.reject(request, &why, id)
-            }
+            Err(why) => match self.quarantine(&message, &why, message.body()).await {
+                Ok(()) => self.reject(request, &why, id),
+                Err(error) => self.fault(&error, id),
+            },
         }
     }
 
@@ -93,7 +93,9 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             match outcome {
                 Ok(one) => taken.push(one),
                 Err(NotTaken::Unread(unread)) => {
-                    self.quarantine(message, &unread.why, &unread.raw).await;
+                    if let Err(error) = self.quarantine(message, &unread.why, &unread.raw).await {
+                        return self.fault(&error, id);
+                    }
                     rejected.push((index, unread.why));
                 }
                 Err(NotTaken::Store(error)) => return self.fault(&error, id),
@@ -201,12 +203,15 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
     }
 
     /// Keeps what an authenticated sender sent and we did not understand.
-    async fn quarantine(&self, message: &Authenticated<'_>, why: &Reject, raw: &[u8]) {
-        if !why.is_quarantined() {
-            return;
-        }
+    async fn quarantine(
+        &self,
+        message: &Authenticated<'_>,
+        why: &Reject,
+        raw: &[u8],
+    ) -> Result<(), StoreError> {
+        let provider = Name::new("provider", self.provider.name());
+        let (true, Ok(provider)) = (why.is_quarantined(), provider) else { return Ok(()) };
         let request = message.request();
-        let Ok(provider) = Name::new("provider", self.provider.name()) else { return };
         let opened: Vec<&str> = message.opened().into_iter().map(Name::as_str).collect();
         let body = Quarantined {
             provider,
@@ -218,9 +223,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             problem: why.to_string(),
             body: raw.to_vec(),
         };
-        if let Err(error) = self.store.put_quarantined(&body).await {
-            self.telemetry.error("a body could not be quarantined", &[("error", &error)]);
-        }
+        self.store.put_quarantined(&body).await
     }
 
     fn fault(&self, error: &StoreError, id: &str) -> Reply {

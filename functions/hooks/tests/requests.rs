@@ -1,0 +1,192 @@
+//! What a webhook costs: the AWS requests of a function, counted by a server that stands in for AWS.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
+use aws_smithy_async::rt::sleep::TokioSleep;
+use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
+use serde_json::{Value, json};
+use switchboard_hooks::{Function, Places};
+use switchboard_providers::Provider;
+use switchboard_providers::intake::Intake;
+use switchboard_providers::twilio::Twilio;
+use switchboard_shell::{Telemetry, aws};
+use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Answers as SSM, DynamoDB and SQS do, and remembers what was asked.
+#[derive(Clone, Default)]
+struct Aws {
+    asked: Arc<Mutex<Vec<String>>>,
+    item: Arc<Mutex<Option<Value>>>,
+    sources: Arc<Vec<(String, String)>>,
+}
+
+impl Aws {
+    async fn serve(self, stream: TcpStream) {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let (mut target, mut length) = (String::new(), 0);
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
+                    return;
+                }
+                let lower = line.trim().to_ascii_lowercase();
+                if let Some(value) = lower.strip_prefix("content-length: ") {
+                    length = value.parse().unwrap();
+                }
+                if lower.starts_with("x-amz-target: ") {
+                    target = line.trim().rsplit('.').next().unwrap().to_owned();
+                }
+                if lower.is_empty() {
+                    break;
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body).await.unwrap();
+            let (status, answer) = self.answer(&target, &serde_json::from_slice(&body).unwrap());
+            let answer = answer.to_string();
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\n\r\n",
+                answer.len()
+            );
+            stream.write_all((head + &answer).as_bytes()).await.unwrap();
+        }
+    }
+
+    fn answer(&self, target: &str, request: &Value) -> (u16, Value) {
+        self.asked.lock().unwrap().push(target.to_owned());
+        match target {
+            "GetParametersByPath" => {
+                let path = request["Path"].as_str().unwrap();
+                let parameter = |(name, value): &(String, String)| json!({"Name": format!("{path}/{name}"), "Type": "SecureString", "Value": value});
+                (200, json!({"Parameters": self.sources.iter().map(parameter).collect::<Vec<_>>()}))
+            }
+            "PutItem" => {
+                let mut item = self.item.lock().unwrap();
+                let is_first = request["ConditionExpression"] == "attribute_not_exists(pk)";
+                if let Some(stored) = item.as_ref().filter(|_| is_first) {
+                    let kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
+                    return (400, json!({"__type": kind, "Item": stored}));
+                }
+                *item = Some(request["Item"].clone());
+                (200, json!({}))
+            }
+            "SendMessage" => (200, json!({"MessageId": "1", "MD5OfMessageBody": "0"})),
+            other => panic!("{other} was asked"),
+        }
+    }
+
+    /// What was asked since the last time.
+    fn asked(&self) -> Vec<String> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+
+    /// Makes what is stored owe nothing, as a worker does when it is done.
+    fn done(&self) {
+        let mut item = self.item.lock().unwrap();
+        for name in ["owed", "due_at", "due_shard"] {
+            item.as_mut().unwrap().as_object_mut().unwrap().remove(name);
+        }
+    }
+}
+
+fn events() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events")
+}
+
+fn event(path: &str) -> ApiGatewayV2httpRequest {
+    serde_json::from_slice(&std::fs::read(events().join(path)).unwrap()).unwrap()
+}
+
+async fn function(provider: &'static dyn Provider) -> (Function, Aws) {
+    let name = provider.name();
+    let source = std::fs::read_to_string(events().join(name).join("source.json")).unwrap();
+    let aws = Aws { sources: Arc::new(vec![(name.to_owned(), source)]), ..Aws::default() };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let server = aws.clone();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(server.clone().serve(stream));
+        }
+    });
+    let credentials = Credentials::new("fake", "fake", None, None, "test");
+    let config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .http_client(aws::http_client())
+        .sleep_impl(TokioSleep::new())
+        .endpoint_url(&endpoint)
+        .build();
+    let places = Places {
+        table: "calls".into(),
+        queue: format!("{endpoint}/000000000000/enrich"),
+        parameters: "/switchboard/test".into(),
+        retention_days: 400,
+    };
+    (Function::new(provider, Telemetry::memory(name), &config, places), aws)
+}
+
+async fn status(function: &Function, event: &ApiGatewayV2httpRequest) -> u64 {
+    function.answer(event, "request-1").await["statusCode"].as_u64().unwrap()
+}
+
+#[tokio::test]
+async fn a_new_call_costs_one_put_and_one_send() {
+    for (provider, path) in [
+        (&Twilio as &'static dyn Provider, "twilio/gateway/busy.json"),
+        (&Intake, "intake/gateway/minimal.json"),
+    ] {
+        let (function, aws) = function(provider).await;
+        assert_eq!(status(&function, &event(path)).await, 200);
+        // The parameters are read once, at start; here the first request is the start.
+        assert_eq!(aws.asked(), ["GetParametersByPath", "PutItem", "SendMessage"], "{path}");
+
+        assert_eq!(status(&function, &event(path)).await, 200);
+        assert_eq!(
+            aws.asked(),
+            ["PutItem", "SendMessage"],
+            "a duplicate of what is still due: {path}"
+        );
+
+        aws.done();
+        assert_eq!(status(&function, &event(path)).await, 200);
+        assert_eq!(aws.asked(), ["PutItem"], "a duplicate that owes nothing: {path}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_lasts_owes_nothing_yet() {
+    let (function, aws) = function(&Twilio).await;
+    assert_eq!(status(&function, &event("twilio/gateway/completed.1.json")).await, 200);
+    assert_eq!(aws.asked(), ["GetParametersByPath", "PutItem"]);
+    // A further message: the failed put shows what is stored, the second writes both.
+    assert_eq!(status(&function, &event("twilio/gateway/completed.2.json")).await, 200);
+    assert_eq!(aws.asked(), ["PutItem", "PutItem"]);
+}
+
+#[tokio::test]
+async fn a_rejected_request_costs_nothing() {
+    let (function, aws) = function(&Twilio).await;
+    let good = event("twilio/gateway/busy.json");
+    let mut unsigned = good.clone();
+    unsigned.headers.remove("x-twilio-signature");
+    assert_eq!(status(&function, &unsigned).await, 401);
+    aws.asked();
+    let mut wrong = good.clone();
+    wrong.headers.insert("x-twilio-signature", "bm90IGEgc2lnbmF0dXJlIGF0IGFsbC4=".parse().unwrap());
+    // The secret may be newer than what is known; but it is not asked for again and again.
+    for _ in 0..3 {
+        assert_eq!(status(&function, &wrong).await, 403);
+        assert_eq!(aws.asked(), Vec::<String>::new());
+    }
+}
