@@ -24,3 +24,21 @@ pub fn unpack(parts: &[Vec<u8>], length: u64) -> std::io::Result<Vec<u8>> {
     GzDecoder::new(&packed[..]).take(length.saturating_add(1)).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_unpacked_than_was_said_to_be_there() {
+        let parts = pack(&vec![0; 50_000_000]).unwrap();
+        assert_eq!(parts.len(), 1);
+        assert_eq!(unpack(&parts, 10).unwrap().len(), 11);
+    }
+
+    #[test]
+    fn what_is_cut_off_is_an_error() {
+        let packed = pack(b"agent: hello").unwrap().concat();
+        assert!(unpack(&[packed[..packed.len() - 1].to_vec()], 100).is_err());
+    }
+}

@@ -1,8 +1,11 @@
 //! The tables on DynamoDB.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
+use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
@@ -11,6 +14,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, ConditionCheck, Put as PutAction,
     ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
 };
+use aws_smithy_types::retry::ErrorKind;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -31,6 +35,8 @@ const PAGE: i32 = 100;
 /// DynamoDB's limit for one transaction.
 const LARGEST_TRANSACTION: usize = 100;
 const SECONDS_PER_DAY: i64 = 86_400;
+/// A transaction on the same item is over by then, as a rule.
+const CONFLICT_DELAY: Duration = Duration::from_millis(50);
 
 /// A store on a DynamoDB table.
 #[derive(Clone)]
@@ -44,7 +50,8 @@ impl DynamoStore {
     /// Over a client and the name of the table of calls. Everything written is deleted by the
     /// table's own clock after `retention_days`.
     pub fn new(client: Client, table: String, retention_days: u32) -> Self {
-        Self { client, table, retention_days }
+        let config = client.config().to_builder().retry_classifier(Conflict).build();
+        Self { client: Client::from_conf(config), table, retention_days }
     }
 
     fn expires_at(&self) -> AttributeValue {
@@ -133,15 +140,9 @@ impl DynamoStore {
             error.as_service_error()
         {
             let reasons = canceled.cancellation_reasons();
-            let failed = |reason: &CancellationReason| {
-                !matches!(reason.code(), None | Some("None" | "ConditionalCheckFailed"))
-            };
-            return match reasons.iter().find(|reason| failed(reason)) {
-                // Another transaction or a throttle was in the way, not a condition.
-                Some(reason) => Err(StoreError::Unavailable {
-                    operation: "transaction",
-                    code: reason.code().unwrap_or("unknown code").to_owned(),
-                }),
+            let mut codes = reasons.iter().filter_map(CancellationReason::code);
+            return match codes.find(|code| !matches!(*code, "None" | "ConditionalCheckFailed")) {
+                Some(code) => Err(by_code("transaction", code)),
                 None => Ok(Err(reasons.to_vec())),
             };
         }
@@ -208,24 +209,28 @@ impl DynamoStore {
         Ok(())
     }
 
+    /// The parts of a large value: as many as the first says. What lies behind them is left of an
+    /// earlier writing that took more.
     async fn parts(&self, pk: String, prefix: &str) -> Result<Vec<Vec<u8>>, StoreError> {
-        let items = self.items(pk, prefix).await?;
-        let mut parts = Vec::with_capacity(items.len());
-        for (n, item) in items.iter().enumerate() {
-            let is_next = item
-                .get("sk")
-                .and_then(|sk| sk.as_s().ok())
-                .is_some_and(|sk| *sk == format!("{prefix}{n:04}"));
-            let count = item.get("parts").and_then(|count| count.as_n().ok());
-            let bytes = item.get("bytes").and_then(|bytes| bytes.as_b().ok());
-            match bytes {
-                Some(bytes) if is_next && count == Some(&items.len().to_string()) => {
-                    parts.push(bytes.as_ref().to_vec());
+        let missing = || damaged("blob", "a part is missing");
+        let count = |item: &Item| item.get("parts")?.as_n().ok()?.parse::<usize>().ok();
+        let mut items = self.items(pk, prefix).await?;
+        let wanted = items.first().and_then(count).ok_or_else(missing)?;
+        if wanted == 0 || items.len() < wanted {
+            return Err(missing());
+        }
+        items.truncate(wanted);
+        let mut parts = Vec::with_capacity(wanted);
+        for (n, mut item) in items.into_iter().enumerate() {
+            let is_next = item.get("sk") == Some(&text(format!("{prefix}{n:04}")));
+            match item.remove("bytes") {
+                Some(AttributeValue::B(bytes)) if is_next && count(&item) == Some(wanted) => {
+                    parts.push(bytes.into_inner());
                 }
-                _ => return Err(damaged("blob", "a part is missing")),
+                _ => return Err(missing()),
             }
         }
-        if parts.is_empty() { Err(damaged("blob", "a part is missing")) } else { Ok(parts) }
+        Ok(parts)
     }
 }
 
@@ -265,7 +270,8 @@ impl Store for DynamoStore {
         }
         let mut actions = vec![self.put_action(self.call_item(record)?, record.version)?];
         for delivery in planned {
-            actions.push(self.put_action(self.delivery_item(delivery)?, delivery.version)?);
+            // Created here and now, whatever version it comes with.
+            actions.push(self.put_action(self.delivery_item(delivery)?, 0)?);
         }
         for id in untried {
             let untouched = "attribute_exists(pk) AND attribute_not_exists(frozen)";
@@ -383,7 +389,7 @@ impl Store for DynamoStore {
     }
 
     async fn put_quarantined(&self, body: &Quarantined) -> Result<(), StoreError> {
-        let sk = format!("{}#{}", body.received_at, body.digest);
+        let sk = quarantine_sk(body.received_at, &body.digest);
         let parts = pack(&body.body)?;
         self.put_parts(&quarantine_body_pk(&body.provider), &format!("{sk}#"), &parts).await?;
         let note = QuarantineNote {
@@ -408,22 +414,36 @@ impl Store for DynamoStore {
         provider: &Name,
         limit: u16,
     ) -> Result<Vec<Quarantined>, StoreError> {
-        let answer = self
-            .client
-            .query()
-            .table_name(&self.table)
-            .key_condition_expression("pk = :pk")
-            .expression_attribute_values(":pk", text(quarantine_pk(provider)))
-            .scan_index_forward(false)
-            .limit(limit.into())
-            .send()
-            .await
-            .map_err(|error| fault("query", &error))?;
-        let mut bodies = Vec::new();
-        for item in answer.items.unwrap_or_default() {
+        let mut notes = Vec::new();
+        let mut start = None;
+        while notes.len() < usize::from(limit) {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .key_condition_expression("pk = :pk")
+                // What has expired may have lost parts of its body already.
+                .filter_expression("expires_at > :now")
+                .expression_attribute_values(":pk", text(quarantine_pk(provider)))
+                .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+                .scan_index_forward(false)
+                .limit(limit.into())
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| fault("query", &error))?;
+            notes.extend(answer.items.unwrap_or_default());
+            start = answer.last_evaluated_key;
+            if start.is_none() {
+                break;
+            }
+        }
+        notes.truncate(limit.into());
+        let mut bodies = Vec::with_capacity(notes.len());
+        for item in notes {
+            let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
             let note: QuarantineNote = from_item("quarantined body", item)?;
-            let prefix = format!("{}#{}#", note.received_at, note.digest);
-            let parts = self.parts(quarantine_body_pk(provider), &prefix).await?;
+            let parts = self.parts(quarantine_body_pk(provider), &format!("{sk}#")).await?;
             bodies.push(Quarantined {
                 body: unpack(&parts, note.length)?,
                 provider: note.provider,
@@ -470,6 +490,12 @@ fn quarantine_pk(provider: &Name) -> String {
 
 fn quarantine_body_pk(provider: &Name) -> String {
     format!("quarantine-body#{provider}")
+}
+
+/// Sorts by time: written with all its digits, because of two times in text the one with fewer
+/// would come last in its second.
+fn quarantine_sk(received_at: Timestamp, digest: &Digest) -> String {
+    format!("{received_at:.9}#{digest}")
 }
 
 fn shard_name(shard: u16) -> String {
@@ -553,7 +579,13 @@ fn pack(bytes: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
 }
 
 fn unpack(parts: &[Vec<u8>], length: u64) -> Result<Vec<u8>, StoreError> {
-    compression::unpack(parts, length).map_err(|_| damaged("blob", "it cannot be decompressed"))
+    let bytes = compression::unpack(parts, length)
+        .map_err(|_| damaged("blob", "it cannot be decompressed"))?;
+    if bytes.len() as u64 == length {
+        Ok(bytes)
+    } else {
+        Err(damaged("blob", "its length is another"))
+    }
 }
 
 fn damaged(what: &'static str, problem: &str) -> StoreError {
@@ -570,20 +602,61 @@ fn fault<E: ProvideErrorMetadata, R>(
     error: &SdkError<E, R>,
 ) -> StoreError {
     let unavailable = |code: &str| StoreError::Unavailable { operation, code: code.to_owned() };
-    let code = match error {
-        SdkError::TimeoutError(_) => return unavailable("timed out"),
-        SdkError::DispatchFailure(_) => return unavailable("not reached"),
-        SdkError::ResponseError(_) => return unavailable("answer cannot be read"),
-        SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown code"),
-        _ => "request cannot be built",
-    };
+    match error {
+        SdkError::TimeoutError(_) => unavailable("timed out"),
+        SdkError::DispatchFailure(_) => unavailable("not reached"),
+        SdkError::ResponseError(_) => unavailable("answer cannot be read"),
+        SdkError::ServiceError(service) => {
+            by_code(operation, service.err().code().unwrap_or("unknown code"))
+        }
+        _ => incomplete(operation),
+    }
+}
+
+/// The codes of errors and of canceled transactions. One that nobody knows is worth another try:
+/// work that is tried in vain is seen, work that is dropped is not.
+fn by_code(operation: &'static str, code: &str) -> StoreError {
+    let told = code.to_owned();
     match code {
         "ValidationException"
+        | "ValidationError"
         | "AccessDeniedException"
         | "ResourceNotFoundException"
         | "ItemCollectionSizeLimitExceededException"
-        | "UnrecognizedClientException"
-        | "request cannot be built" => StoreError::Refused { operation, code: code.to_owned() },
-        _ => unavailable(code),
+        | "ItemCollectionSizeLimitExceeded"
+        | "UnrecognizedClientException" => StoreError::Refused { operation, code: told },
+        _ => StoreError::Unavailable { operation, code: told },
+    }
+}
+
+/// Has the client try again when another transaction is at work on the same item, which the SDK
+/// does not do by itself: a webhook must not fail because a worker plans deliveries just then.
+#[derive(Debug)]
+struct Conflict;
+
+impl ClassifyRetry for Conflict {
+    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
+        let error = context.output_or_error().and_then(Result::err);
+        let error = error.and_then(|error| error.as_operation_error());
+        let in_put = error
+            .and_then(|error| error.downcast_ref())
+            .is_some_and(PutItemError::is_transaction_conflict_exception);
+        let in_transaction = match error.and_then(|error| error.downcast_ref()) {
+            Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
+                let codes = canceled.cancellation_reasons().iter();
+                codes.filter_map(CancellationReason::code).any(|code| code == "TransactionConflict")
+            }
+            _ => false,
+        };
+        if in_put || in_transaction {
+            let kind = ErrorKind::ServerError;
+            RetryAction::retryable_error_with_explicit_delay(kind, CONFLICT_DELAY)
+        } else {
+            RetryAction::NoActionIndicated
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        "conflicting transaction"
     }
 }

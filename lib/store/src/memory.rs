@@ -46,18 +46,27 @@ impl MemoryStore {
 }
 
 impl Tables {
-    fn put_call(&mut self, record: &CallRecord) -> Result<Put, StoreError> {
+    /// What is in the way of writing this version of a call, if anything is.
+    fn in_the_way(&self, record: &CallRecord) -> Result<Option<Put>, StoreError> {
         match self.calls.get(&record.key) {
             Some(stored) if stored.version != record.version => {
-                return Ok(Put::Conflict(Box::new(stored.clone())));
+                Ok(Some(Put::Conflict(Box::new(stored.clone()))))
             }
-            None if record.version > 0 => return Err(gone()),
-            _ => {}
+            None if record.version > 0 => Err(gone()),
+            _ => Ok(None),
         }
+    }
+
+    fn write(&mut self, record: &CallRecord) -> Put {
         let version = record.version + 1;
         self.calls.insert(record.key.clone(), CallRecord { version, ..record.clone() });
-        Ok(Put::Stored(version))
+        Put::Stored(version)
     }
+}
+
+/// DynamoDB's index holds times in milliseconds.
+fn in_milliseconds(at: Timestamp) -> Timestamp {
+    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
 }
 
 fn gone() -> StoreError {
@@ -66,7 +75,9 @@ fn gone() -> StoreError {
 
 impl Store for MemoryStore {
     async fn put_call(&self, record: &CallRecord) -> Result<Put, StoreError> {
-        self.tables().put_call(record)
+        let mut tables = self.tables();
+        let in_the_way = tables.in_the_way(record)?;
+        Ok(in_the_way.unwrap_or_else(|| tables.write(record)))
     }
 
     async fn put_call_and_deliveries(
@@ -76,20 +87,18 @@ impl Store for MemoryStore {
         untried: &[DeliveryId],
     ) -> Result<Put, StoreError> {
         let mut tables = self.tables();
+        if let Some(in_the_way) = tables.in_the_way(record)? {
+            return Ok(in_the_way);
+        }
         let at = |id: &DeliveryId| (record.key.clone(), id.clone());
         let exists = planned.iter().any(|one| tables.deliveries.contains_key(&at(&one.id)));
         let was_tried = untried.iter().any(|id| {
             tables.deliveries.get(&at(id)).is_none_or(|delivery| delivery.frozen.is_some())
         });
-        if let Some(stored) = tables.calls.get(&record.key)
-            && stored.version != record.version
-        {
-            return Ok(Put::Conflict(Box::new(stored.clone())));
-        }
         if exists || was_tried {
             return Ok(Put::DeliveryConflict);
         }
-        let put = tables.put_call(record)?;
+        let put = tables.write(record);
         for delivery in planned {
             let version = delivery.version + 1;
             let stored = Delivery { version, ..delivery.clone() };
@@ -140,8 +149,13 @@ impl Store for MemoryStore {
 
     async fn blob(&self, key: &CallKey, blob: &BlobRef) -> Result<Vec<u8>, StoreError> {
         let stored = self.tables().blobs.get(&(key.clone(), blob.digest.clone())).cloned();
-        let missing = || StoreError::Damaged { what: "blob", problem: "a part is missing".into() };
-        stored.ok_or_else(missing)
+        let damaged = |problem: &str| StoreError::Damaged { what: "blob", problem: problem.into() };
+        let bytes = stored.ok_or_else(|| damaged("a part is missing"))?;
+        if bytes.len() as u64 == blob.bytes {
+            Ok(bytes)
+        } else {
+            Err(damaged("its length is another"))
+        }
     }
 
     async fn due(
@@ -158,7 +172,10 @@ impl Store for MemoryStore {
             .chain(deliveries)
             .filter(|(key, _, _)| key.due_shard() == shard)
             .filter_map(|(key, delivery, due_at)| {
-                let due_at = due_at.filter(|due_at| *due_at <= until)?;
+                let due_at = in_milliseconds(due_at?);
+                if due_at > until {
+                    return None;
+                }
                 Some(Due { key: key.clone(), delivery: delivery.cloned(), due_at })
             })
             .collect();

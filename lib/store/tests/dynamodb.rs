@@ -7,6 +7,7 @@ mod contract;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
@@ -176,9 +177,10 @@ async fn a_quarantined_body_that_has_expired_is_not_listed() {
         body(store(0), second).await;
     }
     let [old, new] = kept;
-    let provider = &new.provider;
-    assert_eq!(store(400).quarantined(provider, 1).await.unwrap(), [new.clone()]);
-    assert_eq!(store(400).quarantined(provider, 9).await.unwrap(), [new.clone(), old]);
+    let newest_first = [new, old];
+    let provider = &newest_first[0].provider;
+    assert_eq!(store(400).quarantined(provider, 1).await.unwrap(), newest_first[..1]);
+    assert_eq!(store(400).quarantined(provider, 9).await.unwrap(), newest_first);
 }
 
 #[tokio::test]
@@ -186,7 +188,7 @@ async fn what_the_table_cannot_take_is_refused_and_nothing_of_it_written() {
     let client = client().await;
     let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
     let mut large = contract::record("CA-large");
-    let summary = Personal::new("+61491570156 ".repeat(400_000 / 13));
+    let summary = Personal::new("+61491570156 ".repeat(420_000 / 13));
     large.call.facts.summary = Some(summary.clone());
     let id = |n: usize| format!("crm-{n}#call.completed").parse::<DeliveryId>().unwrap();
     let delivery = |n| Delivery::planned(large.key.clone(), id(n), contract::at(0));
@@ -230,24 +232,36 @@ async fn a_blob_that_lost_a_part_is_not_given_out() {
     store.put_blob(&key, &blob).await.unwrap();
     let whole = parts(&client).await;
     assert_eq!(whole.len(), 3);
-    let is_damaged = async || {
-        let error = store.blob(&key, &blob.reference()).await.unwrap_err();
-        matches!(error, StoreError::Damaged { what: "blob", .. })
+    let problem = async || match store.blob(&key, &blob.reference()).await {
+        Err(StoreError::Damaged { what: "blob", problem }) => problem,
+        other => panic!("{:?}", other.map(|bytes| bytes.len())),
     };
     for part in &whole {
         let delete = client.delete_item().table_name(TABLE);
         let delete = delete.key("pk", part["pk"].clone()).key("sk", part["sk"].clone());
         delete.send().await.unwrap();
-        assert!(is_damaged().await, "{:?}", part["sk"]);
+        assert_eq!(problem().await, "a part is missing", "{:?}", part["sk"]);
         put(&client, part.clone()).await;
     }
     // Nor one with a part of another in its place.
     let mut other = whole[1].clone();
     other.insert("bytes".into(), whole[2]["bytes"].clone());
     put(&client, other).await;
-    assert!(is_damaged().await);
+    assert_eq!(problem().await, "it cannot be decompressed");
     put(&client, whole[1].clone()).await;
     assert!(store.blob(&key, &blob.reference()).await.unwrap() == blob.bytes);
+
+    // Nor, under its name, one that is whole and of its length.
+    let [right, wrong] = [b"agent: yes", b"agent: no!"].map(|text| Blob::new(text.to_vec()));
+    store.put_blob(&key, &right).await.unwrap();
+    store.put_blob(&key, &wrong).await.unwrap();
+    let sk = |blob: &Blob| AttributeValue::S(format!("blob#{}#0000", blob.digest));
+    let mut part = parts(&client).await;
+    part.retain(|part| part["sk"] == sk(&wrong));
+    part[0].insert("sk".into(), sk(&right));
+    put(&client, part.remove(0)).await;
+    let error = store.blob(&key, &right.reference()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "blob", .. }));
 }
 
 #[tokio::test]
@@ -318,7 +332,8 @@ async fn saying(answers: Vec<(u16, String)>) -> (DynamoStore, Arc<AtomicUsize>) 
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
-    let retries = RetryConfig::standard().with_max_attempts(3);
+    let soon = Duration::from_millis(1);
+    let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(soon);
     let config = config(endpoint).retry_config(retries).build();
     (DynamoStore::new(Client::from_conf(config), TABLE.into(), 400), asked)
 }
@@ -332,9 +347,7 @@ fn is_whole(request: &[u8]) -> bool {
 
 /// An error as DynamoDB answers it, with somebody's number in its text.
 fn error(code: &str) -> String {
-    format!(
-        r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"at +61491570156"}}"#
-    )
+    format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"at +61491570156"}}"#)
 }
 
 fn canceled(codes: &[&str]) -> String {
@@ -385,9 +398,7 @@ async fn faults_are_told_apart_by_code_and_told_without_their_text() {
 
 #[tokio::test]
 async fn a_service_out_of_reach_is_worth_a_retry() {
-    let config = config("http://127.0.0.1:1".into())
-        .retry_config(RetryConfig::disabled())
-        .build();
+    let config = config("http://127.0.0.1:1".into()).retry_config(RetryConfig::disabled()).build();
     let store = DynamoStore::new(Client::from_conf(config), TABLE.into(), 400);
     let error = store.put_call(&contract::record("CA1")).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
