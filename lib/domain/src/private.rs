@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 /// A phone number, name, summary, transcript or recording URL.
 ///
 /// It serializes as itself, because the table and the CRM need the value; it never prints.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Personal(String);
 

@@ -18,7 +18,11 @@ use crate::update::{INLINE_LIMIT, Update};
 /// From this many updates on, no further body is kept inside the call's item.
 const CROWDED: usize = 24;
 /// More messages than this about one call are not a call but a fault of the sender.
-pub const MOST_UPDATES: usize = 100;
+const MOST_UPDATES: usize = 100;
+
+/// What the updates of one call may weigh together, bytes. With the call folded from them, which
+/// weighs as much as one of them, the item stays below DynamoDB's 400 KB.
+const HEAVIEST: usize = 300 * 1024;
 
 /// Everything stored about one call, except its blobs and deliveries.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,8 +115,45 @@ impl CallRecord {
         self.owed.values().min().copied()
     }
 
+    /// Whether no further message about the call can be taken in.
+    pub fn is_full(&self) -> bool {
+        let weight: usize = self.updates.values().map(Update::weight).sum();
+        self.updates.len() >= MOST_UPDATES || weight > HEAVIEST
+    }
+
     /// Up to how many bytes a further body may have to stay inside the item.
     pub fn inline_limit(&self) -> usize {
         if self.updates.len() < CROWDED { INLINE_LIMIT } else { 0 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Legs;
+    use crate::update::{Facts, Order, Seconds};
+
+    #[test]
+    fn a_call_is_full_before_its_item_is() {
+        let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+        let heavy = |n: u8| {
+            let text = Some(Personal::new("x".repeat(16 * 1024)));
+            let facts = Facts { summary: text.clone(), script_context: text, ..Facts::default() };
+            let raw = vec![n; INLINE_LIMIT];
+            Update::new("status", Order::Unordered, Timestamp::UNIX_EPOCH, facts, raw)
+        };
+        let key: CallKey = "asterisk/main/1".parse().unwrap();
+        let mut record = CallRecord::first(key, heavy(0), policy, Timestamp::UNIX_EPOCH);
+        for n in 1.. {
+            if record.is_full() {
+                break;
+            }
+            record.absorb(heavy(n), policy, Timestamp::UNIX_EPOCH);
+        }
+        assert!(record.updates.len() > 5);
+        // In the table bytes stay bytes; JSON writes each as a number and a comma.
+        let bytes = serde_json::to_vec(&record).unwrap().len();
+        let raw = record.updates.len() * INLINE_LIMIT;
+        assert!(bytes - raw < 400 * 1024, "{bytes} bytes");
     }
 }

@@ -14,6 +14,9 @@ use crate::time::Flag;
 /// become blobs, so that the item stays far below DynamoDB's 400 KB.
 pub const INLINE_LIMIT: usize = 4 * 1024;
 
+/// About what an update's short fields take.
+const OVERHEAD: usize = 1_024;
+
 /// An authenticated message, normalized, with the body it came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Update {
@@ -27,6 +30,7 @@ pub struct Update {
     /// When we received it first.
     pub received_at: Timestamp,
     /// The path and query that it was sent to, which may say something about the call too.
+    #[serde(default)]
     pub target: Personal,
     /// What it says.
     pub facts: Facts,
@@ -48,7 +52,7 @@ impl Update {
             kind: kind.to_owned(),
             order,
             received_at,
-            target: Personal::new(""),
+            target: Personal::default(),
             facts,
             raw: Body::Inline(raw),
         }
@@ -59,6 +63,24 @@ impl Update {
         self.digest = Digest::of(&[self.digest.as_str().as_bytes(), target.as_bytes()]);
         self.target = Personal::new(target);
         self
+    }
+
+    /// About how many bytes it takes in the call's item.
+    pub fn weight(&self) -> usize {
+        let facts = &self.facts;
+        let length = |text: &Option<Personal>| text.as_ref().map_or(0, |text| text.expose().len());
+        let raw = match &self.raw {
+            Body::Inline(bytes) => bytes.len(),
+            Body::Stored(_) => 0,
+        };
+        let transcript = match &facts.transcript {
+            Some(Text::Inline(text)) => text.expose().len(),
+            _ => 0,
+        };
+        let extra: usize =
+            facts.extra.iter().map(|(name, value)| name.len() + value.expose().len()).sum();
+        let long = length(&facts.summary) + length(&facts.script_context) + transcript + extra;
+        OVERHEAD + raw + long
     }
 
     /// Takes out what is larger than `limit` bytes and so too large for the call's item. The
@@ -98,14 +120,24 @@ pub enum Order {
     At(Timestamp),
 }
 
-/// Bytes kept with an update: in it, or beside it as a blob.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Bytes kept with an update: in it, or beside it as a blob. They hold what the provider sent, so
+/// they do not print.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Body {
     /// Small enough to stay.
     Inline(#[serde(with = "serde_bytes")] Vec<u8>),
     /// Stored on its own.
     Stored(BlobRef),
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Inline(bytes) => write!(f, "Inline({} bytes)", bytes.len()),
+            Self::Stored(blob) => write!(f, "Stored({}, {} bytes)", blob.digest, blob.bytes),
+        }
+    }
 }
 
 /// Text of any length: in place, or stored as a blob.
@@ -320,4 +352,27 @@ pub struct Facts {
     /// Fields that have no place above, as they came.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, Personal>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_update_prints_nothing_that_it_was_told() {
+        let facts = Facts {
+            from: Party::read("+61491570156"),
+            contact_name: Some(Personal::new("Kim Example")),
+            transcript: Some(Text::Inline(Personal::new("agent: hello"))),
+            ..Facts::default()
+        };
+        let raw = b"From=%2B61491570156&Name=Kim".to_vec();
+        let update = Update::new("status", Order::Unordered, Timestamp::UNIX_EPOCH, facts, raw);
+        let printed = format!("{:?}", update.sent_to("/callback?contact_name=Kim"));
+        assert!(printed.contains("Inline(28 bytes)"), "{printed}");
+        // Neither as text nor as the numbers of its bytes.
+        for told in ["491570156", "Kim", "hello", "70, 114, 111, 109"] {
+            assert!(!printed.contains(told), "{told} is in {printed}");
+        }
+    }
 }

@@ -38,7 +38,7 @@ pub fn e164(text: &str, country: Option<&str>) -> Option<String> {
 mod tests {
     use super::*;
 
-    /// The table of PROVIDERS 8.3, computed with the Python port of the same library.
+    /// Expected values computed with the Python port of the same library.
     #[test]
     fn national_and_international_forms() {
         for (country, text, expected) in [

@@ -121,7 +121,7 @@ impl Fields {
         self.0
             .into_iter()
             .filter_map(move |(name, value)| Some((name, Personal::new(text(value)?))))
-            .filter(|(name, value)| name.len() <= 64 && value.expose().len() <= 512)
+            .filter(|(name, value)| (1..=64).contains(&name.len()) && value.expose().len() <= 512)
             .take(most)
     }
 }

@@ -65,7 +65,7 @@ pub trait Provider: Sync {
 pub type Parsed = Result<(CallKey, Update), Unread>;
 
 /// A record that was not understood, and its bytes for the quarantine.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Unread {
     /// Why.
     pub why: Reject,

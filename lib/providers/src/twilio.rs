@@ -260,7 +260,7 @@ fn extra(parameters: Parameters) -> BTreeMap<String, Personal> {
         .0
         .into_iter()
         .filter(|(name, value)| !known(name) && !value.trim().is_empty())
-        .filter(|(name, value)| name.len() <= 64 && value.len() <= 512)
+        .filter(|(name, value)| (1..=64).contains(&name.len()) && value.len() <= 512)
         .take(20)
         .map(|(name, value)| (name, Personal::new(value)))
         .collect()

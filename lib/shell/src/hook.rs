@@ -3,7 +3,6 @@
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::json;
-use switchboard_domain::record::MOST_UPDATES;
 use switchboard_domain::update::INLINE_LIMIT;
 use switchboard_domain::{Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, Update, Work};
 use switchboard_providers::{
@@ -128,9 +127,8 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             if record.updates.contains_key(&update.digest) {
                 return Ok(taken(&record, Absorbed::Duplicate));
             }
-            if record.updates.len() >= MOST_UPDATES {
-                let problem =
-                    format!("has {MOST_UPDATES} messages already; this one is kept aside");
+            if record.is_full() {
+                let problem = "has too many messages already; this one is kept aside";
                 let why = Reject::malformed("call", problem);
                 let raw = self.raw(&record.key, &update).await.map_err(NotTaken::Store)?;
                 return Err(NotTaken::Unread(Unread { why, raw }));
