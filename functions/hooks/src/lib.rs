@@ -74,6 +74,7 @@ impl Function {
             Parameters::new(aws::ssm(aws)),
             places.parameters,
             vec![format!("sources/{}", provider.name())],
+            telemetry.clone(),
             move |values| read(values, provider, &log),
         );
         let hook = Hook {

@@ -66,6 +66,7 @@ impl Parts {
             Parameters::new(aws::ssm(&self.aws)),
             required("PARAMETER_PREFIX")?,
             folders.iter().map(|folder| (*folder).to_owned()).collect(),
+            self.telemetry.clone(),
             move |values| Configuration::read(values, allow_private, &log),
         )))
     }

@@ -192,6 +192,10 @@ impl Delivery {
     /// Takes it up: nobody else will before `lease` is over, and then somebody must.
     pub fn claimed(mut self, now: Timestamp, lease: Seconds, frozen: Frozen) -> Self {
         self.due_at = Some(later(now, SignedDuration::from_secs(lease.0.into())));
+        if self.frozen.is_none() {
+            // Nothing was ever sent: what failed so far was finding the destination.
+            self.failures = 0;
+        }
         self.frozen = Some(frozen);
         self
     }
