@@ -83,10 +83,6 @@ class Stack:
             Overwrite=True,
         )
 
-    def forget(self, name: str) -> None:
-        """Takes a parameter away."""
-        self._ssm.delete_parameter(Name=f"{self.stack['parameter_prefix']}/{name}")
-
     def refresh(self) -> None:
         """Makes every function read its configuration again, as a deployment does."""
         client = self.client("lambda")
@@ -140,10 +136,6 @@ class Stack:
             return None
         waiting = [one for one in self.deliveries(key).values() if one["state"] == "pending"]
         return None if waiting else call
-
-    def is_empty(self) -> bool:
-        """Whether nothing at all is stored."""
-        return self.calls.scan(Limit=1)["Count"] == 0
 
     def items(self, prefix: str) -> list[dict]:
         """Every item whose partition key has a prefix."""

@@ -62,7 +62,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         clock: impl Fn() -> Timestamp,
     ) -> Result<(), Retry> {
         for _ in 0..ROUNDS {
-            let Some(delivery) = self.store.delivery(key, id).await.map_err(fault)? else {
+            let Some(delivery) = self.store.delivery(key, id).await? else {
                 self.telemetry.error(
                     "a job points to a delivery that is not stored",
                     &[("call", key), ("delivery", id)],
@@ -79,7 +79,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 Some(None) => return self.put_off(delivery, "cannot be read", clock()).await,
                 None => return self.missing(delivery, clock()).await,
             };
-            match self.claim(delivery, destination, clock()).await.map_err(fault)? {
+            match self.claim(delivery, destination, clock()).await? {
                 Claim::Taken(claimed, body) => {
                     return self.attempt(*claimed, destination, body, clock).await;
                 }
@@ -202,7 +202,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
 
     /// Writes down what an attempt came to, says it, and queues the next.
     async fn conclude(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
-        if self.store.put_delivery(&delivery, None).await.map_err(fault)? == PutDelivery::Conflict {
+        if self.store.put_delivery(&delivery, None).await? == PutDelivery::Conflict {
             // Our lease had run out and somebody else took over: theirs is the result.
             self.say(Level::Warn, &delivery, "delivery overtaken");
             return Ok(());
@@ -234,7 +234,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
             &[("call", &delivery.key), ("destination", destination), ("because_it", &why)],
         );
         let put_off = delivery.postponed(now.checked_add(PUT_OFF).unwrap_or(now));
-        self.store.put_delivery(&put_off, None).await.map_err(fault)?;
+        self.store.put_delivery(&put_off, None).await?;
         self.queue_next(&put_off, now).await;
         Ok(())
     }
@@ -270,8 +270,4 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
             ],
         );
     }
-}
-
-fn fault(error: StoreError) -> Retry {
-    Retry(error.to_string())
 }

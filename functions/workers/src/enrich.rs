@@ -53,7 +53,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         configuration: &Configuration,
         now: Timestamp,
     ) -> Result<(), Retry> {
-        let Some(mut record) = self.store.call(key).await.map_err(fault)? else {
+        let Some(mut record) = self.store.call(key).await? else {
             self.telemetry.error("a job points to a call that is not stored", &[("call", key)]);
             return Ok(());
         };
@@ -79,7 +79,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
                 None => {
                     next.owed.remove(&Work::Enrich);
                     match plan::is_told(&next.call, source.legs) {
-                        true => self.plan(&mut next, configuration, now).await.map_err(fault)?,
+                        true => self.plan(&mut next, configuration, now).await?,
                         false => Default::default(),
                     }
                 }
@@ -91,10 +91,10 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
                 }
                 Ok(Put::Conflict(stored)) => record = *stored,
                 Ok(Put::DeliveryConflict) => {
-                    let stored = self.store.call(key).await.map_err(fault)?;
+                    let stored = self.store.call(key).await?;
                     record = stored.ok_or_else(|| Retry("the call is gone".into()))?;
                 }
-                Err(error) => return Err(fault(error)),
+                Err(error) => return Err(error.into()),
             }
         }
         Err(Retry("too many writers of one call".into()))
@@ -121,7 +121,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         // Only what reaches outside needs a lease: the writes guard themselves.
         let mut claimed = record.clone();
         claimed.owed.insert(Work::Enrich, now.checked_add(LEASE).unwrap_or(now));
-        match self.store.put_call(&claimed).await.map_err(fault)? {
+        match self.store.put_call(&claimed).await? {
             Put::Stored(version) => {
                 claimed.version = version;
                 *record = claimed;
@@ -150,7 +150,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
             Some(conversation) => {
                 let (update, blobs) = conversation.update.offload(record.inline_limit());
                 for blob in &blobs {
-                    self.store.put_blob(&record.key, blob).await.map_err(fault)?;
+                    self.store.put_blob(&record.key, blob).await?;
                 }
                 Some(update)
             }
@@ -249,8 +249,4 @@ fn with_findings(
     }
     record.people = switchboard_people::of(&record.call, source.country.as_deref());
     record
-}
-
-fn fault(error: StoreError) -> Retry {
-    Retry(error.to_string())
 }

@@ -87,7 +87,7 @@ pub async fn enrich() -> Result<(), Error> {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Enrich { call } = job else { return misplaced() };
-            let configuration = configuration.get().await.map_err(|e| Retry(e.to_string()))?;
+            let configuration = configuration.get().await?;
             worker.run(&call, &configuration, Timestamp::now()).await
         }
     })
@@ -106,7 +106,7 @@ pub async fn deliver() -> Result<(), Error> {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Deliver { call, delivery } = job else { return misplaced() };
-            let configuration = configuration.get().await.map_err(|e| Retry(e.to_string()))?;
+            let configuration = configuration.get().await?;
             worker.run(&call, &delivery, &configuration, Timestamp::now).await
         }
     })

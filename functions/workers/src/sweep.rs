@@ -30,17 +30,13 @@ pub struct Sweep<S, Q> {
 impl<S: Store, Q: Queue> Sweep<S, Q> {
     /// Sends everything that is due by now; says how much that was.
     pub async fn run(&self, now: Timestamp) -> Result<usize, Retry> {
-        let waiting = self.queue.waiting().await.map_err(|error| Retry(error.to_string()))?;
+        let waiting = self.queue.waiting().await?;
         let (mut sent, mut left) = (0, 0);
         let mut oldest: Option<Timestamp> = None;
         for shard in 0..DUE_SHARDS {
             let mut page = None;
             loop {
-                let due = self
-                    .store
-                    .due(shard, now, page)
-                    .await
-                    .map_err(|error| Retry(error.to_string()))?;
+                let due = self.store.due(shard, now, page).await?;
                 oldest = oldest.into_iter().chain(due.items.iter().map(|item| item.due_at)).min();
                 let (jobs, crowded): (Vec<Send>, Vec<Send>) = due
                     .items
@@ -49,7 +45,7 @@ impl<S: Store, Q: Queue> Sweep<S, Q> {
                     .partition(|send| waiting.of(&send.job) < CROWDED);
                 left += crowded.len();
                 if !jobs.is_empty() {
-                    self.queue.send(&jobs).await.map_err(|error| Retry(error.to_string()))?;
+                    self.queue.send(&jobs).await?;
                 }
                 sent += jobs.len();
                 page = due.next;

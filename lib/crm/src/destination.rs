@@ -8,7 +8,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use switchboard_domain::plan::Subscriber;
-use switchboard_domain::{CallRecord, Direction, Event, Name, Outcome, Seconds, Secret};
+use switchboard_domain::{
+    CallRecord, ConfigError, Direction, Event, Name, Outcome, Seconds, Secret,
+};
 use url::{Host, Url};
 
 use crate::address::is_global;
@@ -47,23 +49,6 @@ const OWN_HEADERS: [&str; 11] = [
     "user-agent",
     "x-correlation-id",
 ];
-
-/// What is wrong with a configuration. It never holds the value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct ConfigError {
-    /// Which field.
-    pub field: String,
-    /// What is wrong with it, and what to write instead.
-    pub problem: String,
-}
-
-impl ConfigError {
-    /// An error about one field.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
-    }
-}
 
 /// A CRM endpoint. Its name is that of its parameter and does not stand in the JSON.
 #[derive(Clone, PartialEq, Eq)]
@@ -155,22 +140,6 @@ pub enum Deduplication {
     Key,
     /// Not at all.
     None,
-}
-
-impl Deduplication {
-    /// What a destination gets, in a sentence for an operator.
-    pub fn guarantee(self) -> &'static str {
-        match self {
-            Self::Key => {
-                "each event of a call takes effect once: it may be sent again after a crash or a \
-                 timeout, always under the same Idempotency-Key"
-            }
-            Self::None => {
-                "each event of a call arrives at least once, and a second time only if a crash or \
-                 a timeout hid the first answer"
-            }
-        }
-    }
 }
 
 impl Destination {

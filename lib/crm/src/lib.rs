@@ -12,4 +12,5 @@ pub mod verdict;
 
 #[cfg(feature = "client")]
 pub use client::{Client, Outgoing};
-pub use destination::{ConfigError, Destination};
+pub use destination::Destination;
+pub use switchboard_domain::ConfigError;

@@ -4,6 +4,7 @@
 //! as values. The shell acts on them.
 
 pub mod call;
+pub mod config;
 pub mod delivery;
 pub mod digest;
 pub mod key;
@@ -16,6 +17,7 @@ pub mod time;
 pub mod update;
 
 pub use call::{Call, Outcome, fold};
+pub use config::ConfigError;
 pub use delivery::{Attempt, Delivery, DeliveryId, DeliveryState, Event};
 pub use digest::Digest;
 pub use key::{CallKey, KeyError, Name};

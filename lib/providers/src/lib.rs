@@ -18,7 +18,8 @@ use switchboard_domain::{CallKey, Name, Personal, Recording, Seconds, Update};
 
 pub use reject::{Refusal, Reject};
 pub use request::{Authenticated, Request, authenticate};
-pub use source::{ConfigError, Credential, Source};
+pub use source::{Credential, Source};
+pub use switchboard_domain::ConfigError;
 
 /// Every provider with a webhook of its own. A provider that is listed needs samples in `events/<name>/`.
 pub static ALL: &[&dyn Provider] = &[&intake::Intake, &twilio::Twilio];

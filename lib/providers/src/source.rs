@@ -4,26 +4,9 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use switchboard_domain::lookup::Patience;
-use switchboard_domain::{Legs, Name, Policy, Seconds, Secret};
+use switchboard_domain::{ConfigError, Legs, Name, Policy, Seconds, Secret};
 
 use crate::Provider;
-
-/// What is wrong with a configuration. It never holds the value.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{field}: {problem}")]
-pub struct ConfigError {
-    /// Which field.
-    pub field: String,
-    /// What is wrong with it, and what to write instead.
-    pub problem: String,
-}
-
-impl ConfigError {
-    /// An error about one field.
-    pub fn new(field: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self { field: field.into(), problem: problem.into() }
-    }
-}
 
 /// A source: what a hook and the workers know about one phone system.
 #[derive(Clone, Debug, Default, Deserialize)]

@@ -12,13 +12,13 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822;
 use serde_json::Value;
 use switchboard_domain::{
-    AnsweredBy, CallKey, Direction, Disposition, Facts, Name, Order, Party, Personal, Seconds,
-    State, Update,
+    AnsweredBy, CallKey, ConfigError, Direction, Disposition, Facts, Name, Order, Party, Personal,
+    Seconds, State, Update,
 };
 
 use crate::reject::{Refusal, Reject};
 use crate::request::{Authenticated, Request};
-use crate::source::{ConfigError, Credential, Source};
+use crate::source::{Credential, Source};
 use crate::{Parsed, Provider, Unread, json};
 
 /// The header with the signature.

@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::json;
 use switchboard_domain::update::INLINE_LIMIT;
-use switchboard_domain::{Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, Update, Work};
+use switchboard_domain::{Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, Update};
 use switchboard_providers::{
     Authenticated, Provider, Reject, Request, Source, Sources, Unread, authenticate,
 };
@@ -287,9 +287,7 @@ fn jobs(taken: &[Taken], now: Timestamp) -> Vec<Send> {
     let mut jobs: Vec<Send> = Vec::new();
     for one in taken {
         let Some(due_at) = one.due_at else { continue };
-        let job = match Work::Enrich {
-            Work::Enrich => Job::Enrich { call: one.key.clone() },
-        };
+        let job = Job::Enrich { call: one.key.clone() };
         if jobs.iter().all(|send| send.job != job) {
             jobs.extend(Send::at(job, due_at, now));
         }

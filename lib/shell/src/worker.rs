@@ -8,8 +8,10 @@ use aws_lambda_events::sqs::SqsEvent;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use switchboard_queue::Job;
+use switchboard_queue::{Job, QueueError};
+use switchboard_store::StoreError;
 
+use crate::parameters::ParameterError;
 use crate::telemetry::Telemetry;
 
 /// Kept free at the end of an invocation for saying what happened.
@@ -22,6 +24,24 @@ const UNTOLD: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Retry(pub String);
+
+impl From<StoreError> for Retry {
+    fn from(error: StoreError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<QueueError> for Retry {
+    fn from(error: QueueError) -> Self {
+        Self(error.to_string())
+    }
+}
+
+impl From<ParameterError> for Retry {
+    fn from(error: ParameterError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Runs every job of a batch at once, each on its own: one that fails, hangs or panics is
 /// reported alone, and its neighbours are done.

@@ -47,14 +47,6 @@ impl Format {
             Self::Canonical => true,
         }
     }
-
-    /// The name, as it is configured.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::ConversationAi => "conversation-ai",
-            Self::Canonical => "canonical",
-        }
-    }
 }
 
 /// A party's number in E.164: as `enrich` concluded, or as the provider wrote it.
