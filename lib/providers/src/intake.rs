@@ -9,17 +9,13 @@ use serde_json::Value;
 use switchboard_domain::time::{is_plausible, read_iso};
 use switchboard_domain::{
     AnsweredBy, CallKey, Direction, Disposition, Facts, Flag, Name, Order, Party, State, Text,
-    Update,
 };
 
+use crate::body::{self, Said};
 use crate::json::{self, Fields};
-use crate::reject::{Refusal, Reject};
-use crate::request::{Authenticated, Request};
-use crate::source::{Credential, Source};
-use crate::{Parsed, Provider, Unread, secret};
-
-/// The header with the shared secret.
-pub const SECRET_HEADER: &str = "x-crm-intake-secret";
+use crate::reject::Reject;
+use crate::request::Authenticated;
+use crate::{Content, Provider, Route};
 
 /// How long a summary and a script may be, bytes. A transcript may be of any length.
 const LONG: usize = 16 * 1024;
@@ -34,26 +30,19 @@ impl Provider for Intake {
         "intake"
     }
 
+    fn routes(&self) -> &'static [Route] {
+        &[("POST", "/api/crm/intake/calls")]
+    }
+
     fn speaks_intake(&self) -> bool {
         true
     }
 
-    fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
-        let sent = request.get_header(SECRET_HEADER).is_some_and(|sent| !sent.is_empty());
-        if sent { Ok(()) } else { Err(Reject::Unauthenticated { expected: SECRET_HEADER }) }
+    fn secret_header(&self) -> &'static str {
+        "x-crm-intake-secret"
     }
 
-    fn authenticate(
-        &self,
-        request: &Request,
-        _source: &Source,
-        credential: &Credential,
-    ) -> Result<(), Refusal> {
-        let sent = request.get_header(SECRET_HEADER).unwrap_or_default();
-        if secret::is(sent, &credential.secret) { Ok(()) } else { Err(Refusal::Mismatch) }
-    }
-
-    fn parse(&self, message: &Authenticated<'_>) -> Result<Vec<Parsed>, Reject> {
+    fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
         if message.request().is_form() {
             return Err(Reject::UnsupportedMediaType { expected: "application/json" });
         }
@@ -61,28 +50,11 @@ impl Provider for Intake {
         if records.is_empty() {
             return Err(Reject::malformed("body", "holds no record"));
         }
-        // A lone record keeps its own bytes; of a list, each record is kept as it was read.
-        let alone = records.len() == 1;
-        let read_one = |record: Value| {
-            let raw = if alone { message.body().to_vec() } else { record.to_string().into_bytes() };
-            let read = read(message, record);
-            match read {
-                Ok((key, kind, order, facts)) => {
-                    let request = message.request();
-                    let update = Update::new(&kind, order, request.received_at, facts, raw);
-                    Ok((key, update.sent_to(&request.target())))
-                }
-                Err(why) => Err(Unread { why, raw }),
-            }
-        };
-        Ok(records.into_iter().map(read_one).collect())
+        Ok(body::each(message, records, |record| read(message, record)))
     }
 }
 
-fn read(
-    message: &Authenticated<'_>,
-    record: Value,
-) -> Result<(CallKey, String, Order, Facts), Reject> {
+fn read(message: &Authenticated<'_>, record: Value) -> Result<Said, Reject> {
     let mut fields = Fields::of(record)?;
     let provider = required(&mut fields, "provider")?.to_ascii_lowercase();
     let provider = Name::new("provider", &provider)?;
@@ -112,7 +84,7 @@ fn read(
         (None, None) => Order::Unordered,
     };
     let facts = Facts { extra: fields.rest(MOST_EXTRA).collect(), ..facts };
-    Ok((key, kind, order, facts))
+    Ok(Said { key, near: Vec::new(), kind, order, facts })
 }
 
 fn required(fields: &mut Fields, name: &'static str) -> Result<String, Reject> {

@@ -1,7 +1,29 @@
-//! Comparing what was sent with what is configured, in constant time.
+//! A shared secret: where a request carries it, and comparing it in constant time.
 
 use subtle::ConstantTimeEq as _;
 use switchboard_domain::Secret;
+
+use crate::request::Request;
+
+/// The headers in which phone systems send a shared secret.
+const HEADERS: [&str; 3] = ["x-webhook-secret", "x-api-key", "x-crm-intake-secret"];
+/// The query parameter for systems that can set no header. It is never stored or logged.
+pub const PARAMETER: &str = "secret";
+
+/// The secret that came with a request: in one of the usual headers, as a bearer token, or, where
+/// a system can set no header, in the query.
+pub fn presented(request: &Request) -> Option<String> {
+    let bearer = || {
+        let (scheme, token) = request.get_header("authorization")?.trim().split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    };
+    let header = HEADERS.iter().find_map(|name| request.get_header(name));
+    header
+        .or_else(bearer)
+        .filter(|sent| !sent.is_empty())
+        .map(str::to_owned)
+        .or_else(|| request.query_parameter(PARAMETER))
+}
 
 /// Whether two byte strings are equal. How long it takes tells their lengths at most.
 pub fn equal(sent: &[u8], expected: &[u8]) -> bool {

@@ -1,5 +1,7 @@
 //! One installation of a provider, as it is configured: the JSON of one parameter.
 
+use std::net::IpAddr;
+
 use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
@@ -23,6 +25,17 @@ pub struct Source {
     pub time_zone: Option<String>,
     /// Who may send, as CIDR blocks. Empty: anyone who knows a secret.
     pub allowed_networks: Vec<IpNet>,
+    /// From where no secret is asked for, as CIDR blocks: for systems that can send none, and whose
+    /// messages are not signed. Behind one address there may be others who are trusted with it.
+    pub trusted_networks: Vec<IpNet>,
+    /// How the provider writes a date with slashes or dots: `day_first` or `month_first`.
+    pub date_order: Option<DateOrder>,
+    /// How far two stated starts of one call may lie apart, where the provider gives no id and a
+    /// start must be worked out from an end and a duration, seconds. Default 3.
+    pub start_tolerance_seconds: Option<u32>,
+    /// The `twilio` source on whose calls the conversations of this one are held; default
+    /// `twilio`. With `none`, each conversation is a call of its own.
+    pub calls: Option<Name>,
     /// How long to wait after a call's end for messages that follow it closely, seconds.
     pub settle_seconds: Option<u32>,
     /// Which legs are told to CRMs: `parent` (default) or `each`.
@@ -35,6 +48,16 @@ pub struct Source {
     pub api_url: Option<String>,
     /// Whose conversations are looked through, by agent id.
     pub agents: Vec<String>,
+}
+
+/// How a date is written where its parts do not tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DateOrder {
+    /// 02.01.2026 is the second of January.
+    DayFirst,
+    /// 02/01/2026 is the first of February.
+    MonthFirst,
 }
 
 /// A secret, alone or bound to one account of the provider.
@@ -112,6 +135,10 @@ impl Source {
         })?;
         source.check()?;
         if let Some(provider) = provider {
+            if provider.is_signed() && !source.trusted_networks.is_empty() {
+                let problem = "cannot be: this provider signs, and only its signature opens";
+                return Err(ConfigError::new("trusted_networks", problem));
+            }
             provider.check(&source)?;
         }
         Ok(source)
@@ -143,6 +170,13 @@ impl Source {
         if self.settle_seconds.is_some_and(|seconds| seconds > 900) {
             return Err(ConfigError::new("settle_seconds", "must be 900 at most"));
         }
+        if self.trusted_networks.iter().any(|network| network.prefix_len() == 0) {
+            let problem = "holds everybody: name the networks, or give the system a secret";
+            return Err(ConfigError::new("trusted_networks", problem));
+        }
+        if self.start_tolerance_seconds.is_some_and(|seconds| seconds > 30) {
+            return Err(ConfigError::new("start_tolerance_seconds", "must be 30 at most"));
+        }
         if self.conversations.as_ref().is_some_and(|c| c.wait_seconds > 86_400) {
             return Err(ConfigError::new("conversations.wait_seconds", "must be 86400 at most"));
         }
@@ -152,6 +186,11 @@ impl Source {
     /// The source's time zone.
     pub fn zone(&self) -> Option<TimeZone> {
         self.time_zone.as_deref().and_then(switchboard_domain::time::zone)
+    }
+
+    /// Whether a sender needs no secret.
+    pub fn trusts(&self, sender: Option<IpAddr>) -> bool {
+        sender.is_some_and(|sender| self.trusted_networks.iter().any(|net| net.contains(&sender)))
     }
 
     /// What to do with this source's calls.

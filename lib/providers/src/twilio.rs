@@ -19,7 +19,7 @@ use switchboard_domain::{
 use crate::reject::{Refusal, Reject};
 use crate::request::{Authenticated, Request};
 use crate::source::{Credential, Source};
-use crate::{Parsed, Provider, Unread, json};
+use crate::{Content, Provider, Record, Route, Unread, json};
 
 /// The header with the signature.
 pub const SIGNATURE_HEADER: &str = "x-twilio-signature";
@@ -30,6 +30,18 @@ pub struct Twilio;
 impl Provider for Twilio {
     fn name(&self) -> &'static str {
         "twilio"
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        &[
+            ("POST", "/call-status-callback"),
+            ("POST", "/amd-status-callback"),
+            ("POST", "/recording-status-callback"),
+        ]
+    }
+
+    fn is_signed(&self) -> bool {
+        true
     }
 
     /// Answering-machine results and recordings come within seconds of `completed`.
@@ -79,17 +91,17 @@ impl Provider for Twilio {
         }
     }
 
-    fn parse(&self, message: &Authenticated<'_>) -> Result<Vec<Parsed>, Reject> {
+    fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
         let request = message.request();
         let parameters = if request.is_form() {
             first_values(message.body())
         } else {
             from_json(message.body())?
         };
-        Ok(vec![
+        Ok(Content::Calls(vec![
             read(message, Parameters(parameters))
                 .map_err(|why| Unread { why, raw: message.body().to_vec() }),
-        ])
+        ]))
     }
 }
 
@@ -128,10 +140,7 @@ fn from_json(body: &[u8]) -> Result<BTreeMap<String, String>, Reject> {
     Ok(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
 }
 
-fn read(
-    message: &Authenticated<'_>,
-    mut parameters: Parameters,
-) -> Result<(CallKey, Update), Reject> {
+fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Record, Reject> {
     let request = message.request();
     let missing = || Reject::malformed("CallSid", "is required");
     let call_id = parameters.take("CallSid").ok_or_else(missing)?;
@@ -160,7 +169,7 @@ fn read(
     }
     let raw = message.body().to_vec();
     let update = Update::new(kind, order, request.received_at, facts, raw);
-    Ok((key, update.sent_to(&request.target())))
+    Ok(Record { key, near: Vec::new(), update: update.sent_to(&request.target()) })
 }
 
 fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {

@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::{CallKey, Name, Update, fold};
-use switchboard_providers::{ALL, Provider, Reject, Request, Source, Sources, authenticate};
+use switchboard_providers::{
+    ALL, Content, Provider, Record, Reject, Request, Source, Sources, authenticate,
+};
 
 const RECEIVED_AT: &str = "2026-02-20T09:30:00Z";
 
@@ -68,6 +70,7 @@ fn request(text: &str) -> Request {
 fn outcome(provider: &dyn Provider, sources: &Sources, text: &str) -> Value {
     let mut updates: BTreeMap<CallKey, Vec<Update>> = BTreeMap::new();
     let mut rejected = Vec::new();
+    let mut other = Vec::new();
     let mut reject = |why: Reject| {
         rejected.push(json!({"status": why.status(), "error": why.to_string()}));
     };
@@ -76,10 +79,14 @@ fn outcome(provider: &dyn Provider, sources: &Sources, text: &str) -> Value {
             authenticate(provider, &request, sources).and_then(|message| provider.parse(&message));
         match parsed {
             Err(why) => reject(why),
-            Ok(records) => {
+            Ok(Content::Other(answer)) => other.push(answer),
+            Ok(Content::Calls(records)) => {
                 for record in records {
                     match record {
-                        Ok((key, update)) => updates.entry(key).or_default().push(update),
+                        Ok(record) => {
+                            let key = near(&updates, &record).unwrap_or(record.key);
+                            updates.entry(key).or_default().push(record.update);
+                        }
                         Err(unread) => reject(unread.why),
                     }
                 }
@@ -95,10 +102,20 @@ fn outcome(provider: &dyn Provider, sources: &Sources, text: &str) -> Value {
             (key.to_string(), shown)
         })
         .collect();
-    match rejected.is_empty() {
-        true => json!({ "calls": calls }),
-        false => json!({ "calls": calls, "rejected": rejected }),
+    let mut outcome = json!({ "calls": calls });
+    if !rejected.is_empty() {
+        outcome["rejected"] = rejected.into();
     }
+    if !other.is_empty() {
+        outcome["other"] = other.into();
+    }
+    outcome
+}
+
+/// The key that a call is stored under already, if its own may be another by a second.
+fn near(stored: &BTreeMap<CallKey, Vec<Update>>, record: &Record) -> Option<CallKey> {
+    let mut keys = std::iter::once(&record.key).chain(&record.near);
+    keys.find(|key| stored.contains_key(key)).cloned()
 }
 
 #[test]

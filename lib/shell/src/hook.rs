@@ -2,14 +2,17 @@
 
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
-use serde_json::json;
+use serde_json::{Value, json};
 use switchboard_domain::update::INLINE_LIMIT;
-use switchboard_domain::{Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, Update};
+use switchboard_domain::{
+    Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, State, Update,
+};
 use switchboard_providers::{
-    Authenticated, Provider, Reject, Request, Source, Sources, Unread, authenticate,
+    Authenticated, Content, Parsed, Provider, Record, Reject, Request, Source, Sources, Unread,
+    authenticate,
 };
 use switchboard_queue::{Job, Queue, Send};
-use switchboard_store::{Put, Quarantined, Store, StoreError};
+use switchboard_store::{Put, Quarantined, Store, StoreError, Trace};
 
 use crate::gateway::Reply;
 use crate::telemetry::Telemetry;
@@ -54,6 +57,9 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
 
     /// Takes a request. Whatever was wrong with it is in the reply, the log and the metrics.
     pub async fn handle(&self, request: &Request, sources: &Sources, id: &str) -> Reply {
+        if let Some(answer) = self.provider.public(request) {
+            return Reply::new(200, answer);
+        }
         if request.body_len() > LARGEST_BODY {
             return self.reject(request, &Reject::TooLarge { limit: LARGEST_BODY }, id);
         }
@@ -62,7 +68,8 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             Err(why) => return self.reject(request, &why, id),
         };
         match self.provider.parse(&message) {
-            Ok(records) => self.take_all(&message, sources, records, id).await,
+            Ok(Content::Calls(records)) => self.take_all(&message, sources, records, id).await,
+            Ok(Content::Other(answer)) => self.answer(answer, id),
             Err(why) => match self.quarantine(&message, &why, message.body()).await {
                 Ok(()) => self.reject(request, &why, id),
                 Err(error) => self.fault(&error, id),
@@ -75,7 +82,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         &self,
         message: &Authenticated<'_>,
         sources: &Sources,
-        records: Vec<Result<(CallKey, Update), Unread>>,
+        records: Vec<Parsed>,
         id: &str,
     ) -> Reply {
         let now = message.request().received_at;
@@ -83,7 +90,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let mut rejected = Vec::new();
         let outcomes = stream::iter(records).map(|record| async move {
             match record {
-                Ok((key, update)) => self.take(key, update, sources, now).await,
+                Ok(record) => self.take(record, sources, now).await,
                 Err(unread) => Err(NotTaken::Unread(unread)),
             }
         });
@@ -103,17 +110,27 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let jobs = jobs(&taken, now);
         self.queue(&jobs).await;
         self.say(&taken, &rejected, jobs.len(), id);
-        reply(&taken, &rejected)
+        reply(self.provider.accepted(), &taken, &rejected)
+    }
+
+    /// Answers what was understood and is about no call.
+    fn answer(&self, answer: Value, id: &str) -> Reply {
+        let provider = self.provider.name();
+        self.telemetry
+            .info("message about no call", &[("provider", &provider), ("request_id", &id)]);
+        self.telemetry.count(&[("received", 1), ("other", 1)], &[("provider", provider)]);
+        Reply::new(self.provider.accepted(), answer)
     }
 
     /// Stores one update: the first of its call with one request, a further one with two.
     async fn take(
         &self,
-        key: CallKey,
-        update: Update,
+        record: Record,
         sources: &Sources,
         now: Timestamp,
     ) -> Result<Taken, NotTaken> {
+        let key = self.key(&record).await.map_err(NotTaken::Store)?;
+        let update = record.update;
         let policy = self.policy(&key, sources);
         let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotTaken::Store)?;
         let mut record = CallRecord::first(key, update.clone(), policy, now);
@@ -141,6 +158,26 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         }
         let code = "too many writers of one call".into();
         Err(NotTaken::Store(StoreError::Unavailable { operation: "write", code }))
+    }
+
+    /// Under which key a call is stored, where its provider gives no id: its own, or a near one
+    /// that knows this message already, or one that this message may be about. An end is only ever
+    /// about a call that has not ended: two calls may follow each other closely.
+    async fn key(&self, record: &Record) -> Result<CallKey, StoreError> {
+        if record.near.is_empty() {
+            return Ok(record.key.clone());
+        }
+        let mut keys = vec![record.key.clone()];
+        keys.extend(record.near.iter().cloned());
+        let stored = self.store.traces(&keys, &record.update.digest).await?;
+        let find = |fits: &dyn Fn(&Trace) -> bool| {
+            keys.iter().find(|key| stored.get(key).is_some_and(fits)).cloned()
+        };
+        let is_end = record.update.facts.state == Some(State::Ended);
+        let known = find(&|trace| trace.has_update);
+        let own = || stored.contains_key(&record.key).then(|| record.key.clone());
+        let near = || find(&|trace| !is_end || trace.state != Some(State::Ended));
+        Ok(known.or_else(own).or_else(near).unwrap_or_else(|| record.key.clone()))
     }
 
     /// Stores what is too large for the call's item, before the call points to it.
@@ -216,7 +253,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             source: opened.join(","),
             received_at: request.received_at,
             digest: Digest::of(&[request.path.as_bytes(), raw]),
-            target: request.target(),
+            target: request.kept_target(),
             content_type: request.get_header("content-type").unwrap_or_default().to_owned(),
             problem: why.to_string(),
             body: raw.to_vec(),
@@ -295,7 +332,7 @@ fn jobs(taken: &[Taken], now: Timestamp) -> Vec<Send> {
     jobs
 }
 
-fn reply(taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {
+fn reply(accepted: u16, taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {
     let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count();
     let mut body = json!({
         "accepted": count(Absorbed::New),
@@ -314,7 +351,7 @@ fn reply(taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {
             if !rejected.is_empty() {
                 body["rejected"] = reasons.into();
             }
-            let mut reply = Reply::new(200, body);
+            let mut reply = Reply::new(accepted, body);
             if let [one] = taken {
                 let id = one.key.correlation_id().to_string();
                 reply.headers.insert("x-correlation-id", id);

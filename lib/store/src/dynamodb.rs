@@ -1,6 +1,6 @@
 //! The tables on DynamoDB.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -11,17 +11,19 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::primitives::Blob as Bytes;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, ConditionCheck, Put as PutAction,
+    AttributeValue, CancellationReason, ConditionCheck, KeysAndAttributes, Put as PutAction,
     ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
 };
 use aws_smithy_types::retry::ErrorKind;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+use switchboard_domain::{
+    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
+};
 
 use crate::{
-    Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, compression,
+    Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace, compression,
 };
 
 type Item = HashMap<String, AttributeValue>;
@@ -293,6 +295,43 @@ impl Store for DynamoStore {
         item.map(|item| from_item("call", item)).transpose()
     }
 
+    async fn traces(
+        &self,
+        keys: &[CallKey],
+        update: &Digest,
+    ) -> Result<BTreeMap<CallKey, Trace>, StoreError> {
+        let key = |key: &CallKey| {
+            HashMap::from([("pk".into(), text(call_pk(key))), ("sk".into(), text(CALL.into()))])
+        };
+        let wanted = KeysAndAttributes::builder()
+            .set_keys(Some(keys.iter().map(key).collect()))
+            .consistent_read(true)
+            .projection_expression("#key, #call.#state, #updates.#update.kind")
+            .expression_attribute_names("#key", "key")
+            .expression_attribute_names("#call", "call")
+            .expression_attribute_names("#state", "state")
+            .expression_attribute_names("#updates", "updates")
+            .expression_attribute_names("#update", update.as_str())
+            .build()
+            .map_err(|_| incomplete("read"))?;
+        let sent = self.client.batch_get_item().request_items(&self.table, wanted).send().await;
+        let answer = sent.map_err(|error| fault("read", &error))?;
+        if answer.unprocessed_keys.is_some_and(|left| !left.is_empty()) {
+            let code = "not all keys were read".to_owned();
+            return Err(StoreError::Unavailable { operation: "read", code });
+        }
+        let items = answer.responses.and_then(|mut tables| tables.remove(&self.table));
+        items
+            .unwrap_or_default()
+            .into_iter()
+            .map(|item| {
+                let seen: Seen = from_item("call", item)?;
+                let state = seen.call.and_then(|call| call.state);
+                Ok((seen.key, Trace { state, has_update: !seen.updates.is_empty() }))
+            })
+            .collect()
+    }
+
     async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {
         let items = self.items(call_pk(key), "delivery#").await?;
         items.into_iter().map(delivery).collect()
@@ -457,6 +496,22 @@ impl Store for DynamoStore {
         }
         Ok(bodies)
     }
+}
+
+/// The part of a call's item that [`Store::traces`] reads.
+#[derive(Deserialize)]
+struct Seen {
+    key: CallKey,
+    #[serde(default)]
+    call: Option<SeenCall>,
+    #[serde(default)]
+    updates: BTreeMap<String, serde::de::IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct SeenCall {
+    #[serde(default)]
+    state: Option<State>,
 }
 
 /// A quarantined body's item: everything but the body.

@@ -3,10 +3,13 @@
 //! Both sides of [`Store`] run the same contract tests, so what holds in a test against the
 //! in-memory twin holds on DynamoDB.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 
 use jiff::Timestamp;
-use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+use switchboard_domain::{
+    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
+};
 
 mod compression;
 pub mod dynamodb;
@@ -37,6 +40,14 @@ pub trait Store: Send + Sync {
         &self,
         key: &CallKey,
     ) -> impl Future<Output = Result<Option<CallRecord>, StoreError>> + Send;
+
+    /// Which of these calls are stored, and what is known of each: one consistent request for at
+    /// most 100 keys.
+    fn traces(
+        &self,
+        keys: &[CallKey],
+        update: &Digest,
+    ) -> impl Future<Output = Result<BTreeMap<CallKey, Trace>, StoreError>> + Send;
 
     /// Reads every delivery of a call, consistently, in the order of their ids.
     fn deliveries(
@@ -107,6 +118,15 @@ pub enum Put {
     Conflict(Box<CallRecord>),
     /// Not written: one of the deliveries was not as expected. Read again and decide anew.
     DeliveryConflict,
+}
+
+/// What a message that may be about one of several calls needs to know of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// How far the call has come.
+    pub state: Option<State>,
+    /// Whether it holds the update asked about.
+    pub has_update: bool,
 }
 
 /// What became of a conditional write of a delivery.

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 
-use crate::{Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError};
+use crate::{Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace};
 
 /// As many items as a query gives at a time.
 const PAGE: usize = 100;
@@ -109,6 +109,20 @@ impl Store for MemoryStore {
 
     async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
         Ok(self.tables().calls.get(key).cloned())
+    }
+
+    async fn traces(
+        &self,
+        keys: &[CallKey],
+        update: &Digest,
+    ) -> Result<BTreeMap<CallKey, Trace>, StoreError> {
+        let tables = self.tables();
+        let trace = |key: &CallKey| {
+            let call = tables.calls.get(key)?;
+            let has_update = call.updates.contains_key(update);
+            Some((key.clone(), Trace { state: call.call.facts.state, has_update }))
+        };
+        Ok(keys.iter().filter_map(trace).collect())
     }
 
     async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {

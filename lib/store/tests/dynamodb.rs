@@ -103,6 +103,7 @@ contract!(
     a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile,
     deliveries_are_created_with_the_call_or_not_at_all,
     a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
+    the_traces_of_calls_are_those_that_are_stored,
     quarantined_bodies_come_newest_first,
 );
 

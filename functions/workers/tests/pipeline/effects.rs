@@ -1,13 +1,14 @@
 //! Everything that changes something outside, counted, and able to go wrong at a chosen one.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Name};
+use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 use switchboard_queue::{MemoryQueue, Queue, QueueError, Send, Waiting};
 use switchboard_store::{
-    DueCursor, DuePage, MemoryStore, Put, PutDelivery, Quarantined, Store, StoreError,
+    DueCursor, DuePage, MemoryStore, Put, PutDelivery, Quarantined, Store, StoreError, Trace,
 };
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -146,6 +147,15 @@ impl Store for Watched {
     async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
         yield_now().await;
         self.store.call(key).await
+    }
+
+    async fn traces(
+        &self,
+        keys: &[CallKey],
+        update: &Digest,
+    ) -> Result<BTreeMap<CallKey, Trace>, StoreError> {
+        yield_now().await;
+        self.store.traces(keys, update).await
     }
 
     async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {

@@ -14,7 +14,7 @@ use switchboard_domain::{
     Disposition, Facts, Flag, Legs, Lookup, LookupState, Name, Order, Party, PartyKind, People,
     Person, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
 };
-use switchboard_store::{DuePage, Put, PutDelivery, Quarantined, Store, StoreError};
+use switchboard_store::{DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace};
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
 
@@ -566,6 +566,22 @@ pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &i
     let orphan = Delivery { key: key("CA-orphan"), version: 0, ..claimed };
     assert_eq!(store.put_delivery(&orphan, Some(1)).await.unwrap(), PutDelivery::Conflict);
     assert_eq!(store.deliveries(&orphan.key).await.unwrap(), []);
+}
+
+pub async fn the_traces_of_calls_are_those_that_are_stored(store: &impl Store) {
+    let ended = stored(store, &record("CA-ended")).await;
+    let ringing = update("ringing", State::Ringing);
+    let ringing = CallRecord::first(key("CA-ringing"), ringing, POLICY, at(0));
+    let ringing = stored(store, &ringing).await;
+    let digest = ended.updates.keys().next().unwrap();
+    let keys = [key("CA-none"), ended.key.clone(), ringing.key.clone()];
+    let traces = store.traces(&keys, digest).await.unwrap();
+    let trace = |state, has_update| Trace { state: Some(state), has_update };
+    let expected = BTreeMap::from([
+        (ended.key, trace(State::Ended, true)),
+        (ringing.key, trace(State::Ringing, false)),
+    ]);
+    assert_eq!(traces, expected);
 }
 
 pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
