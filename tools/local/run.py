@@ -17,11 +17,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from stack import EVENTS, SIGNING_SECRET, Stack, correlation_id, sample_destinations, sample_sources, states, wait_for
+from stack import (
+    EVENTS,
+    SIGNING_SECRET,
+    Stack,
+    correlation_id,
+    rejections,
+    sample_destinations,
+    sample_sources,
+    states,
+    wait_for,
+)
 from stand_ins import Crm, ElevenLabs, Received
 from standardwebhooks import Webhook
 
-from http_file import parse, samples  # isort: skip
+from http_file import samples  # isort: skip
+from sign import fresh  # isort: skip
 
 ARRIVE_SECONDS = 120
 
@@ -56,14 +67,15 @@ def send_samples(stack: Stack, progress: Progress) -> tuple[list[Journey], list[
     task = progress.add_task("sending webhooks", total=len(paths))
     for path in paths:
         name = f"{path.parent.name}/{path.stem}"
-        answers = [stack.send(request) for request in parse(path.read_text())]
+        answers = [stack.send(request) for request in fresh(path)]
         expected = json.loads(path.with_suffix(".call.json").read_text())
         statuses = [answer.status for answer in answers]
         for key, call in expected["calls"].items():
             journeys.append(Journey(name, key, call, statuses))
-        for reject in expected.get("rejected", []):
-            fits = reject["status"] in statuses
-            rejected.append(f"{name}: {reject['status']} {reject['error']}" if fits else f"!{name}: {statuses}")
+        wanted = [reject["error"] for reject in expected.get("rejected", [])]
+        if rejections(answers) != wanted:
+            rejected.append(f"!{name}: {statuses} {rejections(answers)}")
+        rejected += [f"{name}: {error}" for error in wanted]
         progress.advance(task)
     return journeys, rejected
 
@@ -96,7 +108,7 @@ def judge(journey: Journey) -> None:
     """Finds what is wrong with a call's journey."""
     if journey.problem:
         return
-    if any(status != 200 for status in journey.answers):
+    if not any(200 <= status < 300 for status in journey.answers):
         journey.problem = f"webhook answered {journey.answers}"
     elif journey.is_leg or not journey.is_over:
         journey.problem = "a leg was told by itself" if journey.deliveries else ""

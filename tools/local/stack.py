@@ -38,6 +38,19 @@ class Reply:
     body: Any
 
 
+def rejections(answers: list[Reply]) -> list[str]:
+    """What was rejected of the messages that got these answers, in their order: whole bodies, and single
+    records of those that were taken."""
+    found = []
+    for answer in answers:
+        body = answer.body if isinstance(answer.body, dict) else {}
+        if "rejected" in body:
+            found += [record["error"] for record in body["rejected"]]
+        elif answer.status >= 300:
+            found.append(body.get("error", str(answer.body)))
+    return found
+
+
 def wait_for(what: str, condition: Callable[[], T | None], seconds: float = 60) -> T:
     """Asks until the condition gives something; fails saying what did not come about."""
     deadline = time.monotonic() + seconds

@@ -3,29 +3,21 @@
     make samples
 
 Twilio's requests get the `X-Twilio-Signature` that Twilio's Python package computes for the public
-URL and the first token of `events/twilio/source.json`. Each request becomes an event of payload
-format 2.0 in `events/<provider>/gateway/`, ready for `cargo lambda invoke --data-file`.
+URL and the first token of `events/twilio/source.json`; ElevenLabs' get the signature of a fixed moment.
+Each request becomes an event of payload format 2.0 in `events/<provider>/gateway/`, ready for
+`cargo lambda invoke --data-file`.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-from urllib.parse import parse_qsl
 
-from http_file import EVENTS, Request, parse, samples
-from twilio.request_validator import RequestValidator
+from http_file import Request, parse, samples
+from sign import sign_elevenlabs, sign_twilio
 
-
-
-def sign_twilio(request: Request) -> None:
-    """Adds the signature, as Twilio would send it."""
-    source = json.loads((EVENTS / "twilio" / "source.json").read_text())
-    parameters = dict(parse_qsl(request.body.decode(), keep_blank_values=True))
-    signature = RequestValidator(source["secrets"][0]).compute_signature(
-        source["public_url"] + request.target, parameters
-    )
-    request.headers["X-Twilio-Signature"] = signature
+# When the samples say that they were sent: 2026-02-20T09:30:00Z.
+SENT_AT = 1771579800
 
 
 def gateway_event(request: Request, number: int) -> dict:
@@ -54,7 +46,7 @@ def gateway_event(request: Request, number: int) -> dict:
             "routeKey": f"{request.method} {request.path}",
             "stage": "$default",
             "time": "20/Feb/2026:09:30:00 +0000",
-            "timeEpoch": 1771579800000,
+            "timeEpoch": SENT_AT * 1000,
         },
         "body": body,
         "isBase64Encoded": not is_text,
@@ -68,6 +60,9 @@ def main() -> None:
         if path.parent.name == "twilio":
             for request in requests:
                 sign_twilio(request)
+        if path.parent.name == "elevenlabs":
+            for request in requests:
+                sign_elevenlabs(request, SENT_AT)
         path.write_text("\n###\n\n".join(request.text() for request in requests))
         folder = path.parent / "gateway"
         folder.mkdir(exist_ok=True)

@@ -9,8 +9,8 @@ use switchboard_domain::{
     CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Update, Work,
     plan,
 };
-use switchboard_providers::Source;
-use switchboard_providers::elevenlabs;
+use switchboard_providers::elevenlabs::ElevenLabs;
+use switchboard_providers::{Provider as _, Source};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_shell::Telemetry;
 use switchboard_shell::worker::Retry;
@@ -113,7 +113,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         if !lookup::is_wanted(&record.call, record.lookup.as_ref()) {
             return Ok(Ok(None));
         }
-        let Some(place) = configuration.source_named(elevenlabs::NAME, &wanted.source) else {
+        let Some(place) = configuration.source_named(ElevenLabs.name(), &wanted.source) else {
             let name = &wanted.source;
             self.telemetry.error("no such conversation source is configured", &[("source", name)]);
             return Ok(Ok(None));
@@ -142,9 +142,9 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         let patience: Patience = wanted.patience();
         let (mut lookup, again) =
             lookup::next(record.lookup.as_ref(), found.finding, now, patience);
-        if let Some(conversation) = &found.conversation {
-            lookup.conversation = Some(conversation.id.clone());
-        }
+        let found_id = found.conversation.as_ref().map(|conversation| conversation.id.clone());
+        let told_id = || record.call.facts.conversation.clone();
+        lookup.conversation = found_id.or_else(told_id).or(lookup.conversation);
         let is_done = lookup.state == LookupState::Found;
         let update = match found.conversation.filter(|_| is_done) {
             Some(conversation) => {

@@ -68,9 +68,16 @@ pub struct Patience {
     pub grace: Seconds,
 }
 
-/// Whether a conversation may have been held on this call, and its summary is not known yet.
+/// Whether a conversation may have been held on this call, and its summary is not known yet. A
+/// search that found none is taken up again when somebody tells which one it was.
 pub fn is_wanted(call: &Call, lookup: Option<&Lookup>) -> bool {
-    let open = lookup.is_none_or(|lookup| lookup.state == LookupState::Waiting);
+    let open = lookup.is_none_or(|lookup| match lookup.state {
+        LookupState::Waiting => true,
+        LookupState::NoConversation => {
+            call.facts.conversation.is_some() && call.facts.conversation != lookup.conversation
+        }
+        _ => false,
+    });
     let talked = matches!(call.outcome, Some(Outcome::Answered | Outcome::Voicemail));
     open && talked && call.facts.summary.is_none()
 }
@@ -82,6 +89,8 @@ pub fn next(
     now: Timestamp,
     patience: Patience,
 ) -> (Lookup, Option<Timestamp>) {
+    // One that ended and was taken up again begins anew.
+    let previous = previous.filter(|lookup| lookup.state == LookupState::Waiting);
     let since = previous.map_or(now, |lookup| lookup.since);
     let attempts = previous.map_or(0, |lookup| lookup.attempts) + 1;
     let conversation = previous.and_then(|lookup| lookup.conversation.clone());

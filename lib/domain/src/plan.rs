@@ -45,7 +45,7 @@ pub enum Legs {
 /// What a call owes after an update. Nothing that was owed before is forgotten.
 ///
 /// A call owes `enrich` once it has ended, and again when something that CRMs want to know has
-/// changed since. A leg of another call owes nothing unless the source wants each leg told.
+/// changed since, or when a conversation was named whose summary they may want. A leg of another call owes nothing unless the source wants each leg told.
 pub fn follow_ups(
     before: Option<&Call>,
     after: &Call,
@@ -55,7 +55,9 @@ pub fn follow_ups(
 ) -> Owed {
     let mut owed = owed.clone();
     let has_news = match before {
-        Some(before) if before.has_ended() => before.news() != after.news(),
+        Some(before) if before.has_ended() => {
+            before.news() != after.news() || before.facts.conversation != after.facts.conversation
+        }
         _ => true,
     };
     if after.has_ended() && is_told(after, policy.legs) && has_news {

@@ -1,191 +1,188 @@
 //! ElevenLabs Agents: what a conversation says about the call it was held on.
 //!
-//! The model of `GET /v1/convai/conversations/{id}`, which is also the `data` of the post-call
-//! webhook. Fields are added freely, so unknown ones are passed over.
+//! The post-call webhook comes once for a whole workspace, from no particular phone number: it is
+//! joined to the phone call by Twilio's call SID, or is a call of its own. Messages and fields:
+//! ElevenLabs' "Post-call webhooks" page.
 
-use jiff::{SignedDuration, Timestamp};
-use serde::Deserialize;
-use serde_json::{Map, Value};
-use switchboard_domain::{Facts, Order, Personal, Text, Update};
+pub mod conversation;
+pub mod signature;
 
-use crate::json;
-use crate::reject::Reject;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use switchboard_domain::{
+    CallKey, Direction, Disposition, Facts, Name, Order, Party, Seconds, State,
+};
 
-/// The provider's name: whose sources hold the API key.
-pub const NAME: &str = "elevenlabs";
+use crate::body::{self, Said};
+use crate::reject::{Refusal, Reject};
+use crate::request::{Authenticated, Request};
+use crate::source::{Credential, Source};
+use crate::twilio::{self, Twilio};
+use crate::{Content, Provider, Route};
+
+pub use conversation::{Conversation, Status, conversation, page};
+
 /// Where the REST API is, unless the source says another residency's base.
 pub const API_URL: &str = "https://api.elevenlabs.io";
+/// The header with the signature.
+pub const SIGNATURE_HEADER: &str = "elevenlabs-signature";
+/// Says in [`Source::calls`] that conversations are calls of their own.
+const ON_NO_CALL: &str = "none";
 
-/// How far a conversation has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Status {
-    /// Begun.
-    Initiated,
-    /// Being held.
-    InProgress,
-    /// Over, not analysed yet.
-    Processing,
-    /// Over and analysed.
-    Done,
-    /// It will never be analysed.
-    Failed,
-    /// A status that did not exist when this was written.
-    #[serde(other)]
-    Unknown,
+/// ElevenLabs Agents.
+pub struct ElevenLabs;
+
+impl Provider for ElevenLabs {
+    fn name(&self) -> &'static str {
+        "elevenlabs"
+    }
+
+    fn routes(&self) -> &'static [Route] {
+        &[("POST", "/webhooks/elevenlabs")]
+    }
+
+    fn is_signed(&self) -> bool {
+        true
+    }
+
+    fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
+        let sent = request.get_header(SIGNATURE_HEADER).is_some_and(|sent| !sent.is_empty());
+        if sent {
+            Ok(())
+        } else {
+            Err(Reject::Unauthenticated { expected: "ElevenLabs-Signature" })
+        }
+    }
+
+    fn authenticate(
+        &self,
+        request: &Request,
+        _source: &Source,
+        credential: &Credential,
+    ) -> Result<(), Refusal> {
+        let header = request.get_header(SIGNATURE_HEADER).unwrap_or_default();
+        let body = request.signed_bytes();
+        signature::check(header, body, &credential.secret, request.received_at)
+    }
+
+    fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
+        let value = crate::json::parse(message.body())?;
+        let kind = value.get("type").and_then(Value::as_str);
+        let kind = kind.ok_or_else(|| Reject::malformed("type", "is required"))?;
+        let data = value.get("data").unwrap_or(&Value::Null);
+        let (name, source) = message.source(None, None)?;
+        let agent = data.get("agent_id").and_then(Value::as_str).unwrap_or_default();
+        if !source.agents.is_empty() && !source.agents.iter().any(|own| own == agent) {
+            return Ok(ignored("another agent's"));
+        }
+        let read = |name, source| match kind {
+            "post_call_transcription" => held(message, data, name, source),
+            _ => failed(&value, data, name, source),
+        };
+        match kind {
+            "post_call_transcription" | "call_initiation_failure" => {
+                // The whole body is one record; what is read out of it is its `data`.
+                Ok(body::each(message, vec![Value::Null], |_| read(&name, source)))
+            }
+            "post_call_audio" => Ok(ignored("audio, which is not stored")),
+            _ => Ok(ignored("of a type that says nothing about a call")),
+        }
+    }
 }
 
-/// A conversation, normalized.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conversation {
-    /// Its id.
-    pub id: String,
-    /// How far it has come.
-    pub status: Status,
-    /// The id of the phone call that it was held on, as the telephone system knows it.
-    pub call_sid: Option<String>,
-    /// What it says about that call.
-    pub update: Update,
+/// Answered like any other, because anything but 200 counts as a failure.
+fn ignored(what: &str) -> Content {
+    Content::Other(json!({ "ignored": what }))
 }
 
-/// One item of the list of conversations. It has neither call ids nor numbers.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Listed {
-    /// Its id.
-    pub conversation_id: String,
-    /// How far it has come.
-    pub status: Status,
-}
-
-/// A page of the list of conversations.
-#[derive(Clone, Debug, Deserialize)]
-pub struct Page {
-    /// The conversations.
-    pub conversations: Vec<Listed>,
-    /// Where the next page begins.
-    #[serde(default)]
-    pub next_cursor: Option<String>,
-    /// Whether there is one.
-    #[serde(default)]
-    pub has_more: bool,
-}
-
-#[derive(Deserialize)]
-struct Model {
-    conversation_id: String,
-    status: Status,
-    #[serde(default)]
-    transcript: Vec<Turn>,
-    #[serde(default)]
-    metadata: Metadata,
-    #[serde(default)]
-    analysis: Option<Analysis>,
-    #[serde(default)]
-    conversation_initiation_client_data: Option<ClientData>,
-}
-
-#[derive(Deserialize)]
-struct Turn {
-    role: String,
-    #[serde(default)]
-    message: Option<String>,
-}
-
-#[derive(Default, Deserialize)]
-struct Metadata {
-    #[serde(default)]
-    start_time_unix_secs: Option<i64>,
-    #[serde(default)]
-    call_duration_secs: Option<i64>,
-    #[serde(default)]
-    phone_call: Option<PhoneCall>,
-}
-
-#[derive(Deserialize)]
-struct PhoneCall {
-    #[serde(default)]
-    call_sid: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Analysis {
-    #[serde(default)]
-    transcript_summary: Option<String>,
-    #[serde(default)]
-    call_successful: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct ClientData {
-    #[serde(default)]
-    dynamic_variables: Map<String, Value>,
-}
-
-/// Reads a conversation.
-pub fn conversation(body: &[u8], received_at: Timestamp) -> Result<Conversation, Reject> {
-    let value = json::parse(body)?;
-    let model: Model = serde_json::from_value(value).map_err(|_| {
-        Reject::malformed("conversation", "is not of the shape of ElevenLabs' conversation model")
-    })?;
-    let variables = model.conversation_initiation_client_data.map(|data| data.dynamic_variables);
-    let variable = |names: &[&str]| {
-        let variables = variables.as_ref()?;
-        let text = names.iter().find_map(|name| variables.get(*name)?.as_str())?;
-        json::present(text).map(str::to_owned)
+/// A conversation that was held.
+fn held(
+    message: &Authenticated<'_>,
+    data: &Value,
+    name: &Name,
+    source: &Source,
+) -> Result<Said, Reject> {
+    let read = conversation::read(data, message.request().received_at, b"")?;
+    let (key, facts) = match on_call(source, read.call_sid.as_deref())? {
+        Some(key) => (key, read.update.facts),
+        None => (own_key(name, &read.id)?, read.alone),
     };
-    let call_sid = model
-        .metadata
-        .phone_call
-        .and_then(|phone_call| phone_call.call_sid)
-        .filter(|sid| !sid.trim().is_empty())
-        .or_else(|| variable(&["system__call_sid"]));
+    let kind = "post_call_transcription".to_owned();
+    Ok(Said { key, near: Vec::new(), kind, order: read.update.order, facts })
+}
 
-    let analysis = model.analysis.as_ref();
-    let summary = analysis.and_then(|analysis| analysis.transcript_summary.as_deref());
-    let successful = analysis.and_then(|analysis| analysis.call_successful.clone());
-    let facts = Facts {
-        conversation: Some(model.conversation_id.clone()),
-        summary: summary.and_then(Personal::known),
-        transcript: transcript(&model.transcript),
-        campaign: variable(&["campaign", "campaign_name"]),
-        contact_name: variable(&["contact_name", "customer_name", "name"]).map(Personal::new),
-        extra: successful
-            .map(|value| ("call_successful".to_owned(), Personal::new(value)))
-            .into_iter()
-            .collect(),
-        ..Facts::default()
+/// A call that did not come about. Twilio's own words for it stand inside; of a SIP call there are
+/// ElevenLabs' words alone.
+fn failed(value: &Value, data: &Value, name: &Name, source: &Source) -> Result<Said, Reject> {
+    let text = |path: &str| match data.pointer(path)? {
+        Value::String(text) => crate::json::present(text).map(str::to_owned),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
     };
-    let order = model.metadata.start_time_unix_secs.and_then(|start| {
-        let lasted = model.metadata.call_duration_secs.unwrap_or(0);
-        let start = Timestamp::from_second(start).ok()?;
-        start.checked_add(SignedDuration::from_secs(lasted)).ok().map(Order::At)
+    let id = text("/conversation_id")
+        .ok_or_else(|| Reject::malformed("data.conversation_id", "is required"))?;
+    let told_at = timestamp(value.get("event_timestamp"));
+
+    let callback = data.pointer("/metadata/body").and_then(Value::as_object);
+    let (sid, mut order, mut facts) = match callback {
+        Some(body) => {
+            let parameters = twilio::from_json(body.clone());
+            let sid = parameters.get("CallSid").cloned();
+            let (order, facts) = twilio::callback(parameters);
+            (sid, order, facts)
+        }
+        None => {
+            let party = |path| text(path).as_deref().and_then(Party::read);
+            let code = text("/metadata/sip_status_code").map(|code| format!("SIP {code}"));
+            let facts = Facts {
+                direction: Some(Direction::Outbound),
+                from: party("/metadata/from_number"),
+                to: party("/metadata/to_number"),
+                cause: code.or_else(|| text("/metadata/error_reason")),
+                ended_at: told_at,
+                ..Facts::default()
+            };
+            (None, Order::Unordered, facts)
+        }
+    };
+    if order == Order::Unordered {
+        order = told_at.map_or(Order::Unordered, Order::At);
+    }
+    facts.state = Some(State::Ended);
+    facts.disposition = facts.disposition.or(match text("/failure_reason").as_deref() {
+        Some("busy") => Some(Disposition::Busy),
+        Some("no-answer") => Some(Disposition::NoAnswer),
+        _ => Some(Disposition::Failed),
     });
-    Ok(Conversation {
-        id: model.conversation_id,
-        status: model.status,
-        call_sid,
-        update: Update::new(
-            "conversation",
-            order.unwrap_or_default(),
-            received_at,
-            facts,
-            body.to_vec(),
-        ),
-    })
-}
-
-/// Reads a page of the list of conversations.
-pub fn page(body: &[u8]) -> Result<Page, Reject> {
-    serde_json::from_slice(body)
-        .map_err(|_| Reject::malformed("conversations", "is not of the shape of ElevenLabs' list"))
-}
-
-/// The turns as lines, each with who spoke.
-fn transcript(turns: &[Turn]) -> Option<Text> {
-    let spoken = |turn: &Turn| {
-        let message = turn.message.as_deref().map(str::trim).filter(|text| !text.is_empty())?;
-        Some(format!("{}: {message}", turn.role))
+    facts.talk = facts.talk.or(Some(Seconds(0)));
+    facts.conversation = Some(id.clone());
+    let key = match on_call(source, sid.as_deref())? {
+        Some(key) => key,
+        None => own_key(name, &id)?,
     };
-    let lines: Vec<String> = turns.iter().filter_map(spoken).collect();
-    Personal::known(&lines.join("\n")).map(Text::Inline)
+    let kind = "call_initiation_failure".to_owned();
+    Ok(Said { key, near: Vec::new(), kind, order, facts })
+}
+
+/// The Twilio call that a conversation was held on, if the source joins them.
+fn on_call(source: &Source, sid: Option<&str>) -> Result<Option<CallKey>, Reject> {
+    let calls = source.calls.as_ref().map_or(Twilio.name(), Name::as_str);
+    let Some(sid) = sid.filter(|_| calls != ON_NO_CALL) else { return Ok(None) };
+    let provider = Name::new("provider", Twilio.name())?;
+    Ok(Some(CallKey::new(provider, Name::new("calls", calls)?, sid)?))
+}
+
+fn own_key(name: &Name, id: &str) -> Result<CallKey, Reject> {
+    let provider = Name::new("provider", ElevenLabs.name())?;
+    Ok(CallKey::new(provider, name.clone(), id)?)
+}
+
+/// Unix seconds, as a number or, as another page has it, as text.
+fn timestamp(value: Option<&Value>) -> Option<Timestamp> {
+    let seconds = match value? {
+        Value::Number(number) => number.as_f64()? as i64,
+        Value::String(text) => text.trim().parse().ok()?,
+        _ => return None,
+    };
+    Timestamp::from_second(seconds).ok()
 }

@@ -58,11 +58,8 @@ fn read(message: &Authenticated<'_>, record: Value) -> Result<Said, Reject> {
     let mut fields = Fields::of(record)?;
     let provider = required(&mut fields, "provider")?.to_ascii_lowercase();
     let provider = Name::new("provider", &provider)?;
-    let has_own_webhook = match crate::provider(provider.as_str()) {
-        Some(known) => !known.speaks_intake(),
-        None => provider.as_str() == crate::elevenlabs::NAME,
-    };
-    if has_own_webhook {
+    let known = crate::provider(provider.as_str());
+    if known.is_some_and(|known| !known.speaks_intake()) {
         return Err(Reject::malformed("provider", "has a webhook of its own: use that"));
     }
     let call_id = required(&mut fields, "externalCallId")?;

@@ -25,7 +25,7 @@ pub use source::{Credential, Source};
 pub use switchboard_domain::ConfigError;
 
 /// Every provider with a webhook of its own. A provider that is listed needs samples in `events/<name>/`.
-pub static ALL: &[&dyn Provider] = &[&intake::Intake, &twilio::Twilio];
+pub static ALL: &[&dyn Provider] = &[&elevenlabs::ElevenLabs, &intake::Intake, &twilio::Twilio];
 
 /// A method and the path of a webhook, as they stand in the template.
 pub type Route = (&'static str, &'static str);

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use jiff::fmt::rfc2822;
-use serde_json::Value;
+use serde_json::{Map, Value};
 use switchboard_domain::{
     AnsweredBy, CallKey, ConfigError, Direction, Disposition, Facts, Name, Order, Party, Personal,
     Seconds, State, Update,
@@ -96,7 +96,10 @@ impl Provider for Twilio {
         let parameters = if request.is_form() {
             first_values(message.body())
         } else {
-            from_json(message.body())?
+            let Value::Object(fields) = json::parse(message.body())? else {
+                return Err(Reject::malformed("body", "is neither a form nor a JSON object"));
+            };
+            from_json(fields)
         };
         Ok(Content::Calls(vec![
             read(message, Parameters(parameters))
@@ -128,16 +131,29 @@ fn first_values(form: &[u8]) -> BTreeMap<String, String> {
     parameters
 }
 
-fn from_json(body: &[u8]) -> Result<BTreeMap<String, String>, Reject> {
-    let Value::Object(fields) = json::parse(body)? else {
-        return Err(Reject::malformed("body", "is neither a form nor a JSON object"));
-    };
+/// The parameters of a callback that comes as JSON, or inside another's message.
+pub(crate) fn from_json(fields: Map<String, Value>) -> BTreeMap<String, String> {
     let text = |value| match value {
         Value::String(text) => text,
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    Ok(fields.into_iter().map(|(name, value)| (name, text(value))).collect())
+    fields.into_iter().map(|(name, value)| (name, text(value))).collect()
+}
+
+/// What the parameters of a callback say, and where Twilio puts it among the call's others.
+pub(crate) fn callback(parameters: BTreeMap<String, String>) -> (Order, Facts) {
+    let mut parameters = Parameters(parameters);
+    for ours in ["CallSid", "AccountSid"] {
+        parameters.take(ours);
+    }
+    let at = parameters.take("Timestamp").as_deref().and_then(timestamp);
+    let order = match (parameters.seconds("SequenceNumber"), at) {
+        (Some(sequence), _) => Order::Sequence(sequence.0.into()),
+        (None, Some(at)) => Order::At(at),
+        (None, None) => Order::Unordered,
+    };
+    (order, facts(parameters, at))
 }
 
 fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Record, Reject> {
@@ -149,18 +165,12 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
     let provider = Name::new("provider", Twilio.name())?;
     let key = CallKey::new(provider, source, &call_id)?;
 
-    let at = parameters.take("Timestamp").as_deref().and_then(timestamp);
-    let order = match (parameters.seconds("SequenceNumber"), at) {
-        (Some(sequence), _) => Order::Sequence(sequence.0.into()),
-        (None, Some(at)) => Order::At(at),
-        (None, None) => Order::Unordered,
-    };
     let kind = match request.path.rsplit('/').next() {
         Some("amd-status-callback") => "amd",
         Some("recording-status-callback") => "recording",
         _ => "status",
     };
-    let mut facts = facts(parameters, at);
+    let (order, mut facts) = callback(parameters.0);
     // Whoever places a call may say what it is about, in the callback URL that Twilio signs.
     facts.campaign = request.query_parameter("campaign");
     facts.conversation = request.query_parameter("conversation_id");

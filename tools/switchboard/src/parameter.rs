@@ -5,7 +5,7 @@ use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
 use switchboard_crm::Destination;
 use switchboard_domain::Name;
-use switchboard_providers::{Source, elevenlabs, provider};
+use switchboard_providers::{Source, provider};
 use switchboard_shell::parameters::Parameters;
 
 use crate::Failure;
@@ -22,7 +22,7 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
         ["sources", kind, source] => {
             Name::new("source", source).map_err(|error| wrong(error.to_string()))?;
             let known = provider(kind);
-            if known.is_none() && kind != elevenlabs::NAME {
+            if known.is_none() {
                 return Err(wrong(format!("there is no provider {kind}")));
             }
             Source::parse(json, known).map(|_| ()).map_err(|error| wrong(error.to_string()))

@@ -15,4 +15,5 @@ mod samples;
 mod servers;
 mod summary;
 mod told;
+mod webhook;
 mod world;

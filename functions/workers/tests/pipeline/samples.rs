@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
 use jiff::Timestamp;
 use sha1::Sha1;
+use sha2::Sha256;
 use switchboard_providers::Request;
 
 pub const TOKEN: &str = "fake-twilio-auth-token-new";
@@ -163,5 +164,28 @@ pub fn intake(body: &serde_json::Value) -> Webhook {
             ("X-Crm-Intake-Secret".into(), "fake-intake-secret".into()),
         ],
         body: body.to_string().into_bytes(),
+    }
+}
+
+/// ElevenLabs' post-call webhook about a conversation on a Twilio call, signed at `now`.
+pub fn conversation(data: serde_json::Value, now: Timestamp) -> Webhook {
+    let body = serde_json::json!({
+        "type": "post_call_transcription", "event_timestamp": now.as_second(), "data": data,
+    });
+    let body = body.to_string().into_bytes();
+    let mut mac = Hmac::<Sha256>::new_from_slice(b"wsec_fake-elevenlabs-secret").unwrap();
+    mac.update(format!("{}.", now.as_second()).as_bytes());
+    mac.update(&body);
+    let code: String =
+        mac.finalize().into_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let signature = format!("t={},v0={code}", now.as_second());
+    Webhook {
+        provider: "elevenlabs",
+        target: "/webhooks/elevenlabs".into(),
+        headers: vec![
+            ("Content-Type".into(), "application/json".into()),
+            ("ElevenLabs-Signature".into(), signature),
+        ],
+        body,
     }
 }

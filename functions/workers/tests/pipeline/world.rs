@@ -143,6 +143,7 @@ impl World {
         let server = ElevenLabs::start(&self.clock).await;
         let source = json!({
             "api_key": "fake-elevenlabs-api-key", "api_url": server.base, "agents": ["agent_sample"],
+            "secrets": ["wsec_fake-elevenlabs-secret"],
         });
         self.configure("sources/elevenlabs/elevenlabs", source);
         let conversations = json!({"conversations": {"source": "elevenlabs"}});

@@ -1,0 +1,212 @@
+//! A conversation, and the list of them: the model of `GET /v1/convai/conversations/{id}`, which is
+//! also the `data` of the post-call webhook.
+//!
+//! Fields are added freely and may be null until the analysis is done, so all but the id may be
+//! absent, of another type, or beside others that nobody knows.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::Deserialize;
+use serde_json::Value;
+use switchboard_domain::{
+    Direction, Disposition, Facts, Order, Party, Personal, Seconds, State, Text, Update,
+};
+
+use crate::json;
+use crate::reject::Reject;
+
+/// What data collection found is kept up to this many bytes an item.
+const LONGEST_ITEM: usize = 512;
+/// So many items of data collection are kept.
+const MOST_ITEMS: usize = 15;
+
+/// How far a conversation has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Status {
+    /// Begun.
+    Initiated,
+    /// Being held.
+    InProgress,
+    /// Over, not analysed yet.
+    Processing,
+    /// Over and analysed.
+    Done,
+    /// It will never be analysed.
+    Failed,
+    /// A status that did not exist when this was written.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A conversation, normalized.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conversation {
+    /// Its id.
+    pub id: String,
+    /// How far it has come.
+    pub status: Status,
+    /// The agent that held it.
+    pub agent: Option<String>,
+    /// Twilio's id of the phone call that it was held on. A SIP call's id is none.
+    pub call_sid: Option<String>,
+    /// What it says about that call.
+    pub update: Update,
+    /// What it says where it is a call of its own: ends, times and outcome beside what was said.
+    pub alone: Facts,
+}
+
+/// One item of the list of conversations. It has neither call ids nor numbers.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Listed {
+    /// Its id.
+    pub conversation_id: String,
+    /// How far it has come.
+    pub status: Status,
+}
+
+/// A page of the list of conversations.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Page {
+    /// The conversations.
+    pub conversations: Vec<Listed>,
+    /// Where the next page begins.
+    #[serde(default)]
+    pub next_cursor: Option<String>,
+    /// Whether there is one.
+    #[serde(default)]
+    pub has_more: bool,
+}
+
+/// Reads the answer to a request for one conversation.
+pub fn conversation(body: &[u8], received_at: Timestamp) -> Result<Conversation, Reject> {
+    read(&json::parse(body)?, received_at, body)
+}
+
+/// Reads a page of the list of conversations.
+pub fn page(body: &[u8]) -> Result<Page, Reject> {
+    serde_json::from_slice(body)
+        .map_err(|_| Reject::malformed("conversations", "is not of the shape of ElevenLabs' list"))
+}
+
+/// Reads a conversation out of the body that holds it.
+pub(super) fn read(
+    data: &Value,
+    received_at: Timestamp,
+    body: &[u8],
+) -> Result<Conversation, Reject> {
+    let id = text(data, "/conversation_id")
+        .ok_or_else(|| Reject::malformed("conversation_id", "is required"))?;
+    let status = data.get("status").cloned().unwrap_or_default();
+    let status = serde_json::from_value(status).unwrap_or(Status::Unknown);
+    let facts = said(data, &id);
+    let alone = alone(data, status, &facts);
+    let order = alone.ended_at.map_or(Order::Unordered, Order::At);
+    Ok(Conversation {
+        status,
+        agent: text(data, "/agent_id"),
+        call_sid: call_sid(data),
+        update: Update::new("conversation", order, received_at, facts, body.to_vec()),
+        alone,
+        id,
+    })
+}
+
+/// Twilio's id of the call: of the phone call itself, else from the variables that the agent was
+/// given. A phone call over SIP or Exotel has ids of another kind.
+fn call_sid(data: &Value) -> Option<String> {
+    match text(data, "/metadata/phone_call/type").as_deref() {
+        None | Some("twilio") => {}
+        Some(_) => return None,
+    }
+    let names = ["system__call_sid", "twilio_call_sid", "call_sid", "callSid", "CallSid"];
+    text(data, "/metadata/phone_call/call_sid").or_else(|| variable(data, &names))
+}
+
+/// What was said, and what is known about whom it was said to.
+fn said(data: &Value, id: &str) -> Facts {
+    let mut facts = Facts {
+        conversation: Some(id.to_owned()),
+        summary: text(data, "/analysis/transcript_summary").map(Personal::new),
+        transcript: transcript(data),
+        campaign: variable(data, &["campaign", "campaign_name"]),
+        contact_name: variable(data, &["contact_name", "customer_name", "name"]).map(Personal::new),
+        ..Facts::default()
+    };
+    if let Some(value) = text(data, "/analysis/call_successful") {
+        facts.extra.insert("call_successful".to_owned(), Personal::new(value));
+    }
+    let collected = data.pointer("/analysis/data_collection_results").and_then(Value::as_object);
+    for (name, result) in collected.into_iter().flatten().take(MOST_ITEMS) {
+        let value = match result.get("value") {
+            Some(Value::String(text)) => text.clone(),
+            None | Some(Value::Null) => continue,
+            Some(other) => other.to_string(),
+        };
+        if name.len() <= 40 && value.len() <= LONGEST_ITEM {
+            facts.extra.insert(format!("collected.{name}"), Personal::new(value));
+        }
+    }
+    facts
+}
+
+/// The call that a conversation is by itself, where no telephone system will tell of it.
+fn alone(data: &Value, status: Status, said: &Facts) -> Facts {
+    let second = |path| data.pointer(path).and_then(Value::as_f64).map(|second| second as i64);
+    let started_at =
+        second("/metadata/start_time_unix_secs").and_then(|at| Timestamp::from_second(at).ok());
+    let lasted = second("/metadata/call_duration_secs").filter(|lasted| *lasted >= 0);
+    let ended_at = started_at
+        .and_then(|start| start.checked_add(SignedDuration::from_secs(lasted.unwrap_or(0))).ok());
+    let party = |path| text(data, path).as_deref().and_then(Party::read);
+    let (agent, external) =
+        (party("/metadata/phone_call/agent_number"), party("/metadata/phone_call/external_number"));
+    let direction = match text(data, "/metadata/phone_call/direction").as_deref() {
+        Some("inbound") => Some(Direction::Inbound),
+        Some("outbound") => Some(Direction::Outbound),
+        _ => None,
+    };
+    let (from, to) = match direction {
+        Some(Direction::Inbound) => (external.clone(), agent),
+        Some(_) => (agent, external.clone()),
+        None => (None, None),
+    };
+    let is_over = matches!(status, Status::Done | Status::Failed | Status::Processing);
+    Facts {
+        state: Some(if is_over { State::Ended } else { State::InProgress }),
+        disposition: match status {
+            Status::Failed => Some(Disposition::Failed),
+            _ if is_over => Some(Disposition::Answered),
+            _ => None,
+        },
+        direction,
+        from,
+        to,
+        contact: external,
+        started_at,
+        ended_at: ended_at.filter(|_| is_over),
+        talk: lasted.and_then(|lasted| u32::try_from(lasted).ok()).map(Seconds),
+        ..said.clone()
+    }
+}
+
+fn text(data: &Value, path: &str) -> Option<String> {
+    data.pointer(path).and_then(Value::as_str).and_then(json::present).map(str::to_owned)
+}
+
+fn variable(data: &Value, names: &[&str]) -> Option<String> {
+    let variables = data.pointer("/conversation_initiation_client_data/dynamic_variables")?;
+    let text = names.iter().find_map(|name| variables.get(*name)?.as_str())?;
+    json::present(text).map(str::to_owned)
+}
+
+/// The turns as lines, each with who spoke.
+fn transcript(data: &Value) -> Option<Text> {
+    let turns = data.get("transcript")?.as_array()?;
+    let spoken = |turn: &Value| {
+        let message = turn.get("message")?.as_str()?.trim();
+        let role = turn.get("role").and_then(Value::as_str).unwrap_or("unknown");
+        (!message.is_empty()).then(|| format!("{role}: {message}"))
+    };
+    let lines: Vec<String> = turns.iter().filter_map(spoken).collect();
+    Personal::known(&lines.join("\n")).map(Text::Inline)
+}
