@@ -133,7 +133,8 @@ pub struct Grant<'a> {
 /// Checks who sent a request.
 ///
 /// `?source=` names the source; without it every source of the provider is tried, and the secret
-/// tells. A named source that is not configured is answered as a wrong secret is.
+/// tells. A named source that is not configured is answered as a wrong secret is. A source may
+/// trust the sender's network instead of a secret, where its provider does not sign.
 pub fn authenticate<'a>(
     provider: &dyn Provider,
     request: &'a Request,
@@ -148,15 +149,14 @@ pub fn authenticate<'a>(
     // The provider's default source stands in for a named one that is not configured by itself.
     let named = named.map(|name| if is_configured(sources, &name) { name } else { default.into() });
 
-    let mut grants = Vec::new();
+    let (mut grants, mut trusted) = (Vec::new(), Vec::new());
     let mut refused = Refusal::UnknownSource;
     for (name, source) in sources {
         if named.as_deref().is_some_and(|named| named != name.as_str()) {
             continue;
         }
         if is_trusted(source) {
-            grants.push(Grant { name, source, account: None });
-            continue;
+            trusted.push(Grant { name, source, account: None });
         }
         match check(provider, request, source) {
             Ok(accounts) => {
@@ -164,6 +164,10 @@ pub fn authenticate<'a>(
             }
             Err(why) => refused = refused.max(why),
         }
+    }
+    // A secret says more than the address that it came from.
+    if grants.is_empty() {
+        grants = trusted;
     }
     if grants.is_empty() {
         return Err(Reject::Forbidden(refused));
