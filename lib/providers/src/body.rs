@@ -29,11 +29,21 @@ pub fn each(
     records: Vec<Value>,
     read: impl Fn(Value) -> Result<Said, Reject>,
 ) -> Content {
+    each_kept(message, message.body(), records, read)
+}
+
+/// As [`each`], where the bytes of the body may not be kept as they are: a lone record keeps `body`.
+pub fn each_kept(
+    message: &Authenticated<'_>,
+    body: &[u8],
+    records: Vec<Value>,
+    read: impl Fn(Value) -> Result<Said, Reject>,
+) -> Content {
     let request = message.request();
     let target = request.kept_target();
     let alone = records.len() == 1;
     let read_one = |record: Value| {
-        let raw = if alone { message.body().to_vec() } else { record.to_string().into_bytes() };
+        let raw = if alone { body.to_vec() } else { record.to_string().into_bytes() };
         match read(record) {
             Ok(Said { key, near, kind, order, facts }) => {
                 let update = Update::new(&kind, order, request.received_at, facts, raw);

@@ -6,6 +6,7 @@
 pub mod body;
 pub mod cdr;
 pub mod elevenlabs;
+pub mod fmc;
 pub mod intake;
 pub mod json;
 pub mod reject;
@@ -25,7 +26,13 @@ pub use source::{Credential, Source};
 pub use switchboard_domain::ConfigError;
 
 /// Every provider with a webhook of its own. A provider that is listed needs samples in `events/<name>/`.
-pub static ALL: &[&dyn Provider] = &[&elevenlabs::ElevenLabs, &intake::Intake, &twilio::Twilio];
+#[rustfmt::skip]
+pub static ALL: &[&dyn Provider] = &[
+    &elevenlabs::ElevenLabs,
+    &fmc::Fmc,
+    &intake::Intake,
+    &twilio::Twilio,
+];
 
 /// A method and the path of a webhook, as they stand in the template.
 pub type Route = (&'static str, &'static str);

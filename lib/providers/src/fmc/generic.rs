@@ -1,0 +1,83 @@
+//! The fields of a template that people fill with an FMC system's own variables.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use switchboard_domain::{
+    AnsweredBy, CallKey, Direction, Disposition, Facts, Name, Order, Party, State, Text,
+};
+
+use super::{Fmc, MOST_EXTRA, optional};
+use crate::Provider as _;
+use crate::body::Said;
+use crate::cdr;
+use crate::json::Fields;
+use crate::reject::Reject;
+use crate::request::Authenticated;
+
+/// Reads one call that has ended.
+pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Said, Reject> {
+    let call_id = fields.text("call_id")?.ok_or_else(|| {
+        let problem = "is required (a body with externalCallId goes to /api/crm/intake/calls)";
+        Reject::malformed("call_id", problem)
+    })?;
+    let in_body = fields.text("source")?;
+    let (name, source) = message.source(in_body.as_deref(), None)?;
+    let key = CallKey::new(Name::new("provider", Fmc.name())?, name, &call_id)?;
+
+    let zone = source.zone();
+    let mut facts = Facts { state: Some(State::Ended), ..Facts::default() };
+    if let Some(status) = fields.text("status")? {
+        how_it_went(&status, &mut facts)?;
+    }
+    facts.direction = optional(&mut fields, "direction").as_deref().and_then(direction);
+    facts.contact = optional(&mut fields, "client_number").as_deref().and_then(Party::read);
+    facts.employee = optional(&mut fields, "employee_number").as_deref().and_then(Party::read);
+    facts.contact_name = fields.personal("client_name").ok().flatten();
+    facts.started_at = time(&mut fields, "start_time", zone.as_ref(), &mut facts);
+    facts.ended_at = time(&mut fields, "end_time", zone.as_ref(), &mut facts);
+    facts.talk = optional(&mut fields, "duration_sec").as_deref().and_then(cdr::duration);
+    if let Some(recording) = optional(&mut fields, "record_url") {
+        facts.recordings.insert("recording".to_owned(), crate::recording(&recording));
+    }
+    facts.transcript = fields.personal_up_to(usize::MAX, "transcript")?.map(Text::Inline);
+    facts.extra = fields.rest(MOST_EXTRA).collect();
+
+    let order = facts.ended_at.or(facts.started_at).map_or(Order::Unordered, Order::At);
+    Ok(Said { key, near: Vec::new(), kind: "call".to_owned(), order, facts })
+}
+
+/// The words of the generic intake, in any case, and those of Asterisk. A word that is not known
+/// fails the record: left out, a busy line with a duration would become a call that was answered.
+fn how_it_went(status: &str, facts: &mut Facts) -> Result<(), Reject> {
+    let letters: String = status.chars().filter(char::is_ascii_alphabetic).collect();
+    if letters.eq_ignore_ascii_case("voicemail") {
+        facts.answered_by = Some(AnsweredBy::Machine);
+        return Ok(());
+    }
+    let disposition: Option<Disposition> = cdr::disposition(status);
+    facts.disposition = Some(disposition.ok_or_else(|| {
+        let known = "answered, no_answer, busy, failed, canceled or voicemail";
+        Reject::malformed("status", format!("must be {known}"))
+    })?);
+    Ok(())
+}
+
+/// Which way a call went, as the intake says it, in any case.
+fn direction(word: &str) -> Option<Direction> {
+    match word.to_ascii_lowercase().as_str() {
+        "inbound" | "in" => Some(Direction::Inbound),
+        "outbound" | "out" => Some(Direction::Outbound),
+        "internal" => Some(Direction::Internal),
+        _ => None,
+    }
+}
+
+fn time(
+    fields: &mut Fields,
+    name: &str,
+    zone: Option<&TimeZone>,
+    facts: &mut Facts,
+) -> Option<Timestamp> {
+    let text = optional(fields, name)?;
+    cdr::place(cdr::time(&text, zone), facts)
+}
