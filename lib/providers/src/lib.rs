@@ -9,6 +9,7 @@ pub mod elevenlabs;
 pub mod fmc;
 pub mod intake;
 pub mod json;
+pub mod onecom;
 pub mod reject;
 pub mod request;
 pub mod secret;
@@ -31,6 +32,7 @@ pub static ALL: &[&dyn Provider] = &[
     &elevenlabs::ElevenLabs,
     &fmc::Fmc,
     &intake::Intake,
+    &onecom::OneCom,
     &twilio::Twilio,
 ];
 
