@@ -34,6 +34,18 @@ TOLD = {
     "elevenlabs/sip-trunk": ("+61491570156", "", "The caller left their address.", "held", 88, "Inbound Call"),
     "elevenlabs/could-not-be-called": ("+61491570156", "", "", "no answer", 0, "Outbound Call"),
     "elevenlabs/could-not-be-called-over-sip": ("+61491570156", "", "", "no answer", 0, "Outbound Call"),
+    "fmc/generic": ("+79991234567", "", "", "held", 360, "Outbound Call"),
+    "fmc/megafon-history-in": ("+79991234567", "", "", "held", 360, "Inbound Call"),
+    "fmc/megafon-history-missed": ("+79991112233", "", "", "no answer", 0, "Inbound Call"),
+    "fmc/beeline-answered": ("+79991234567", "Иван Петров", "", "held", 360, "Inbound Call"),
+    "fmc/beeline-outbound-busy": ("+79991234567", "", "", "no answer", 0, "Outbound Call"),
+    "onecom/single": ("+972501234567", "Name", "", "held", 120, "Outbound Call"),
+    "onecom/mirta-record": ("+972501234567", "דנה כהן", "", "held", 272, "Inbound Call"),
+    "onecom/two-legs": ("+972501234567", "", "", "held", 100, "Inbound Call"),
+    "smartflo/hangup-answered": ("+919876543210", "", "", "held", 7, "Outbound Call"),
+    "smartflo/simulation": ("+919876543210", "", "", "held", 45, "Outbound Call"),
+    "smartflo/missed-by-customer": ("+919876543210", "", "", "no answer", 0, "Outbound Call"),
+    "smartflo/get": ("+919876543210", "", "", "held", 60, "Inbound Call"),
     "intake/minimal": ("+79991234567", "", "", "no answer", 0, "Outbound Call"),
     "intake/recommended": ("+79991234567", "Иван Петров", "", "held", 360, "Outbound Call"),
     "intake/batch-of-one": ("+79991112233", "", "", "held", 61, "Outbound Call"),
@@ -106,7 +118,7 @@ def test_nothing_personal_is_in_any_log(world, sent):
     personal = [
         "491570156", "491570157", "255501234", "9991234567", "9991112233", "9990001122", "1135892112",
         "6466063895", "Example", "EXAMPLE", "Иван", "pricing", "renewed", "sample agent", "расшифровки",
-        "Скрипт", "opening hours", "call_back", "yearly", "/Recordings/", "pbx.example", "monitor/x.wav", "fake-", "whsec_", "wsec_", "Paulo",
+        "Скрипт", "501234567", "דנה", "opening hours", "call_back", "yearly", "/Recordings/", "pbx.example", "monitor/x.wav", "fake-", "whsec_", "wsec_", "Paulo",
     ]  # fmt: skip
     said = 0
     for function in world.stack.stack["functions"]:

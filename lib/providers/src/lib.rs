@@ -13,6 +13,7 @@ pub mod onecom;
 pub mod reject;
 pub mod request;
 pub mod secret;
+pub mod smartflo;
 pub mod source;
 pub mod twilio;
 
@@ -33,6 +34,7 @@ pub static ALL: &[&dyn Provider] = &[
     &fmc::Fmc,
     &intake::Intake,
     &onecom::OneCom,
+    &smartflo::Smartflo,
     &twilio::Twilio,
 ];
 

@@ -1,7 +1,7 @@
 //! The conversation-AI call: seven fields, no id, one body per call.
 
 use serde::Serialize;
-use switchboard_domain::{CallRecord, Direction, Event, Outcome, Personal, Seconds};
+use switchboard_domain::{Call, CallRecord, Direction, Event, Outcome, Personal};
 
 use super::{e164, number};
 
@@ -27,7 +27,7 @@ pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> 
         name: text(&call.facts.contact_name),
         summary: text(&call.facts.summary),
         status: status(call.outcome),
-        duration: call.facts.talk.map_or(0, |Seconds(talk)| talk),
+        duration: duration(call),
     };
     // Texts and a number always serialize.
     serde_json::to_vec(&body).unwrap_or_default()
@@ -35,6 +35,14 @@ pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> 
 
 fn text(value: &Option<Personal>) -> &str {
     value.as_ref().map(Personal::expose).unwrap_or_default()
+}
+
+/// For how long it was talked. Where a phone system tells only how long the call lasted, that is
+/// the best there is for one that was held: 0 would deny the conversation.
+fn duration(call: &Call) -> u32 {
+    let was_held = call.outcome == Some(Outcome::Answered);
+    let lasted = call.facts.total.filter(|_| was_held);
+    call.facts.talk.or(lasted).unwrap_or_default().0
 }
 
 /// What the call was made for, or which way it went.
@@ -77,7 +85,7 @@ mod tests {
     use super::*;
     use crate::format::testing::{Case, example, person, record};
     use insta::assert_snapshot;
-    use switchboard_domain::{Party, PartyKind};
+    use switchboard_domain::{Party, PartyKind, Seconds};
 
     fn body(record: &CallRecord) -> String {
         String::from_utf8(render(record, Event::Completed, None)).unwrap()
@@ -105,6 +113,20 @@ mod tests {
     #[test]
     fn answered_and_dropped_at_once() {
         assert_snapshot!(of(Case::Dropped), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
+    }
+
+    #[test]
+    fn of_a_held_call_without_talk_time_the_whole_duration_counts() {
+        let duration = |case, talk: Option<u32>| {
+            let record = record(case, |facts| {
+                (facts.talk, facts.total) = (talk.map(Seconds), Some(Seconds(45)));
+            });
+            serde_json::from_str::<serde_json::Value>(&body(&record)).unwrap()["duration"].clone()
+        };
+        assert_eq!(duration(Case::Held, None), 45);
+        assert_eq!(duration(Case::Held, Some(30)), 30);
+        assert_eq!(duration(Case::Busy, None), 0);
+        assert_eq!(duration(Case::NoAnswer, Some(0)), 0);
     }
 
     #[test]
