@@ -110,7 +110,7 @@ lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, template
 .PHONY: test
 test: build-local tools ## Every test: of the crates, and end to end on a local AWS of its own
 	cargo test --locked --workspace
-	$(RUN) -m pytest tests/e2e $(PYTEST)
+	$(RUN) -m pytest tests $(PYTEST)
 
 # --- A real account ---------------------------------------------------------------------------------------
 

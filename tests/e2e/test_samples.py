@@ -30,6 +30,9 @@ TOLD = {
     "twilio/with-context": (
         "+61491570156", "Alex Example", "The customer renewed for a year.", "held", 90, "Spring renewals",
     ),
+    "asterisk/dialplan-answered": ("+61491570156", "Kim Example", "", "held", 83, "Inbound Call"),
+    "asterisk/json-outbound": ("+61491570156", "", "", "held", 272, "Outbound Call"),
+    "asterisk/legs-of-one-call": ("+61491570156", "Kim Example", "", "held", 100, "Inbound Call"),
     "elevenlabs/widget": ("", "", "A visitor asked about opening hours.", "held", 88, "Outbound Call"),
     "elevenlabs/sip-trunk": ("+61491570156", "", "The caller left their address.", "held", 88, "Inbound Call"),
     "elevenlabs/could-not-be-called": ("+61491570156", "", "", "no answer", 0, "Outbound Call"),

@@ -78,6 +78,11 @@ impl Fields {
         }
     }
 
+    /// A field's text, which stays among those that are kept in the end.
+    pub fn peek(&self, name: &str) -> Option<String> {
+        self.0.get(name)?.as_str().and_then(present).map(str::to_owned)
+    }
+
     /// Takes a field as personal text.
     pub fn personal(&mut self, name: &str) -> Result<Option<Personal>, Reject> {
         Ok(self.text(name)?.map(Personal::new))

@@ -3,6 +3,7 @@
 //! A provider is one module and one line in [`ALL`]. A body cannot be parsed before it was
 //! authenticated: [`Provider::parse`] takes an [`Authenticated`], which only [`authenticate`] makes.
 
+pub mod asterisk;
 pub mod body;
 pub mod cdr;
 pub mod elevenlabs;
@@ -30,6 +31,7 @@ pub use switchboard_domain::ConfigError;
 /// Every provider with a webhook of its own. A provider that is listed needs samples in `events/<name>/`.
 #[rustfmt::skip]
 pub static ALL: &[&dyn Provider] = &[
+    &asterisk::Asterisk,
     &elevenlabs::ElevenLabs,
     &fmc::Fmc,
     &intake::Intake,
