@@ -152,7 +152,13 @@ class Stack:
 
     def items(self, prefix: str) -> list[dict]:
         """Every item whose partition key has a prefix."""
-        return self.calls.scan(FilterExpression=Attr("pk").begins_with(prefix))["Items"]
+        wanted = {"FilterExpression": Attr("pk").begins_with(prefix)}
+        page = self.calls.scan(**wanted)
+        items = page["Items"]
+        while "LastEvaluatedKey" in page:
+            page = self.calls.scan(**wanted, ExclusiveStartKey=page["LastEvaluatedKey"])
+            items += page["Items"]
+        return items
 
     def logs(self, function: str) -> list[str]:
         """What a function has logged."""

@@ -16,6 +16,7 @@ pub mod request;
 pub mod secret;
 pub mod smartflo;
 pub mod source;
+pub mod threecx;
 pub mod twilio;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub static ALL: &[&dyn Provider] = &[
     &intake::Intake,
     &onecom::OneCom,
     &smartflo::Smartflo,
+    &threecx::ThreeCx,
     &twilio::Twilio,
 ];
 
