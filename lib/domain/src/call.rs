@@ -70,7 +70,7 @@ impl Call {
     pub fn news(&self) -> Digest {
         let facts = &self.facts;
         let told = (
-            self.outcome,
+            (self.outcome, facts.direction),
             (facts.talk, facts.total),
             &facts.summary,
             &facts.recordings,

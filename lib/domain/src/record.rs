@@ -47,6 +47,9 @@ pub struct CallRecord {
     /// The deliveries that were planned; each is a record of its own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deliveries: BTreeSet<DeliveryId>,
+    /// When an operator had its updates read once more and that changed them, last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replayed_at: Option<Timestamp>,
 }
 
 /// The two sides of a call, as far as we know them.
@@ -95,6 +98,7 @@ impl CallRecord {
             people: People::default(),
             lookup: None,
             deliveries: BTreeSet::new(),
+            replayed_at: None,
         }
     }
 
@@ -104,10 +108,31 @@ impl CallRecord {
             return Absorbed::Duplicate;
         }
         self.updates.insert(update.digest.clone(), update);
+        self.refold(policy, now);
+        Absorbed::New
+    }
+
+    /// Takes its updates as they are read today for what they were read as when they came: folds
+    /// the call anew and plans what it owes now. Says whether that changed anything.
+    pub fn reread(
+        &mut self,
+        updates: BTreeMap<Digest, Update>,
+        policy: Policy,
+        now: Timestamp,
+    ) -> bool {
+        if self.updates == updates && self.call == fold(updates.values()) {
+            return false;
+        }
+        self.updates = updates;
+        self.refold(policy, now);
+        self.replayed_at = Some(now);
+        true
+    }
+
+    fn refold(&mut self, policy: Policy, now: Timestamp) {
         let after = fold(self.updates.values());
         self.owed = follow_ups(Some(&self.call), &after, &self.owed, policy, now);
         self.call = after;
-        Absorbed::New
     }
 
     /// When the next follow-up of the call itself is due.

@@ -218,6 +218,15 @@ impl<'a> Authenticated<'a> {
         Self { request, sources, default, grants: grants.into_iter().collect() }
     }
 
+    /// The same message, opened by the secret of a further source.
+    pub fn opened_by(mut self, source: &Name) -> Self {
+        let found = self.sources.get_key_value(source);
+        let is_new = self.grants.iter().all(|grant| grant.name != source);
+        let found = found.filter(|_| is_new);
+        self.grants.extend(found.map(|(name, source)| Grant { name, source, account: None }));
+        self
+    }
+
     /// The body. It may be parsed now.
     pub fn body(&self) -> &'a [u8] {
         &self.request.body

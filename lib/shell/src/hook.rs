@@ -3,26 +3,21 @@
 use futures_util::{StreamExt as _, stream};
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_domain::update::INLINE_LIMIT;
-use switchboard_domain::{
-    Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, State, Update,
-};
+use switchboard_domain::Absorbed;
 use switchboard_providers::{
-    Authenticated, Content, Parsed, Provider, Record, Reject, Request, Source, Sources, Unread,
-    authenticate,
+    Authenticated, Content, Parsed, Provider, Reject, Request, Sources, authenticate,
 };
 use switchboard_queue::{Job, Queue, Send};
-use switchboard_store::{Put, Quarantined, Store, StoreError, Trace};
+use switchboard_store::{Store, StoreError};
 
 use crate::gateway::Reply;
+use crate::take::{NotTaken, Taken, Taker, quarantined};
 use crate::telemetry::Telemetry;
 
 /// What fits through Lambda's 6 MB event as Base64. Larger bodies do not reach us.
 const LARGEST_BODY: usize = 4_500_000;
 /// So many records of one request are stored at a time.
 const AT_ONCE: usize = 16;
-/// How often a write is tried against other writers of the same call. Each round one of them wins.
-const ROUNDS: usize = 60;
 
 /// A provider's webhook function: the provider and what it acts on.
 pub struct Hook<S, Q> {
@@ -34,19 +29,6 @@ pub struct Hook<S, Q> {
     pub queue: Q,
     /// Where it says what it does.
     pub telemetry: Telemetry,
-}
-
-/// A stored update and what its call owes.
-struct Taken {
-    key: CallKey,
-    absorbed: Absorbed,
-    due_at: Option<Timestamp>,
-}
-
-/// Why one record of a request was not stored.
-enum NotTaken {
-    Unread(Unread),
-    Store(StoreError),
 }
 
 impl<S: Store, Q: Queue> Hook<S, Q> {
@@ -88,9 +70,10 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let now = message.request().received_at;
         let mut taken = Vec::new();
         let mut rejected = Vec::new();
+        let taker = &Taker { provider: self.provider, store: &self.store, sources };
         let outcomes = stream::iter(records).map(|record| async move {
             match record {
-                Ok(record) => self.take(record, sources, now).await,
+                Ok(record) => taker.take(record, now).await,
                 Err(unread) => Err(NotTaken::Unread(unread)),
             }
         });
@@ -120,93 +103,6 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             .info("message about no call", &[("provider", &provider), ("request_id", &id)]);
         self.telemetry.count(&[("received", 1), ("other", 1)], &[("provider", provider)]);
         Reply::new(self.provider.accepted(), answer)
-    }
-
-    /// Stores one update: the first of its call with one request, a further one with two.
-    async fn take(
-        &self,
-        record: Record,
-        sources: &Sources,
-        now: Timestamp,
-    ) -> Result<Taken, NotTaken> {
-        let key = self.key(&record).await.map_err(NotTaken::Store)?;
-        let update = record.update;
-        let policy = self.policy(&key, sources);
-        let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotTaken::Store)?;
-        let mut record = CallRecord::first(key, update.clone(), policy, now);
-        for _ in 0..ROUNDS {
-            let put = self.store.put_call(&record).await.map_err(NotTaken::Store)?;
-            record = match put {
-                Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
-                Put::Conflict(stored) => *stored,
-                Put::DeliveryConflict => break,
-            };
-            if record.updates.contains_key(&update.digest) {
-                return Ok(taken(&record, Absorbed::Duplicate));
-            }
-            if record.is_full() {
-                let problem = "has too many messages already; this one is kept aside";
-                let why = Reject::malformed("call", problem);
-                let raw = self.raw(&record.key, &update).await.map_err(NotTaken::Store)?;
-                return Err(NotTaken::Unread(Unread { why, raw }));
-            }
-            let update = self
-                .offload(&record.key, update.clone(), record.inline_limit())
-                .await
-                .map_err(NotTaken::Store)?;
-            record.absorb(update, policy, now);
-        }
-        let code = "too many writers of one call".into();
-        Err(NotTaken::Store(StoreError::Unavailable { operation: "write", code }))
-    }
-
-    /// Under which key a call is stored, where its provider gives no id: its own, or a near one
-    /// that knows this message already, or one that this message may be about. An end is only ever
-    /// about a call that has not ended: two calls may follow each other closely.
-    async fn key(&self, record: &Record) -> Result<CallKey, StoreError> {
-        if record.near.is_empty() {
-            return Ok(record.key.clone());
-        }
-        let mut keys = vec![record.key.clone()];
-        keys.extend(record.near.iter().cloned());
-        let stored = self.store.traces(&keys, &record.update.digest).await?;
-        let find = |fits: &dyn Fn(&Trace) -> bool| {
-            keys.iter().find(|key| stored.get(key).is_some_and(fits)).cloned()
-        };
-        let is_end = record.update.facts.state == Some(State::Ended);
-        let known = find(&|trace| trace.has_update);
-        let own = || stored.contains_key(&record.key).then(|| record.key.clone());
-        let near = || find(&|trace| !is_end || trace.state != Some(State::Ended));
-        Ok(known.or_else(own).or_else(near).unwrap_or_else(|| record.key.clone()))
-    }
-
-    /// Stores what is too large for the call's item, before the call points to it.
-    async fn offload(
-        &self,
-        key: &CallKey,
-        update: Update,
-        limit: usize,
-    ) -> Result<Update, StoreError> {
-        let (update, blobs) = update.offload(limit);
-        for blob in &blobs {
-            self.store.put_blob(key, blob).await?;
-        }
-        Ok(update)
-    }
-
-    /// The bytes that an update came from, wherever they are by now.
-    async fn raw(&self, key: &CallKey, update: &Update) -> Result<Vec<u8>, StoreError> {
-        match &update.raw {
-            Body::Inline(bytes) => Ok(bytes.clone()),
-            Body::Stored(blob) => self.store.blob(key, blob).await,
-        }
-    }
-
-    fn policy(&self, key: &CallKey, sources: &Sources) -> Policy {
-        let own = sources.iter().find(|(name, _)| **name == key.source);
-        let default = || sources.iter().find(|(name, _)| name.as_str() == self.provider.name());
-        let unknown = Source::default();
-        own.or_else(default).map_or(&unknown, |(_, source)| source).policy(self.provider)
     }
 
     /// Sends the jobs. What they point to is stored as due, so if this fails the sweep repairs it.
@@ -244,21 +140,10 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         why: &Reject,
         raw: &[u8],
     ) -> Result<(), StoreError> {
-        let provider = Name::new("provider", self.provider.name());
-        let (true, Ok(provider)) = (why.is_quarantined(), provider) else { return Ok(()) };
-        let request = message.request();
-        let opened: Vec<&str> = message.opened().into_iter().map(Name::as_str).collect();
-        let body = Quarantined {
-            provider,
-            source: opened.join(","),
-            received_at: request.received_at,
-            digest: Digest::of(&[request.path.as_bytes(), raw]),
-            target: request.kept_target(),
-            content_type: request.get_header("content-type").unwrap_or_default().to_owned(),
-            problem: why.to_string(),
-            body: raw.to_vec(),
-        };
-        self.store.put_quarantined(&body).await
+        match quarantined(self.provider, message, why, raw) {
+            Some(one) => self.store.put_quarantined(&one, raw).await,
+            None => Ok(()),
+        }
     }
 
     fn fault(&self, error: &StoreError, id: &str) -> Reply {
@@ -313,10 +198,6 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             self.telemetry.count(&[("rejected", 1)], &dimensions);
         }
     }
-}
-
-fn taken(record: &CallRecord, absorbed: Absorbed) -> Taken {
-    Taken { key: record.key.clone(), absorbed, due_at: record.due_at() }
 }
 
 /// One job per call that owes something. What is too far off for a message is left to the sweep.

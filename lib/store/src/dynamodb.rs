@@ -23,7 +23,8 @@ use switchboard_domain::{
 };
 
 use crate::{
-    Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace, compression,
+    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Put, PutDelivery, QuarantineCursor,
+    QuarantinePage, Quarantined, Store, StoreError, Trace, compression,
 };
 
 type Item = HashMap<String, AttributeValue>;
@@ -194,6 +195,12 @@ impl DynamoStore {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         put.send().await.map_err(|error| fault("write", &error))?;
         Ok(())
+    }
+
+    async fn delete_item(&self, pk: String, sk: String) -> Result<(), StoreError> {
+        let delete = self.client.delete_item().table_name(&self.table);
+        let sent = delete.set_key(Some(primary_key(pk, sk))).send().await;
+        sent.map(|_| ()).map_err(|error| fault("deletion", &error))
     }
 
     /// Writes the parts of a large value, each saying how many there are.
@@ -427,22 +434,39 @@ impl Store for DynamoStore {
         Ok(DuePage { items, next })
     }
 
-    async fn put_quarantined(&self, body: &Quarantined) -> Result<(), StoreError> {
-        let sk = quarantine_sk(body.received_at, &body.digest);
-        let parts = pack(&body.body)?;
-        self.put_parts(&quarantine_body_pk(&body.provider), &format!("{sk}#"), &parts).await?;
-        let note = QuarantineNote {
-            provider: body.provider.clone(),
-            source: body.source.clone(),
-            received_at: body.received_at,
-            digest: body.digest.clone(),
-            target: body.target.clone(),
-            content_type: body.content_type.clone(),
-            problem: body.problem.clone(),
-            length: body.body.len() as u64,
-        };
-        let mut item = to_item("quarantined body", &note)?;
-        item.insert("pk".into(), text(quarantine_pk(&body.provider)));
+    async fn calls_page(
+        &self,
+        provider: Option<&Name>,
+        page: Option<CallsCursor>,
+    ) -> Result<CallsPage, StoreError> {
+        let prefix = provider.map_or("call#".to_owned(), |provider| format!("call#{provider}#"));
+        let answer = self
+            .client
+            .scan()
+            .table_name(&self.table)
+            .filter_expression("sk = :call AND begins_with(pk, :prefix) AND expires_at > :now")
+            .expression_attribute_values(":call", text(CALL.to_owned()))
+            .expression_attribute_values(":prefix", text(prefix))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .set_exclusive_start_key(page.map(|CallsCursor([pk, sk])| primary_key(pk, sk)))
+            .send()
+            .await
+            .map_err(|error| fault("scan", &error))?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let calls = items.map(|item| from_item("call", item)).collect::<Result<_, _>>()?;
+        let next = answer.last_evaluated_key.map(|key| {
+            let part = |name| key.get(name).and_then(|part| part.as_s().ok()).cloned();
+            CallsCursor([part("pk").unwrap_or_default(), part("sk").unwrap_or_default()])
+        });
+        Ok(CallsPage { calls, next })
+    }
+
+    async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {
+        let sk = quarantine_sk(one.received_at, &one.digest);
+        let parts = pack(body)?;
+        self.put_parts(&quarantine_body_pk(&one.provider), &format!("{sk}#"), &parts).await?;
+        let mut item = to_item("quarantined body", one)?;
+        item.insert("pk".into(), text(quarantine_pk(&one.provider)));
         item.insert("sk".into(), text(sk));
         item.insert("expires_at".into(), self.expires_at());
         self.put_item(item).await
@@ -451,50 +475,60 @@ impl Store for DynamoStore {
     async fn quarantined(
         &self,
         provider: &Name,
-        limit: u16,
-    ) -> Result<Vec<Quarantined>, StoreError> {
-        let mut notes = Vec::new();
-        let mut start = None;
-        while notes.len() < usize::from(limit) {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk")
-                // What has expired may have lost parts of its body already.
-                .filter_expression("expires_at > :now")
-                .expression_attribute_values(":pk", text(quarantine_pk(provider)))
-                .expression_attribute_values(":now", number(Timestamp::now().as_second()))
-                .scan_index_forward(false)
-                .limit(limit.into())
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| fault("query", &error))?;
-            notes.extend(answer.items.unwrap_or_default());
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                break;
+        between: &Between,
+        page: Option<QuarantineCursor>,
+    ) -> Result<QuarantinePage, StoreError> {
+        if between.is_empty() {
+            return Ok(QuarantinePage::default());
+        }
+        let pk = quarantine_pk(provider);
+        // A sort key is a time and more, so that the time alone sorts before all of its moment.
+        let bound = |at: Option<Timestamp>, open: &str| {
+            text(at.map_or(open.to_owned(), |at| format!("{at:.9}")))
+        };
+        let answer = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND sk BETWEEN :since AND :until")
+            // What has expired may have lost parts of its body already.
+            .filter_expression("expires_at > :now")
+            .expression_attribute_values(":pk", text(pk.clone()))
+            .expression_attribute_values(":since", bound(between.since, "-"))
+            .expression_attribute_values(":until", bound(between.until, "~"))
+            .expression_attribute_values(":now", number(Timestamp::now().as_second()))
+            .consistent_read(true)
+            .scan_index_forward(false)
+            .limit(PAGE)
+            .set_exclusive_start_key(page.map(|QuarantineCursor(sk)| primary_key(pk, sk)))
+            .send()
+            .await
+            .map_err(|error| fault("query", &error))?;
+        let items = answer.items.unwrap_or_default().into_iter();
+        let items = items.map(|item| from_item("quarantined body", item));
+        let items = items.collect::<Result<_, _>>()?;
+        let last = answer.last_evaluated_key;
+        let next = last.and_then(|key| key.get("sk")?.as_s().ok().cloned()).map(QuarantineCursor);
+        Ok(QuarantinePage { items, next })
+    }
+
+    async fn quarantined_body(&self, one: &Quarantined) -> Result<Vec<u8>, StoreError> {
+        let sk = quarantine_sk(one.received_at, &one.digest);
+        let parts = self.parts(quarantine_body_pk(&one.provider), &format!("{sk}#")).await?;
+        unpack(&parts, one.length)
+    }
+
+    async fn delete_quarantined(&self, one: &Quarantined) -> Result<(), StoreError> {
+        let sk = quarantine_sk(one.received_at, &one.digest);
+        // First what points to the bytes: if this ends between, they are lost to all, and expire.
+        self.delete_item(quarantine_pk(&one.provider), sk.clone()).await?;
+        let body_pk = quarantine_body_pk(&one.provider);
+        for part in self.items(body_pk.clone(), &format!("{sk}#")).await? {
+            if let Some(AttributeValue::S(sk)) = part.get("sk") {
+                self.delete_item(body_pk.clone(), sk.clone()).await?;
             }
         }
-        notes.truncate(limit.into());
-        let mut bodies = Vec::with_capacity(notes.len());
-        for item in notes {
-            let sk = item.get("sk").and_then(|sk| sk.as_s().ok()).cloned().unwrap_or_default();
-            let note: QuarantineNote = from_item("quarantined body", item)?;
-            let parts = self.parts(quarantine_body_pk(provider), &format!("{sk}#")).await?;
-            bodies.push(Quarantined {
-                body: unpack(&parts, note.length)?,
-                provider: note.provider,
-                source: note.source,
-                received_at: note.received_at,
-                digest: note.digest,
-                target: note.target,
-                content_type: note.content_type,
-                problem: note.problem,
-            });
-        }
-        Ok(bodies)
+        Ok(())
     }
 }
 
@@ -514,17 +548,8 @@ struct SeenCall {
     state: Option<State>,
 }
 
-/// A quarantined body's item: everything but the body.
-#[derive(Serialize, Deserialize)]
-struct QuarantineNote {
-    provider: Name,
-    source: String,
-    received_at: Timestamp,
-    digest: Digest,
-    target: String,
-    content_type: String,
-    problem: String,
-    length: u64,
+fn primary_key(pk: String, sk: String) -> Item {
+    HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
 fn call_pk(key: &CallKey) -> String {

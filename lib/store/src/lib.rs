@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use switchboard_domain::{
     Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
 };
@@ -95,18 +96,41 @@ pub trait Store: Send + Sync {
         page: Option<DueCursor>,
     ) -> impl Future<Output = Result<DuePage, StoreError>> + Send;
 
+    /// Calls of one provider, or of all: a page, in no order that means anything. It may be empty
+    /// and not the last. This reads the whole table: it is for operators, never for functions.
+    fn calls_page(
+        &self,
+        provider: Option<&Name>,
+        page: Option<CallsCursor>,
+    ) -> impl Future<Output = Result<CallsPage, StoreError>> + Send;
+
     /// Keeps an authenticated body that was not understood; each arrival of it.
     fn put_quarantined(
         &self,
-        body: &Quarantined,
+        one: &Quarantined,
+        body: &[u8],
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
-    /// The bodies of one provider in quarantine, the newest first, at most `limit`.
+    /// What of one provider is in quarantine, the newest first: a page. It may be empty and not the
+    /// last.
     fn quarantined(
         &self,
         provider: &Name,
-        limit: u16,
-    ) -> impl Future<Output = Result<Vec<Quarantined>, StoreError>> + Send;
+        between: &Between,
+        page: Option<QuarantineCursor>,
+    ) -> impl Future<Output = Result<QuarantinePage, StoreError>> + Send;
+
+    /// Reads a quarantined body, whole, or [`StoreError::Damaged`].
+    fn quarantined_body(
+        &self,
+        one: &Quarantined,
+    ) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send;
+
+    /// Takes a body out of quarantine. One that is not there is no error.
+    fn delete_quarantined(
+        &self,
+        one: &Quarantined,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 }
 
 /// What became of a conditional write of a call.
@@ -162,8 +186,42 @@ pub struct DuePage {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DueCursor(pub(crate) Due);
 
-/// An authenticated body that was not understood.
-#[derive(Clone, PartialEq, Eq)]
+/// A page of calls.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CallsPage {
+    /// The calls.
+    pub calls: Vec<CallRecord>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<CallsCursor>,
+}
+
+/// Where a page of calls begins: opaque to all but the store that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallsCursor(pub(crate) [String; 2]);
+
+/// A stretch of time. Without a bound it is open on that side.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Between {
+    /// From this moment on.
+    pub since: Option<Timestamp>,
+    /// Before this moment.
+    pub until: Option<Timestamp>,
+}
+
+impl Between {
+    /// Whether no moment lies in it.
+    pub fn is_empty(&self) -> bool {
+        matches!((self.since, self.until), (Some(since), Some(until)) if since >= until)
+    }
+
+    /// Whether a moment lies in it.
+    pub fn holds(&self, at: Timestamp) -> bool {
+        self.since.is_none_or(|since| since <= at) && self.until.is_none_or(|until| at < until)
+    }
+}
+
+/// What is known of an authenticated body that was not understood. The bytes are read by themselves.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quarantined {
     /// Whose webhook it came to.
     pub provider: Name,
@@ -171,7 +229,7 @@ pub struct Quarantined {
     pub source: String,
     /// When it came.
     pub received_at: Timestamp,
-    /// Identity of the body: provider, path and bytes.
+    /// Identity of the body: path and bytes.
     pub digest: Digest,
     /// Where it was sent: the path and the raw query.
     pub target: String,
@@ -179,17 +237,29 @@ pub struct Quarantined {
     pub content_type: String,
     /// What was wrong with it.
     pub problem: String,
-    /// The bytes.
-    pub body: Vec<u8>,
+    /// How many bytes it has.
+    pub length: u64,
 }
 
 impl std::fmt::Debug for Quarantined {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self { provider, source, received_at, digest, problem, body, .. } = self;
-        let bytes = body.len();
-        write!(f, "{provider}/{source} {received_at} {digest}, {bytes} bytes: {problem}")
+        let Self { provider, source, received_at, digest, problem, length, .. } = self;
+        write!(f, "{provider}/{source} {received_at} {digest}, {length} bytes: {problem}")
     }
 }
+
+/// A page of what is in quarantine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QuarantinePage {
+    /// The newest first.
+    pub items: Vec<Quarantined>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<QuarantineCursor>,
+}
+
+/// Where a page of the quarantine begins: opaque to all but the store that made it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QuarantineCursor(pub(crate) String);
 
 /// A fault of ours, or of the service below.
 #[derive(Debug, thiserror::Error)]

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 
-use crate::{Due, DueCursor, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace};
+use crate::{
+    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Put, PutDelivery, QuarantineCursor,
+    QuarantinePage, Quarantined, Store, StoreError, Trace,
+};
 
 /// As many items as a query gives at a time.
 const PAGE: usize = 100;
@@ -21,7 +24,8 @@ struct Tables {
     calls: BTreeMap<CallKey, CallRecord>,
     deliveries: BTreeMap<(CallKey, DeliveryId), Delivery>,
     blobs: BTreeMap<(CallKey, Digest), Vec<u8>>,
-    quarantine: BTreeMap<(Name, Timestamp, Digest), Quarantined>,
+    /// By provider and [`place`].
+    quarantine: BTreeMap<(Name, String), (Quarantined, Vec<u8>)>,
 }
 
 impl MemoryStore {
@@ -34,8 +38,8 @@ impl MemoryStore {
         self.tables().calls.values().cloned().collect()
     }
 
-    /// Every quarantined body.
-    pub fn all_quarantined(&self) -> Vec<Quarantined> {
+    /// Everything in quarantine, with its bytes.
+    pub fn all_quarantined(&self) -> Vec<(Quarantined, Vec<u8>)> {
         self.tables().quarantine.values().cloned().collect()
     }
 
@@ -67,6 +71,11 @@ impl Tables {
 /// DynamoDB's index holds times in milliseconds.
 fn in_milliseconds(at: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
+}
+
+/// Where a body stands among the quarantined of its provider: by time, written with all its digits.
+fn place(received_at: Timestamp, digest: &Digest) -> String {
+    format!("{received_at:.9}#{digest}")
 }
 
 fn gone() -> StoreError {
@@ -204,19 +213,64 @@ impl Store for MemoryStore {
         Ok(DuePage { items, next })
     }
 
-    async fn put_quarantined(&self, body: &Quarantined) -> Result<(), StoreError> {
-        let at = (body.provider.clone(), body.received_at, body.digest.clone());
-        self.tables().quarantine.insert(at, body.clone());
+    async fn calls_page(
+        &self,
+        provider: Option<&Name>,
+        page: Option<CallsCursor>,
+    ) -> Result<CallsPage, StoreError> {
+        let tables = self.tables();
+        let place = |key: &CallKey| [key.to_string(), String::new()];
+        let is_wanted = |call: &&CallRecord| {
+            provider.is_none_or(|provider| call.key.provider == *provider)
+                && page.as_ref().is_none_or(|last| place(&call.key) > last.0)
+        };
+        // Pages follow the written key, by which the map is not sorted.
+        let mut calls: Vec<CallRecord> = tables.calls.values().filter(is_wanted).cloned().collect();
+        calls.sort_by_key(|call| place(&call.key));
+        let more = calls.len() > PAGE;
+        calls.truncate(PAGE);
+        let next = calls.last().filter(|_| more).map(|call| CallsCursor(place(&call.key)));
+        Ok(CallsPage { calls, next })
+    }
+
+    async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {
+        let at = (one.provider.clone(), place(one.received_at, &one.digest));
+        self.tables().quarantine.insert(at, (one.clone(), body.to_vec()));
         Ok(())
     }
 
     async fn quarantined(
         &self,
         provider: &Name,
-        limit: u16,
-    ) -> Result<Vec<Quarantined>, StoreError> {
+        between: &Between,
+        page: Option<QuarantineCursor>,
+    ) -> Result<QuarantinePage, StoreError> {
         let tables = self.tables();
-        let bodies = tables.quarantine.values().rev().filter(|body| body.provider == *provider);
-        Ok(bodies.take(limit.into()).cloned().collect())
+        let found = tables.quarantine.iter().rev().filter(|((of, at), (one, _))| {
+            let is_next = page.as_ref().is_none_or(|last| *at < last.0);
+            of == provider && between.holds(one.received_at) && is_next
+        });
+        let mut items: Vec<Quarantined> =
+            found.take(PAGE + 1).map(|(_, (one, _))| one.clone()).collect();
+        let more = items.len() > PAGE;
+        items.truncate(PAGE);
+        let cursor = |one: &Quarantined| QuarantineCursor(place(one.received_at, &one.digest));
+        let next = items.last().filter(|_| more).map(cursor);
+        Ok(QuarantinePage { items, next })
+    }
+
+    async fn quarantined_body(&self, one: &Quarantined) -> Result<Vec<u8>, StoreError> {
+        let at = (one.provider.clone(), place(one.received_at, &one.digest));
+        let stored = self.tables().quarantine.get(&at).map(|(_, body)| body.clone());
+        stored.ok_or_else(|| StoreError::Damaged {
+            what: "blob",
+            problem: "a part is missing".into(),
+        })
+    }
+
+    async fn delete_quarantined(&self, one: &Quarantined) -> Result<(), StoreError> {
+        let at = (one.provider.clone(), place(one.received_at, &one.digest));
+        self.tables().quarantine.remove(&at);
+        Ok(())
     }
 }

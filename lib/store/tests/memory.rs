@@ -36,6 +36,8 @@ contract!(
     a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
     the_traces_of_calls_are_those_that_are_stored,
     quarantined_bodies_come_newest_first,
+    what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it,
+    the_pages_of_calls_hold_each_of_them_once,
 );
 
 #[tokio::test]

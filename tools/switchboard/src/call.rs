@@ -2,40 +2,31 @@
 
 use std::fmt::Write as _;
 
-use aws_sdk_dynamodb::Client;
 use switchboard_domain::{CallKey, CallRecord, Delivery, DeliveryId, Party, Person};
-use switchboard_store::{DynamoStore, PutDelivery, Store};
+use switchboard_store::{PutDelivery, Store};
 
 use crate::Failure;
 
-/// How long what is written here is kept: as long as the template's default.
-const RETENTION_DAYS: u32 = 400;
-
 /// Reads a call and its deliveries, and tells them without a number or a name in full.
-pub async fn story(client: Client, table: String, key: &CallKey) -> Result<String, Failure> {
-    let store = DynamoStore::new(client, table, RETENTION_DAYS);
-    let failed = |error: switchboard_store::StoreError| Failure::Aws(error.to_string());
-    let Some(record) = store.call(key).await.map_err(failed)? else {
+pub async fn story<S: Store>(store: &S, key: &CallKey) -> Result<String, Failure> {
+    let Some(record) = store.call(key).await? else {
         return Err(Failure::Wrong(format!("{key} is not stored")));
     };
-    let deliveries = store.deliveries(key).await.map_err(failed)?;
+    let deliveries = store.deliveries(key).await?;
     Ok(tell(&record, &deliveries))
 }
 
 /// Makes a delivery due anew. The sweep sends it within a minute.
-pub async fn redeliver(
-    client: Client,
-    table: String,
+pub async fn redeliver<S: Store>(
+    store: &S,
     key: &CallKey,
     id: &DeliveryId,
 ) -> Result<String, Failure> {
-    let store = DynamoStore::new(client, table, RETENTION_DAYS);
-    let failed = |error: switchboard_store::StoreError| Failure::Aws(error.to_string());
-    let Some(delivery) = store.delivery(key, id).await.map_err(failed)? else {
+    let Some(delivery) = store.delivery(key, id).await? else {
         return Err(Failure::Wrong(format!("{key} has no delivery {id}")));
     };
     let now = jiff::Timestamp::now();
-    match store.put_delivery(&delivery.again(&now.to_string(), now), None).await.map_err(failed)? {
+    match store.put_delivery(&delivery.again(&now.to_string(), now), None).await? {
         PutDelivery::Stored(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),
         PutDelivery::Conflict => {
             Err(Failure::Wrong(format!("{id} is being sent just now; look again and repeat")))
@@ -66,6 +57,9 @@ fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {
     }
     for update in record.updates.values() {
         line("update", format!("{} {} {}", update.received_at, update.kind, update.digest));
+    }
+    if let Some(replayed_at) = record.replayed_at {
+        line("replayed", replayed_at.to_string());
     }
     for (work, due_at) in &record.owed {
         line("owes", format!("{work:?} since {due_at}"));
@@ -115,15 +109,23 @@ mod tests {
         let update = Update::new("call_finished", Order::Unordered, now, facts, b"{}".to_vec());
         let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
         let key: CallKey = "asterisk/main/1".parse().unwrap();
-        let record = CallRecord::first(key.clone(), update, policy, now);
+        let mut record = CallRecord::first(key.clone(), update, policy, now);
+        record.replayed_at = Some(now);
         let mut delivery = Delivery::planned(key, "crm#call.completed".parse().unwrap(), now);
         delivery.state = DeliveryState::Failed;
         let result = "refused: 422".to_owned();
         delivery.attempts = vec![Attempt { at: now, took_ms: 12, status: Some(422), result }];
         let story = tell(&record, &[delivery]);
-        for told in
-            ["asterisk/main/1", "Answered", "56", "42 s", "Enrich since", "refused: 422", "failed"]
-        {
+        for told in [
+            "asterisk/main/1",
+            "Answered",
+            "56",
+            "42 s",
+            "Enrich since",
+            "refused: 422",
+            "failed",
+            "replayed ",
+        ] {
             assert!(story.contains(told), "{told} is not in:\n{story}");
         }
         for kept in ["6149157", "Kim", "prices"] {

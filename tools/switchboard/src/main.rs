@@ -4,16 +4,31 @@
 #![allow(clippy::print_stdout, reason = "a command line prints its answers")]
 
 mod call;
+mod configured;
+mod mask;
 mod parameter;
+mod quarantine;
+mod replay;
 
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use aws_config::BehaviorVersion;
-use clap::{Parser, Subcommand};
-use switchboard_domain::{CallKey, DeliveryId};
+use clap::{Args, Parser, Subcommand};
+use indicatif::ProgressBar;
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
 use switchboard_shell::aws;
+use switchboard_store::{Between, DynamoStore, StoreError};
+
+use crate::quarantine::Quarantine;
+use crate::replay::{Replay, Report};
+
+/// How long what is written here is kept, if nothing else is said: as long as the template's default.
+const RETENTION_DAYS: u32 = 400;
 
 /// Configure Switchboard, and find out where a call is.
 ///
@@ -57,18 +72,66 @@ enum Command {
         key: CallKey,
         /// Which delivery, as crm#call.completed.
         delivery: DeliveryId,
-        /// The table of calls, as the stack's output CallsTableName says.
-        #[arg(long, env = "CALLS_TABLE")]
-        table: String,
+        #[command(flatten)]
+        table: Table,
     },
     /// Tell a call's whole story: what came, what it owes, each delivery and its attempts. Masked.
     Call {
         /// provider/source/call id, as twilio/twilio/CA….
         key: CallKey,
-        /// The table of calls, as the stack's output CallsTableName says.
-        #[arg(long, env = "CALLS_TABLE")]
-        table: String,
+        #[command(flatten)]
+        table: Table,
     },
+    /// What authenticated senders sent and nobody understood.
+    #[command(subcommand)]
+    Quarantine(Quarantine),
+    /// Read what is kept once more, after a mapping was mended.
+    #[command(subcommand)]
+    Replay(Replay),
+}
+
+/// Where calls are.
+#[derive(Args)]
+pub struct Table {
+    /// The table of calls, as the stack's output CallsTableName says.
+    #[arg(long = "table", env = "CALLS_TABLE", value_name = "TABLE")]
+    name: String,
+}
+
+/// When it came.
+#[derive(Args)]
+pub struct Range {
+    /// What came from then on: a time, as 2026-02-20T09:00:00Z, or a day, which begins at 00:00 UTC.
+    #[arg(long, value_parser = moment)]
+    since: Option<Timestamp>,
+    /// What came before then.
+    #[arg(long, value_parser = moment)]
+    until: Option<Timestamp>,
+}
+
+impl Range {
+    /// As the store takes it.
+    pub fn between(&self) -> Between {
+        Between { since: self.since, until: self.until }
+    }
+}
+
+fn provider_name(text: &str) -> Result<Name, KeyError> {
+    Name::new("provider", text)
+}
+
+fn moment(text: &str) -> Result<Timestamp, &'static str> {
+    let day = || text.parse::<Date>().ok()?.to_zoned(TimeZone::UTC).ok();
+    let at = text.parse().ok().or_else(|| Some(day()?.timestamp()));
+    at.ok_or("is neither a time, as 2026-02-20T09:00:00Z, nor a day, as 2026-02-20")
+}
+
+/// What a command answers on standard output.
+pub enum Answer {
+    /// Words for the operator.
+    Text(String),
+    /// Bytes as they are, for a file or the next command.
+    Bytes(Vec<u8>),
 }
 
 /// What went wrong, in words for the operator.
@@ -85,18 +148,37 @@ pub enum Failure {
         /// Why not.
         error: std::io::Error,
     },
+    /// Standard output takes no more.
+    #[error("the answer cannot be written: {error}")]
+    Unwritable {
+        /// Why not.
+        error: std::io::Error,
+    },
     /// AWS did not do it.
     #[error("{0}; check credentials, region and stage")]
     Aws(String),
 }
 
+impl From<StoreError> for Failure {
+    fn from(error: StoreError) -> Self {
+        Self::Aws(error.to_string())
+    }
+}
+
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    match run(Arguments::parse()).await {
-        Ok(text) => {
+    let written = match run(Arguments::parse()).await {
+        Ok(Answer::Text(text)) => {
             println!("{text}");
-            ExitCode::SUCCESS
+            Ok(())
         }
+        Ok(Answer::Bytes(bytes)) => {
+            std::io::stdout().write_all(&bytes).map_err(|error| Failure::Unwritable { error })
+        }
+        Err(failure) => Err(failure),
+    };
+    match written {
+        Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprint(&failure.to_string());
             ExitCode::FAILURE
@@ -104,37 +186,50 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(arguments: Arguments) -> Result<String, Failure> {
+async fn run(arguments: Arguments) -> Result<Answer, Failure> {
     let is_local = arguments.stage == "local";
-    match arguments.command {
-        Command::Check { name, file } => {
-            parameter::check(&name, &read(file)?, is_local)?;
-            Ok(format!("{name} is right"))
-        }
-        command => {
-            let http = aws::http_client();
-            let config =
-                aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
-            let parameters = parameter::Stage::new(aws::ssm(&config), &arguments.stage);
-            match command {
-                Command::Put { name, file } => {
-                    let json = read(file)?;
-                    parameter::check(&name, &json, is_local)?;
-                    parameters.put(&name, &json).await?;
-                    Ok(format!("{name} is written; functions take it up within five minutes"))
-                }
-                Command::List => parameters.list().await,
-                Command::Show { name } => parameters.show(&name).await,
-                Command::Call { key, table } => {
-                    call::story(aws::dynamodb(&config), table, &key).await
-                }
-                Command::Redeliver { key, delivery, table } => {
-                    call::redeliver(aws::dynamodb(&config), table, &key, &delivery).await
-                }
-                Command::Check { .. } => Ok(String::new()),
-            }
-        }
+    if let Command::Check { name, file } = arguments.command {
+        parameter::check(&name, &read(file)?, is_local)?;
+        return Ok(Answer::Text(format!("{name} is right")));
     }
+    let http = aws::http_client();
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
+    let parameters = parameter::Stage::new(aws::ssm(&config), &arguments.stage);
+    let database = aws::dynamodb(&config);
+    let store = |table: &Table, days| DynamoStore::new(database.clone(), table.name.clone(), days);
+    let text = match arguments.command {
+        Command::Check { .. } => String::new(),
+        Command::Put { name, file } => {
+            let json = read(file)?;
+            parameter::check(&name, &json, is_local)?;
+            parameters.put(&name, &json).await?;
+            format!("{name} is written; functions take it up within five minutes")
+        }
+        Command::List => parameters.list().await?,
+        Command::Show { name } => parameters.show(&name).await?,
+        Command::Call { key, table } => call::story(&store(&table, RETENTION_DAYS), &key).await?,
+        Command::Redeliver { key, delivery, table } => {
+            call::redeliver(&store(&table, RETENTION_DAYS), &key, &delivery).await?
+        }
+        Command::Quarantine(Quarantine::List { provider, range, limit, table }) => {
+            let store = store(&table, RETENTION_DAYS);
+            return quarantine::list(&store, provider, &range.between(), limit).await;
+        }
+        Command::Quarantine(Quarantine::Show { provider, id, raw, table }) => {
+            let store = store(&table, RETENTION_DAYS);
+            return quarantine::show(&store, &provider, &id, raw).await;
+        }
+        Command::Replay(replay) => {
+            let configured = parameters.sources().await?;
+            let how = replay.how();
+            let store = store(&how.table, how.retention_days);
+            // A pipe that was closed is no reason to stop half-way.
+            let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+            let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+            return replay.run(&store, &configured, &mut report).await;
+        }
+    };
+    Ok(Answer::Text(text))
 }
 
 fn read(file: Option<PathBuf>) -> Result<String, Failure> {

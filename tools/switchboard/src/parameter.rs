@@ -9,6 +9,7 @@ use switchboard_providers::{Source, provider};
 use switchboard_shell::parameters::Parameters;
 
 use crate::Failure;
+use crate::configured::Configured;
 
 /// Fields whose values are secrets, wherever they stand.
 const SECRET_FIELDS: [&str; 7] =
@@ -66,6 +67,14 @@ impl Stage {
         let names: Vec<String> = values.into_keys().collect();
         let none = || format!("nothing is configured under {}", self.prefix);
         Ok(if names.is_empty() { none() } else { names.join("\n") })
+    }
+
+    /// Every source, as the functions read it. One that they would leave out is a failure here: what
+    /// came from it would be read without its time zone.
+    pub async fn sources(&self) -> Result<Configured, Failure> {
+        let path = format!("{}/sources", self.prefix);
+        let values = Parameters::new(self.client.clone()).under(&path).await;
+        Configured::read(&values.map_err(|error| Failure::Aws(error.to_string()))?)
     }
 
     /// One of them, its secrets masked.

@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 use switchboard_queue::{MemoryQueue, Queue, QueueError, Send, Waiting};
 use switchboard_store::{
-    DueCursor, DuePage, MemoryStore, Put, PutDelivery, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, DueCursor, DuePage, MemoryStore, Put, PutDelivery,
+    QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
 };
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -199,16 +200,33 @@ impl Store for Watched {
         self.store.due(shard, until, page).await
     }
 
-    async fn put_quarantined(&self, body: &Quarantined) -> Result<(), StoreError> {
-        self.effects.act("quarantine", self.store.put_quarantined(body), unavailable).await
+    async fn calls_page(
+        &self,
+        provider: Option<&Name>,
+        page: Option<CallsCursor>,
+    ) -> Result<CallsPage, StoreError> {
+        self.store.calls_page(provider, page).await
+    }
+
+    async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {
+        self.effects.act("quarantine", self.store.put_quarantined(one, body), unavailable).await
     }
 
     async fn quarantined(
         &self,
         provider: &Name,
-        limit: u16,
-    ) -> Result<Vec<Quarantined>, StoreError> {
-        self.store.quarantined(provider, limit).await
+        between: &Between,
+        page: Option<QuarantineCursor>,
+    ) -> Result<QuarantinePage, StoreError> {
+        self.store.quarantined(provider, between, page).await
+    }
+
+    async fn quarantined_body(&self, one: &Quarantined) -> Result<Vec<u8>, StoreError> {
+        self.store.quarantined_body(one).await
+    }
+
+    async fn delete_quarantined(&self, one: &Quarantined) -> Result<(), StoreError> {
+        self.effects.act("release", self.store.delete_quarantined(one), unavailable).await
     }
 }
 

@@ -119,11 +119,12 @@ async fn a_body_that_is_not_understood_is_named_and_kept_whole() {
     assert!(reply.body["error"].as_str().unwrap().starts_with("durationSec"), "{}", reply.body);
     let kept = world.store.all_quarantined();
     assert_eq!(kept.len(), 1);
-    assert_eq!(kept[0].body, webhook.body);
-    assert_eq!((kept[0].provider.as_str(), kept[0].source.as_str()), ("intake", "intake"));
-    assert_eq!(kept[0].target, "/api/crm/intake/calls");
-    assert_eq!(kept[0].content_type, "application/json");
-    assert!(kept[0].problem.starts_with("durationSec"), "{}", kept[0].problem);
+    let (kept, body) = &kept[0];
+    assert_eq!(*body, webhook.body);
+    assert_eq!((kept.provider.as_str(), kept.source.as_str()), ("intake", "intake"));
+    assert_eq!(kept.target, "/api/crm/intake/calls");
+    assert_eq!(kept.content_type, "application/json");
+    assert!(kept.problem.starts_with("durationSec"), "{}", kept.problem);
     assert_eq!(world.effects.log(), ["quarantine"]);
     let counts = counts(&world, "rejected");
     assert_eq!(counts.len(), 1);
@@ -150,7 +151,7 @@ async fn one_bad_record_of_a_batch_harms_no_other_wherever_it_stands() {
         assert_eq!(reply.body["rejected"][0]["index"], json!(bad));
         let kept = world.store.all_quarantined();
         assert_eq!(kept.len(), 1);
-        assert!(String::from_utf8_lossy(&kept[0].body).contains("+79991234567"));
+        assert!(String::from_utf8_lossy(&kept[0].1).contains("+79991234567"));
         world.settle(minutes(30)).await;
         assert_eq!(crm.entries().len(), 4);
     }

@@ -14,7 +14,9 @@ use switchboard_domain::{
     Disposition, Facts, Flag, Legs, Lookup, LookupState, Name, Order, Party, PartyKind, People,
     Person, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
 };
-use switchboard_store::{DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace};
+use switchboard_store::{
+    Between, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace,
+};
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
 
@@ -147,6 +149,7 @@ fn full_record(call_id: &str) -> CallRecord {
         conversation: Some("conv_1".into()),
     });
     record.deliveries = BTreeSet::from([id("crm#call.completed"), id("crm.2_x#call.updated")]);
+    record.replayed_at = Some(at(9) + SignedDuration::from_nanos(1));
     record
 }
 
@@ -584,8 +587,28 @@ pub async fn the_traces_of_calls_are_those_that_are_stored(store: &impl Store) {
     assert_eq!(traces, expected);
 }
 
-pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
-    let body = |nanos: i64, bytes: Vec<u8>| Quarantined {
+/// Everything of one provider in quarantine, over all pages.
+pub async fn quarantined(
+    store: &impl Store,
+    provider: &str,
+    between: Between,
+) -> Vec<(Quarantined, Vec<u8>)> {
+    let (mut found, mut page) = (Vec::new(), None);
+    loop {
+        let read = store.quarantined(&name(provider), &between, page).await.unwrap();
+        for one in read.items {
+            let body = store.quarantined_body(&one).await.unwrap();
+            found.push((one, body));
+        }
+        page = read.next;
+        if page.is_none() {
+            return found;
+        }
+    }
+}
+
+fn unread(nanos: i64, bytes: Vec<u8>) -> (Quarantined, Vec<u8>) {
+    let one = Quarantined {
         provider: name("intake"),
         source: "intake,asterisk-main".into(),
         received_at: at(1) + SignedDuration::from_nanos(nanos),
@@ -593,24 +616,106 @@ pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
         target: "/api/crm/intake/calls?source=asterisk-main".into(),
         content_type: "application/json".into(),
         problem: "durationSec: is not followed by a JSON value (line 1, column 35)".into(),
-        body: bytes,
+        length: bytes.len() as u64,
     };
+    (one, bytes)
+}
+
+pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
     // Within one second, and with more and fewer digits.
     let bodies = [
-        body(0, b"{\"durationSec\":,}".to_vec()),
-        body(7, vec![0xff, 0x00]),
-        body(500_000_000, noise(1_000_000)),
-        body(999_999_999, b"{".to_vec()),
-        body(1_000_000_000, vec![]),
+        unread(0, b"{\"durationSec\":,}".to_vec()),
+        unread(7, vec![0xff, 0x00]),
+        unread(500_000_000, noise(1_000_000)),
+        unread(999_999_999, b"{".to_vec()),
+        unread(1_000_000_000, vec![]),
     ];
-    for body in &bodies {
-        store.put_quarantined(body).await.unwrap();
-        store.put_quarantined(body).await.unwrap();
+    for (one, body) in &bodies {
+        store.put_quarantined(one, body).await.unwrap();
+        store.put_quarantined(one, body).await.unwrap();
     }
-    let mut kept = store.quarantined(&name("intake"), 10).await.unwrap();
+    let mut kept = quarantined(store, "intake", Between::default()).await;
     kept.reverse();
-    assert!(kept == bodies, "{kept:?}");
-    assert_eq!(store.quarantined(&name("intake"), 1).await.unwrap(), bodies[4..]);
-    assert_eq!(store.quarantined(&name("intake"), 0).await.unwrap(), []);
-    assert_eq!(store.quarantined(&name("twilio"), 10).await.unwrap(), []);
+    assert!(kept == bodies);
+    assert_eq!(quarantined(store, "twilio", Between::default()).await, []);
+
+    // From one moment on, before another.
+    let moment = |n: usize| Some(bodies[n].0.received_at);
+    for (since, until, expected) in [
+        (moment(1), None, 1..5),
+        (None, moment(1), 0..1),
+        (moment(1), moment(3), 1..3),
+        (moment(2), moment(2), 0..0),
+        (moment(3), moment(1), 0..0),
+        (Some(at(-9)), Some(at(9)), 0..5),
+    ] {
+        let between = Between { since, until };
+        let mut kept = quarantined(store, "intake", between).await;
+        kept.reverse();
+        assert!(kept == bodies[expected], "{between:?}");
+    }
+}
+
+pub async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store: &impl Store) {
+    let mut unreads: Vec<_> = (0..250).map(|n| unread(n, vec![n as u8])).collect();
+    unreads.push(unread(250, noise(1_000_000)));
+    // The same bytes once more, later and at the same time as others.
+    unreads.push(unread(251, vec![7]));
+    unreads.push(unread(250, vec![8]));
+    for (one, body) in &unreads {
+        store.put_quarantined(one, body).await.unwrap();
+    }
+    assert_eq!(quarantined(store, "intake", Between::default()).await.len(), unreads.len());
+    for (n, (one, _)) in unreads.iter().enumerate().filter(|(n, _)| n % 2 == 0) {
+        store.delete_quarantined(one).await.unwrap();
+        store.delete_quarantined(one).await.unwrap();
+        let error = store.quarantined_body(one).await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { what: "blob", .. }), "{n}");
+    }
+    let mut left = unreads.into_iter().skip(1).step_by(2).collect::<Vec<_>>();
+    left.sort_by_key(|(one, _)| std::cmp::Reverse((one.received_at, one.digest.clone())));
+    assert!(quarantined(store, "intake", Between::default()).await == left);
+}
+
+pub async fn the_pages_of_calls_hold_each_of_them_once(store: &impl Store) {
+    let mut wanted = BTreeMap::new();
+    for n in 0..230 {
+        let provider = name(["twilio", "asterisk", "twili"][n % 3]);
+        // A source whose name begins as another's, and something beside each call.
+        let source = name(["twilio", "twilio-2"][n % 2]);
+        let key = CallKey::new(provider, source, &format!("CA#{n}")).unwrap();
+        let first = update(&format!("{n}"), State::Ended);
+        let first = CallRecord::first(key.clone(), first, POLICY, at(0));
+        let delivery = Delivery::planned(key.clone(), id("crm#call.completed"), at(0));
+        let put = store.put_call_and_deliveries(&first, &[delivery], &[]).await.unwrap();
+        assert_eq!(put, Put::Stored(1));
+        store.put_blob(&key, &Blob::new(noise(20_000))).await.unwrap();
+        wanted.insert(key, CallRecord { version: 1, ..first });
+    }
+    let (one, body) = unread(0, b"call".to_vec());
+    store.put_quarantined(&one, &body).await.unwrap();
+    for provider in [None, Some("twilio"), Some("asterisk"), Some("twili"), Some("nobody")] {
+        let provider = provider.map(name);
+        let (mut seen, mut page, mut pages) = (BTreeMap::new(), None, 0);
+        loop {
+            let read = store.calls_page(provider.as_ref(), page).await.unwrap();
+            for call in read.calls {
+                assert!(seen.insert(call.key.clone(), call).is_none());
+            }
+            page = read.next;
+            pages += 1;
+            assert!(pages < 99, "it does not go on");
+            if page.is_none() {
+                break;
+            }
+        }
+        let is_of = |key: &CallKey| provider.as_ref().is_none_or(|wanted| key.provider == *wanted);
+        let expected: BTreeMap<_, _> = wanted
+            .iter()
+            .filter(|(key, _)| is_of(key))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
+        assert!(seen == expected, "{provider:?}: {} of {}", seen.len(), expected.len());
+        assert!(pages > 1 || expected.len() < 230);
+    }
 }

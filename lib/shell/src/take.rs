@@ -1,0 +1,154 @@
+//! Taking records into the store: what a webhook and a replay of it have in common.
+
+use jiff::Timestamp;
+use switchboard_domain::update::INLINE_LIMIT;
+use switchboard_domain::{
+    Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, State, Update,
+};
+use switchboard_providers::{Authenticated, Provider, Record, Reject, Source, Sources, Unread};
+use switchboard_store::{Put, Quarantined, Store, StoreError, Trace};
+
+/// How often a write is tried against other writers of the same call. Each round one of them wins.
+const ROUNDS: usize = 60;
+
+/// Takes the records of one provider's messages into a store.
+pub struct Taker<'a, S> {
+    /// Whose messages they are.
+    pub provider: &'static dyn Provider,
+    /// Where calls go.
+    pub store: &'a S,
+    /// The provider's sources.
+    pub sources: &'a Sources,
+}
+
+/// A stored update and what its call owes.
+pub struct Taken {
+    /// The call.
+    pub key: CallKey,
+    /// Whether the update was new.
+    pub absorbed: Absorbed,
+    /// When the call's next follow-up is due, if it owes one.
+    pub due_at: Option<Timestamp>,
+}
+
+/// Why one record of a request was not stored.
+pub enum NotTaken {
+    /// It was not understood, or its call takes no more.
+    Unread(Unread),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl<S: Store> Taker<'_, S> {
+    /// Stores one update: the first of its call with one request, a further one with two.
+    pub async fn take(&self, record: Record, now: Timestamp) -> Result<Taken, NotTaken> {
+        let key = self.place(&record).await.map_err(NotTaken::Store)?;
+        let update = record.update;
+        let policy = self.policy(&key);
+        let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotTaken::Store)?;
+        let mut record = CallRecord::first(key, update.clone(), policy, now);
+        for _ in 0..ROUNDS {
+            let put = self.store.put_call(&record).await.map_err(NotTaken::Store)?;
+            record = match put {
+                Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
+                Put::Conflict(stored) => *stored,
+                Put::DeliveryConflict => break,
+            };
+            if record.updates.contains_key(&update.digest) {
+                return Ok(taken(&record, Absorbed::Duplicate));
+            }
+            if record.is_full() {
+                let problem = "has too many messages already; this one is kept aside";
+                let why = Reject::malformed("call", problem);
+                let raw = self.raw(&record.key, &update).await.map_err(NotTaken::Store)?;
+                return Err(NotTaken::Unread(Unread { why, raw }));
+            }
+            let update = self
+                .offload(&record.key, update.clone(), record.inline_limit())
+                .await
+                .map_err(NotTaken::Store)?;
+            record.absorb(update, policy, now);
+        }
+        let code = "too many writers of one call".into();
+        Err(NotTaken::Store(StoreError::Unavailable { operation: "write", code }))
+    }
+
+    /// Under which key a call is stored, where its provider gives no id: its own, or a near one
+    /// that knows this message already, or one that this message may be about. An end is only ever
+    /// about a call that has not ended: two calls may follow each other closely.
+    pub async fn place(&self, record: &Record) -> Result<CallKey, StoreError> {
+        if record.near.is_empty() {
+            return Ok(record.key.clone());
+        }
+        let mut keys = vec![record.key.clone()];
+        keys.extend(record.near.iter().cloned());
+        let stored = self.store.traces(&keys, &record.update.digest).await?;
+        let find = |fits: &dyn Fn(&Trace) -> bool| {
+            keys.iter().find(|key| stored.get(key).is_some_and(fits)).cloned()
+        };
+        let is_end = record.update.facts.state == Some(State::Ended);
+        let known = find(&|trace| trace.has_update);
+        let own = || stored.contains_key(&record.key).then(|| record.key.clone());
+        let near = || find(&|trace| !is_end || trace.state != Some(State::Ended));
+        Ok(known.or_else(own).or_else(near).unwrap_or_else(|| record.key.clone()))
+    }
+
+    /// Stores what is too large for the call's item, before the call points to it.
+    async fn offload(
+        &self,
+        key: &CallKey,
+        update: Update,
+        limit: usize,
+    ) -> Result<Update, StoreError> {
+        let (update, blobs) = update.offload(limit);
+        for blob in &blobs {
+            self.store.put_blob(key, blob).await?;
+        }
+        Ok(update)
+    }
+
+    /// The bytes that an update came from, wherever they are by now.
+    async fn raw(&self, key: &CallKey, update: &Update) -> Result<Vec<u8>, StoreError> {
+        match &update.raw {
+            Body::Inline(bytes) => Ok(bytes.clone()),
+            Body::Stored(blob) => self.store.blob(key, blob).await,
+        }
+    }
+
+    fn policy(&self, key: &CallKey) -> Policy {
+        let sources = self.sources;
+        let own = sources.iter().find(|(name, _)| **name == key.source);
+        let default = || sources.iter().find(|(name, _)| name.as_str() == self.provider.name());
+        let unknown = Source::default();
+        own.or_else(default).map_or(&unknown, |(_, source)| source).policy(self.provider)
+    }
+}
+
+fn taken(record: &CallRecord, absorbed: Absorbed) -> Taken {
+    Taken { key: record.key.clone(), absorbed, due_at: record.due_at() }
+}
+
+/// What is kept of a body, or of one record of it, that was not understood. `None` where it is not
+/// worth keeping.
+pub fn quarantined(
+    provider: &dyn Provider,
+    message: &Authenticated<'_>,
+    why: &Reject,
+    raw: &[u8],
+) -> Option<Quarantined> {
+    if !why.is_quarantined() {
+        return None;
+    }
+    let request = message.request();
+    let opened: Vec<&str> = message.opened().into_iter().map(Name::as_str).collect();
+    Some(Quarantined {
+        provider: Name::new("provider", provider.name()).ok()?,
+        source: opened.join(","),
+        received_at: request.received_at,
+        digest: Digest::of(&[request.path.as_bytes(), raw]),
+        target: request.kept_target(),
+        content_type: request.get_header("content-type").unwrap_or_default().to_owned(),
+        problem: why.to_string(),
+        length: raw.len() as u64,
+    })
+}

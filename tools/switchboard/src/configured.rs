@@ -1,0 +1,52 @@
+//! The sources of a stage, as what they once opened is read again.
+
+use std::collections::BTreeMap;
+
+use switchboard_domain::{CallKey, Name, Policy, Seconds};
+use switchboard_providers::{Provider as _, Source, Sources, intake, provider};
+use switchboard_shell::parameters::Values;
+
+use crate::Failure;
+
+/// The sources of every provider.
+#[derive(Default)]
+pub struct Configured {
+    by_provider: BTreeMap<String, Sources>,
+    none: Sources,
+}
+
+impl Configured {
+    /// Reads parameters named `<provider>/<source>`.
+    pub fn read(values: &Values) -> Result<Self, Failure> {
+        let mut configured = Self::default();
+        for (path, json) in values {
+            let wrong = |problem: String| Failure::Wrong(format!("sources/{path}: {problem}"));
+            let (kind, name) = path.split_once('/').unwrap_or((path, ""));
+            let name = Name::new("source", name).map_err(|error| wrong(error.to_string()))?;
+            let source = Source::parse(json, provider(kind));
+            let source = source.map_err(|error| wrong(error.to_string()))?;
+            configured.by_provider.entry(kind.to_owned()).or_default().insert(name, source);
+        }
+        Ok(configured)
+    }
+
+    /// The sources of one provider.
+    pub fn of(&self, provider: &str) -> &Sources {
+        self.by_provider.get(provider).unwrap_or(&self.none)
+    }
+
+    /// What is wanted of a call that ended long ago: nothing more trickles in. Its source is found as
+    /// the workers find it: its own, the intake's of that name, or one of the defaults.
+    pub fn policy(&self, key: &CallKey) -> Policy {
+        let generic = intake::Intake.name();
+        let own = key.provider.as_str();
+        let named = |provider: &str, name: &str| {
+            self.of(provider).iter().find(|(one, _)| one.as_str() == name).map(|(_, one)| one.legs)
+        };
+        let legs = named(own, key.source.as_str())
+            .or_else(|| named(generic, key.source.as_str()))
+            .or_else(|| named(own, own))
+            .or_else(|| named(generic, generic));
+        Policy { settle: Seconds(0), legs: legs.unwrap_or_default() }
+    }
+}

@@ -1,0 +1,182 @@
+//! Bodies in quarantine, by the way of a webhook.
+
+use jiff::Timestamp;
+use switchboard_domain::Name;
+use switchboard_providers::{
+    Authenticated, Content, Parsed, Provider, Reject, Request, Sources, Unread,
+};
+use switchboard_shell::take::{NotTaken, Taker, quarantined};
+use switchboard_store::{Between, Quarantined, Store, StoreError};
+
+use super::{Replayer, Report, Tally, changes};
+use crate::{Failure, quarantine};
+
+impl<S: Store> Replayer<'_, S> {
+    /// Reads bodies of one provider, the oldest first.
+    pub(super) async fn bodies(
+        &self,
+        provider: &'static dyn Provider,
+        name: &Name,
+        id: Option<&str>,
+        between: &Between,
+        report: &mut Report<'_>,
+    ) -> Result<Tally, Failure> {
+        let mut found = match id {
+            Some(id) => quarantine::find_one(self.store, name, between, id).await?,
+            None => quarantine::find(self.store, name, between, usize::MAX).await?,
+        };
+        found.reverse();
+        report.begin(Some(found.len()));
+        let mut tally = Tally::default();
+        for one in &found {
+            self.body(provider, one, &mut tally, report).await?;
+            report.bar.inc(1);
+        }
+        Ok(tally)
+    }
+
+    async fn body(
+        &self,
+        provider: &'static dyn Provider,
+        one: &Quarantined,
+        tally: &mut Tally,
+        report: &mut Report<'_>,
+    ) -> Result<(), Failure> {
+        tally.read += 1;
+        let head = format!("{:.3} {}", one.received_at, quarantine::id(one));
+        let body = match self.store.quarantined_body(one).await {
+            Ok(body) => body,
+            Err(error @ StoreError::Damaged { .. }) => {
+                tally.unread += 1;
+                report.line(&format!("{head} {error}"));
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let request = kept_request(&one.target, &one.content_type, body, one.received_at);
+        let sources = self.configured.of(provider.name());
+        let opened: Vec<Name> =
+            one.source.split(',').filter_map(|name| Name::new("source", name).ok()).collect();
+        let Some(message) = opened_by(provider, &request, sources, &opened) else {
+            tally.unread += 1;
+            report.line(&format!("{head} it is not known which source it is from"));
+            return Ok(());
+        };
+        let records = match provider.parse(&message) {
+            Ok(Content::Calls(records)) => records,
+            Ok(Content::Other(_)) => {
+                report.line(&format!("{head} is understood, and about no call"));
+                return self.release(one, tally).await;
+            }
+            Err(why) => {
+                tally.unread += 1;
+                report.line(&format!("{head} {}", still(&why)));
+                return Ok(());
+            }
+        };
+        let taker = Taker { provider, store: self.store, sources };
+        let mut unread = Vec::new();
+        for record in records {
+            match self.record(&taker, record, tally).await? {
+                Ok(line) => report.line(&format!("{head} {line}")),
+                Err(left) => unread.push(left),
+            }
+        }
+        // As the webhook does, each record that is not understood is kept by itself, and the body no
+        // longer: unless it is that very record, or one that is not kept.
+        let mut apart = Vec::new();
+        let mut stays = false;
+        for Unread { why, raw } in &unread {
+            tally.unread += 1;
+            report.line(&format!("{head} {}", still(why)));
+            match quarantined(provider, &message, why, raw) {
+                Some(kept) if kept.digest != one.digest => apart.push((kept, raw)),
+                _ => stays = true,
+            }
+        }
+        if stays {
+            return Ok(());
+        }
+        for (kept, raw) in apart {
+            self.store.put_quarantined(&kept, raw).await?;
+            report.line(&format!("{head} keeps a record of it aside as {}", quarantine::id(&kept)));
+        }
+        self.release(one, tally).await
+    }
+
+    /// Takes one record, and says what that changed.
+    async fn record(
+        &self,
+        taker: &Taker<'_, S>,
+        record: Parsed,
+        tally: &mut Tally,
+    ) -> Result<Result<String, Unread>, Failure> {
+        let record = match record {
+            Ok(record) => record,
+            Err(unread) => return Ok(Err(unread)),
+        };
+        let before = self.store.call(&taker.place(&record).await?).await?;
+        let taken = match taker.take(record, self.now).await {
+            Ok(taken) => taken,
+            Err(NotTaken::Unread(unread)) => return Ok(Err(unread)),
+            Err(NotTaken::Store(error)) => return Err(error.into()),
+        };
+        let after = self.store.call(&taken.key).await?;
+        let before = before.filter(|before| before.key == taken.key);
+        let changed = match (&before, &after) {
+            (None, Some(after)) => {
+                tally.new += 1;
+                Some(changes::new(after))
+            }
+            (Some(before), Some(after)) => {
+                let changed = changes::between(before, after);
+                tally.changed += u64::from(changed.is_some());
+                changed
+            }
+            (_, None) => None,
+        };
+        tally.same += u64::from(changed.is_none());
+        Ok(Ok(changed.unwrap_or_else(|| format!("call {} knows it already", taken.key))))
+    }
+
+    async fn release(&self, one: &Quarantined, tally: &mut Tally) -> Result<(), Failure> {
+        self.store.delete_quarantined(one).await?;
+        tally.released += 1;
+        Ok(())
+    }
+}
+
+/// A request as it came, as far as it was kept. Nothing says its method: one without a body that can
+/// say anything is a GET.
+pub(super) fn kept_request(
+    target: &str,
+    content_type: &str,
+    body: Vec<u8>,
+    received_at: Timestamp,
+) -> Request {
+    let method = if body.is_empty() { "GET" } else { "POST" };
+    let request = Request::new(method, target, received_at).body(body);
+    if content_type.is_empty() { request } else { request.header("content-type", content_type) }
+}
+
+/// A message as it was when these sources' secrets had opened it. `None` without any.
+pub(super) fn opened_by<'a>(
+    provider: &dyn Provider,
+    request: &'a Request,
+    sources: &'a Sources,
+    opened: &'a [Name],
+) -> Option<Authenticated<'a>> {
+    let (first, others) = opened.split_first()?;
+    let message = Authenticated::kept(provider, request, sources, first);
+    Some(others.iter().fold(message, |message, source| message.opened_by(source)))
+}
+
+/// What is wrong today.
+fn still(why: &Reject) -> String {
+    match why {
+        Reject::Forbidden(refusal) => {
+            format!("is of a source that is not configured ({})", refusal.as_str())
+        }
+        why => format!("is still unreadable: {why}"),
+    }
+}
