@@ -121,7 +121,7 @@ def test_nothing_personal_is_in_any_log(world, sent):
     personal = [
         "491570156", "491570157", "255501234", "9991234567", "9991112233", "9990001122", "1135892112",
         "6466063895", "Example", "EXAMPLE", "Иван", "pricing", "renewed", "sample agent", "расшифровки",
-        "Скрипт", "501234567", "דנה", "opening hours", "call_back", "yearly", "/Recordings/", "pbx.example", "monitor/x.wav", "fake-", "whsec_", "wsec_", "Paulo",
+        "Скрипт", "501234567", "דנה", "25551234", "876543210", "969690935", "company.com", "token=", "appointment", "opening hours", "call_back", "yearly", "/Recordings/", "pbx.example", "monitor/x.wav", "fake-", "whsec_", "wsec_", "Paulo",
     ]  # fmt: skip
     said = 0
     for function in world.stack.stack["functions"]:
