@@ -13,6 +13,9 @@ ARCHITECTURE ?= $(if $(filter arm64 aarch64,$(shell uname -m)),arm64,x86_64)
 STAGE ?= dev
 # Where the local AWS keeps its state.
 STATE ?= .local
+# How long `make fuzz` gives to each target, and which (all, if empty).
+MINUTES ?= 10
+PROVIDER ?=
 # The sample that `make invoke` sends.
 F ?= twilio
 E ?= completed
@@ -91,8 +94,9 @@ invoke: tools ## Run one function of this checkout with one event (F=twilio E=co
 	@$(RUN) infra/local/invoke.py $(F) $(E)
 
 .PHONY: samples
-samples: $(VENV)/tools.stamp ## Sign the samples and make API Gateway events of them
+samples: $(VENV)/tools.stamp ## Sign the samples, make API Gateway events of them, and write the vectors
 	$(RUN) tools/samples/make_events.py
+	$(RUN) tools/samples/make_vectors.py
 
 .PHONY: stop
 stop: ## Stop the local AWS
@@ -111,6 +115,11 @@ lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, template
 test: build-local tools ## Every test: of the crates, and end to end on a local AWS of its own
 	cargo test --locked --workspace
 	$(RUN) -m pytest tests $(PYTEST)
+
+.PHONY: fuzz
+fuzz: ## Fuzz every parser and authenticator, as many at a time as there are processors (MINUTES=10 PROVIDER=twilio)
+	FUZZ_SECONDS=$$(( $(MINUTES) * 60 )) FUZZ_PROVIDER=$(PROVIDER) \
+		cargo test --locked --profile fuzz --package switchboard-providers --test fuzz -- --nocapture
 
 # --- A real account ---------------------------------------------------------------------------------------
 

@@ -115,12 +115,14 @@ fn held(
 /// ElevenLabs' words alone.
 fn failed(value: &Value, data: &Value, name: &Name, source: &Source) -> Result<Said, Reject> {
     let text = |path: &str| match data.pointer(path)? {
-        Value::String(text) => crate::json::present(text).map(str::to_owned),
+        Value::String(text) => {
+            let text = crate::json::present(text)?;
+            (text.len() <= crate::json::SHORT).then(|| text.to_owned())
+        }
         Value::Number(number) => Some(number.to_string()),
         _ => None,
     };
-    let id = text("/conversation_id")
-        .ok_or_else(|| Reject::malformed("data.conversation_id", "is required"))?;
+    let id = conversation::id(data, "data.conversation_id")?;
     let told_at = timestamp(value.get("event_timestamp"));
 
     let callback = data.pointer("/metadata/body").and_then(Value::as_object);

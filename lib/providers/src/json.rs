@@ -6,7 +6,7 @@ use switchboard_domain::{Personal, Seconds};
 use crate::reject::Reject;
 
 /// How long a field may be that nothing else is said about, bytes.
-const SHORT: usize = 2 * 1024;
+pub(crate) const SHORT: usize = 2 * 1024;
 
 /// Parses a body. An error names the field at which the text stops being JSON, because that is
 /// what an empty variable in a template leaves behind (`"durationSec":,`).
@@ -28,8 +28,13 @@ fn field_before(body: &[u8], line: usize, column: usize) -> Option<String> {
         body.split_inclusive(|b| *b == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum();
     let read = body.get(..(start + column).min(body.len()))?;
     let read = read.strip_suffix(b",").or_else(|| read.strip_suffix(b"}")).unwrap_or(read);
-    let name = read.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
-    let name = name.rsplit(|b| *b == b'"').next()?;
+    let quoted = read.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
+    let opens = quoted.iter().rposition(|b| *b == b'"')?;
+    let (before, name) = (quoted.get(..opens)?, quoted.get(opens + 1..)?);
+    // Behind a colon it is a value, even if another colon follows it.
+    if !before.trim_ascii_end().ends_with(b"{") && !before.trim_ascii_end().ends_with(b",") {
+        return None;
+    }
     // A name, and not a number that somebody made a key of: this goes into a log line.
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.$".contains(b);
     let is_name = name.first().is_some_and(|b| b.is_ascii_alphabetic() || b"_$".contains(b));
@@ -173,6 +178,7 @@ mod tests {
             "+61491570156",
             r#"{"61491570156":}"#,
             r#"{"clientPhone":"+61491570156""#,
+            r#"{"clientName":"Kim6149":"#,
             "\u{feff}{}",
         ] {
             let error = parse(body.as_bytes()).map(|_| ()).map_err(|e| e.to_string());

@@ -70,7 +70,10 @@ impl Request {
 
     /// The target as it may be kept: without the parameter that holds a secret.
     pub fn kept_target(&self) -> String {
-        let is_secret = |pair: &&str| pair.split('=').next() == Some(secret::PARAMETER);
+        // Decoded as where it is read: the name may be written with escapes.
+        let is_secret = |pair: &&str| {
+            form_urlencoded::parse(pair.as_bytes()).any(|(name, _)| name == secret::PARAMETER)
+        };
         let kept: Vec<&str> = self.query.split('&').filter(|pair| !is_secret(pair)).collect();
         let query = kept.join("&");
         let mark = if query.is_empty() { "" } else { "?" };
@@ -276,5 +279,25 @@ impl<'a> Authenticated<'a> {
         let stand_in = || find(self.default).filter(|_| !is_configured(self.sources, named));
         let grant = find(named).or_else(stand_in).ok_or(Reject::Forbidden(Refusal::OtherSource))?;
         Ok((name, grant.source))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_in_the_query_is_not_kept_however_its_name_is_written() {
+        for (target, kept) in [
+            ("/a?source=b&secret=fake", "/a?source=b"),
+            ("/a?s%65cret=fake&source=b", "/a?source=b"),
+            ("/a?secret=fake", "/a"),
+            ("/a?secret", "/a"),
+            ("/a?secrets=1", "/a?secrets=1"),
+            ("/a", "/a"),
+        ] {
+            let request = Request::new("POST", target, Timestamp::UNIX_EPOCH);
+            assert_eq!(request.kept_target(), kept);
+        }
     }
 }

@@ -128,7 +128,11 @@ impl Source {
             match error.inner().classify() {
                 serde_json::error::Category::Data => {
                     let problem = format!("is unknown or of a wrong type ({place})");
-                    ConfigError::new(error.path().to_string(), problem)
+                    // After a lost quotation mark a name may hold what was meant as a value.
+                    let path = error.path().to_string();
+                    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-[]".contains(&b);
+                    let is_plain = path.len() <= 64 && path.bytes().all(plain);
+                    ConfigError::new(if is_plain { path } else { "source".to_owned() }, problem)
                 }
                 _ => ConfigError::new("source", format!("is not valid JSON ({place})")),
             }
@@ -240,6 +244,7 @@ mod tests {
                 r#"{"conversations": {"source": "elevenlabs", "wait_seconds": "fake"}}"#,
                 "conversations.wait_seconds: is unknown or of a wrong type",
             ),
+            (r#"{"country\":\"RU\",\"secrets\":[\"fake": 1}"#, "source: is unknown"),
         ] {
             let said = problem(json);
             assert!(said.starts_with(field) && !said.contains("fake"), "{said}");

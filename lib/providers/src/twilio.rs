@@ -114,13 +114,18 @@ struct Parameters(BTreeMap<String, String>);
 impl Parameters {
     fn take(&mut self, name: &str) -> Option<String> {
         let value = self.0.remove(name)?;
-        let value = value.trim();
-        (!value.is_empty()).then(|| value.to_owned())
+        known(&value).map(str::to_owned)
     }
 
     fn seconds(&mut self, name: &str) -> Option<Seconds> {
         self.take(name).as_deref().and_then(json::seconds)
     }
+}
+
+/// A value with something in it, and short enough for the call's item.
+fn known(value: &str) -> Option<&str> {
+    let value = value.trim();
+    (1..=json::SHORT).contains(&value.len()).then_some(value)
 }
 
 fn first_values(form: &[u8]) -> BTreeMap<String, String> {
@@ -172,9 +177,10 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
     };
     let (order, mut facts) = callback(parameters.0);
     // Whoever places a call may say what it is about, in the callback URL that Twilio signs.
-    facts.campaign = request.query_parameter("campaign");
-    facts.conversation = request.query_parameter("conversation_id");
-    if let Some(name) = request.query_parameter("contact_name") {
+    let ours = |name| request.query_parameter(name).filter(|value| known(value).is_some());
+    facts.campaign = ours("campaign");
+    facts.conversation = ours("conversation_id");
+    if let Some(name) = ours("contact_name") {
         facts.contact_name = Some(Personal::new(name));
     }
     let raw = message.body().to_vec();

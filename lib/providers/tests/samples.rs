@@ -6,116 +6,17 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+mod common;
 
-use jiff::Timestamp;
-use serde_json::{Value, json};
-use switchboard_domain::{CallKey, Name, Update, fold};
-use switchboard_providers::{
-    ALL, Content, Provider, Record, Reject, Request, Source, Sources, authenticate,
-};
+use std::path::Path;
 
-const RECEIVED_AT: &str = "2026-02-20T09:30:00Z";
-
-fn events() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events")
-}
-
-fn read(path: &Path) -> String {
-    std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// `source.json` is the default source, `source.<name>.json` the one of that name.
-fn sources(provider: &dyn Provider) -> Sources {
-    let mut sources = Sources::new();
-    for path in files(provider, ".json") {
-        let file = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let Some(rest) = file.strip_prefix("source.") else { continue };
-        let name = rest.strip_suffix("json").unwrap().trim_end_matches('.');
-        let name = if name.is_empty() { provider.name() } else { name };
-        let source = Source::parse(&read(&path), Some(provider)).unwrap();
-        sources.insert(Name::new("source", name).unwrap(), source);
-    }
-    sources
-}
-
-fn files(provider: &dyn Provider, ending: &str) -> Vec<PathBuf> {
-    let folder = events().join(provider.name());
-    let Ok(entries) = std::fs::read_dir(&folder) else { return Vec::new() };
-    let mut files: Vec<PathBuf> = entries.map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.to_str().unwrap().ends_with(ending));
-    files.sort();
-    files
-}
-
-fn requests(text: &str) -> Vec<Request> {
-    text.split("\n###\n").map(request).collect()
-}
-
-fn request(text: &str) -> Request {
-    let (head, body) = text.trim_start_matches('\n').split_once("\n\n").unwrap();
-    let mut lines = head.lines();
-    let mut first = lines.next().unwrap().split(' ');
-    let (method, target) = (first.next().unwrap(), first.next().unwrap());
-    let request = Request::new(method, target, RECEIVED_AT.parse::<Timestamp>().unwrap());
-    let request = lines.fold(request, |request, line| {
-        let (name, value) = line.split_once(": ").unwrap();
-        request.header(name, value)
-    });
-    request.body(body.trim_matches('\n').as_bytes().to_vec())
-}
+use common::{files, read, requests, sources};
+use serde_json::Value;
+use switchboard_providers::{ALL, Provider, Sources, authenticate};
 
 /// What a sample comes to: its calls, folded, and what was rejected.
 fn outcome(provider: &dyn Provider, sources: &Sources, text: &str) -> Value {
-    let mut updates: BTreeMap<CallKey, Vec<Update>> = BTreeMap::new();
-    let mut rejected = Vec::new();
-    let mut other = Vec::new();
-    let mut reject = |why: Reject| {
-        rejected.push(json!({"status": why.status(), "error": why.to_string()}));
-    };
-    for request in requests(text) {
-        let parsed =
-            authenticate(provider, &request, sources).and_then(|message| provider.parse(&message));
-        match parsed {
-            Err(why) => reject(why),
-            Ok(Content::Other(answer)) => other.push(answer),
-            Ok(Content::Calls(records)) => {
-                for record in records {
-                    match record {
-                        Ok(record) => {
-                            let key = near(&updates, &record).unwrap_or(record.key);
-                            updates.entry(key).or_default().push(record.update);
-                        }
-                        Err(unread) => reject(unread.why),
-                    }
-                }
-            }
-        }
-    }
-    let calls: BTreeMap<String, Value> = updates
-        .into_iter()
-        .map(|(key, updates)| {
-            let call = fold(&updates);
-            let mut shown = serde_json::to_value(&call).unwrap();
-            shown["updates"] = updates.len().into();
-            (key.to_string(), shown)
-        })
-        .collect();
-    let mut outcome = json!({ "calls": calls });
-    if !rejected.is_empty() {
-        outcome["rejected"] = rejected.into();
-    }
-    if !other.is_empty() {
-        outcome["other"] = other.into();
-    }
-    outcome
-}
-
-/// The key that a call is stored under already, if its own may be another by a second.
-fn near(stored: &BTreeMap<CallKey, Vec<Update>>, record: &Record) -> Option<CallKey> {
-    let mut keys = std::iter::once(&record.key).chain(&record.near);
-    keys.find(|key| stored.contains_key(key)).cloned()
+    common::outcome(provider, sources, &requests(text))
 }
 
 #[test]

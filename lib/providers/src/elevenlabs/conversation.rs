@@ -16,6 +16,10 @@ use crate::reject::Reject;
 
 /// What data collection found is kept up to this many bytes an item.
 const LONGEST_ITEM: usize = 512;
+/// How long a summary is kept, bytes; what is longer is cut.
+const LONGEST_SUMMARY: usize = 16 * 1024;
+/// How long the id of a conversation may be, bytes: as that of a call.
+const LONGEST_ID: usize = 256;
 /// So many items of data collection are kept.
 const MOST_ITEMS: usize = 15;
 
@@ -94,8 +98,7 @@ pub(super) fn read(
     received_at: Timestamp,
     body: &[u8],
 ) -> Result<Conversation, Reject> {
-    let id = text(data, "/conversation_id")
-        .ok_or_else(|| Reject::malformed("conversation_id", "is required"))?;
+    let id = id(data, "conversation_id")?;
     let status = data.get("status").cloned().unwrap_or_default();
     let status = serde_json::from_value(status).unwrap_or(Status::Unknown);
     let facts = said(data, &id);
@@ -126,7 +129,7 @@ fn call_sid(data: &Value) -> Option<String> {
 fn said(data: &Value, id: &str) -> Facts {
     let mut facts = Facts {
         conversation: Some(id.to_owned()),
-        summary: text(data, "/analysis/transcript_summary").map(Personal::new),
+        summary: summary(data),
         transcript: transcript(data),
         campaign: variable(data, &["campaign", "campaign_name"]),
         contact_name: variable(data, &["contact_name", "customer_name", "name"]).map(Personal::new),
@@ -189,14 +192,30 @@ fn alone(data: &Value, status: Status, said: &Facts) -> Facts {
     }
 }
 
+/// The id of the conversation; `name` is what an error calls it.
+pub(super) fn id(data: &Value, name: &str) -> Result<String, Reject> {
+    let id = data.get("conversation_id").and_then(Value::as_str).and_then(json::present);
+    let id = id.ok_or_else(|| Reject::malformed(name, "is required"))?;
+    if id.len() > LONGEST_ID {
+        return Err(Reject::malformed(name, format!("is longer than {LONGEST_ID} bytes")));
+    }
+    Ok(id.to_owned())
+}
+
+fn summary(data: &Value) -> Option<Personal> {
+    let text = data.pointer("/analysis/transcript_summary")?.as_str().and_then(json::present)?;
+    text.get(..text.floor_char_boundary(LONGEST_SUMMARY)).map(Personal::new)
+}
+
+/// A text that is short enough for the call's item.
 fn text(data: &Value, path: &str) -> Option<String> {
-    data.pointer(path).and_then(Value::as_str).and_then(json::present).map(str::to_owned)
+    let text = data.pointer(path).and_then(Value::as_str).and_then(json::present)?;
+    (text.len() <= json::SHORT).then(|| text.to_owned())
 }
 
 fn variable(data: &Value, names: &[&str]) -> Option<String> {
     let variables = data.pointer("/conversation_initiation_client_data/dynamic_variables")?;
-    let text = names.iter().find_map(|name| variables.get(*name)?.as_str())?;
-    json::present(text).map(str::to_owned)
+    names.iter().find_map(|name| text(variables.get(*name)?, ""))
 }
 
 /// The turns as lines, each with who spoke.

@@ -1,0 +1,204 @@
+//! Who may be let in, worked out a second time and in another way than the providers do.
+//!
+//! A signature cannot be made up without its key. So of a provider that signs, a request may be taken
+//! only if what is signed and the signature both are those of a request that was signed here.
+
+use std::collections::HashSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, Mac as _};
+use jiff::SignedDuration;
+use sha1::Sha1;
+use sha2::{Digest as _, Sha256};
+use switchboard_domain::Name;
+use switchboard_providers::{Provider, Source, Sources};
+
+use crate::input::Input;
+
+/// What was signed, and the signature.
+type Signed = (Vec<u8>, Vec<u8>);
+
+/// The requests that were signed with the sources' secrets.
+#[derive(Default)]
+pub struct Known(HashSet<Signed>);
+
+impl Known {
+    /// Remembers a request that carries a good signature.
+    pub fn add(&mut self, provider: &dyn Provider, input: &Input, source: &Source) {
+        self.0.extend(signed(provider, input, source));
+    }
+}
+
+/// Whether a request may be taken at all.
+pub fn may_open(provider: &dyn Provider, input: &Input, sources: &Sources, known: &Known) -> bool {
+    candidates(provider, input, sources).iter().any(|(_, source)| {
+        let inside = |nets: &[ipnet::IpNet]| {
+            input.sender.is_some_and(|sender| nets.iter().any(|net| net.contains(&sender)))
+        };
+        if !provider.is_signed() && inside(&source.trusted_networks) {
+            return true;
+        }
+        if !source.allowed_networks.is_empty() && !inside(&source.allowed_networks) {
+            return false;
+        }
+        if provider.is_signed() {
+            return signed(provider, input, source).iter().any(|pair| known.0.contains(pair));
+        }
+        let sent = shared(provider, input);
+        let secrets = source.secrets.iter().map(|credential| credential.secret.expose());
+        secrets
+            .into_iter()
+            .any(|secret| !secret.trim().is_empty() && sent.iter().any(|s| s == secret))
+    })
+}
+
+/// The sources that a request may be meant for.
+fn candidates<'a>(
+    provider: &dyn Provider,
+    input: &Input,
+    sources: &'a Sources,
+) -> Vec<(&'a Name, &'a Source)> {
+    let named = input.parameters().into_iter().map(|(name, value)| (name, value.trim().to_owned()));
+    let named = named.into_iter().find(|(name, value)| name == "source" && !value.is_empty());
+    let Some((_, named)) = named else { return sources.iter().collect() };
+    let find = |wanted: &str| sources.iter().find(|(name, _)| name.as_str() == wanted);
+    find(&named).or_else(|| find(provider.name())).into_iter().collect()
+}
+
+/// The places in which a shared secret may stand.
+fn shared(provider: &dyn Provider, input: &Input) -> Vec<String> {
+    let headers = ["x-webhook-secret", "x-api-key", "x-crm-intake-secret"];
+    let mut sent: Vec<String> =
+        headers.iter().filter_map(|name| input.header(name)).map(str::to_owned).collect();
+    let bearer = input.header("authorization").and_then(|value| value.trim().split_once(' '));
+    sent.extend(
+        bearer
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim().to_owned()),
+    );
+    let pairs = input.parameters();
+    sent.extend(
+        pairs.into_iter().filter(|(name, _)| name == "secret").map(|(_, v)| v.trim().to_owned()),
+    );
+    if provider.name() == "fmc" {
+        // MegaFon's field for it.
+        let text = String::from_utf8_lossy(&input.body);
+        let json = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
+        sent.extend(
+            json.get("crm_token").and_then(|token| token.as_str()).map(|t| t.trim().to_owned()),
+        );
+        for form in [&input.body, input.query().as_bytes()] {
+            let fields = form_urlencoded::parse(form).filter(|(name, _)| name == "crm_token");
+            sent.extend(fields.map(|(_, token)| token.trim().to_owned()));
+        }
+    }
+    sent
+}
+
+/// What each signature of a request covers, with the signature.
+fn signed(provider: &dyn Provider, input: &Input, source: &Source) -> Vec<Signed> {
+    match provider.name() {
+        "twilio" => {
+            let sent = input.header("x-twilio-signature").unwrap_or_default();
+            if !input.is_form() && !input.body.is_empty() {
+                let hash = hex(&Sha256::digest(&input.body));
+                let sent = input
+                    .parameters()
+                    .into_iter()
+                    .find(|(name, value)| name == "bodySHA256" && !value.trim().is_empty());
+                if sent.is_none_or(|(_, sent)| sent.trim() != hash) {
+                    return Vec::new();
+                }
+            }
+            vec![(twilio_text(input, source), sent.as_bytes().to_vec())]
+        }
+        "elevenlabs" => {
+            let header = input.header("elevenlabs-signature").unwrap_or_default();
+            let parts = |prefix: &'static str| {
+                header.split(',').filter_map(move |part| part.trim().strip_prefix(prefix))
+            };
+            let recent = |stamp: &&str| {
+                let at =
+                    stamp.trim().parse().ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+                let age = at.map(|at| input.received_at().duration_since(at).abs());
+                age.is_some_and(|age| age <= SignedDuration::from_mins(30))
+            };
+            let times: Vec<&str> = parts("t=").filter(recent).collect();
+            let text = |t: &&str| [t.trim().as_bytes(), b".", &input.body].concat();
+            let one = |v0: &str| v0.trim().to_ascii_lowercase().into_bytes();
+            parts("v0=").flat_map(|v0| times.iter().map(move |t| (text(t), one(v0)))).collect()
+        }
+        other => panic!("{other} signs, and nothing here says how"),
+    }
+}
+
+fn twilio_text(input: &Input, source: &Source) -> Vec<u8> {
+    let mut pairs: Vec<(String, String)> = Vec::new();
+    if input.is_form() {
+        pairs = form_urlencoded::parse(&input.body).into_owned().collect();
+        pairs.sort();
+        pairs.dedup();
+    }
+    let mark = if input.query().is_empty() { "" } else { "?" };
+    let base = source.public_url.clone().unwrap_or_default();
+    let mut text = format!("{base}{}{mark}{}", input.path(), input.query());
+    for (name, value) in pairs {
+        text += &name;
+        text += &value;
+    }
+    text.into_bytes()
+}
+
+/// Gives a request what opens a source, as the provider's own system would. `None`: nothing can.
+pub fn grant(provider: &dyn Provider, input: &Input, sources: &Sources) -> Option<Input> {
+    let candidates = candidates(provider, input, sources);
+    let (_, source) = candidates
+        .iter()
+        .find(|(name, _)| name.as_str() == provider.name())
+        .or(candidates.first())?;
+    let secret = source.secrets.first()?.secret.expose();
+    let mut input = input.clone();
+    if let Some(network) = source.allowed_networks.first() {
+        input.sender = Some(network.network());
+    }
+    match provider.name() {
+        "twilio" => {
+            if !input.is_form() {
+                let is_hash = |pair: &&str| {
+                    form_urlencoded::parse(pair.as_bytes())
+                        .next()
+                        .is_some_and(|(name, _)| name == "bodySHA256")
+                };
+                let query = input.query().to_owned();
+                let mut pairs: Vec<&str> = query.split('&').filter(|pair| !is_hash(pair)).collect();
+                let hash = format!("bodySHA256={}", hex(&Sha256::digest(&input.body)));
+                pairs.push(&hash);
+                input.set_query(&pairs.join("&"));
+            }
+            let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(&twilio_text(&input, source));
+            let signature = STANDARD.encode(mac.finalize().into_bytes());
+            input.set_header("X-Twilio-Signature", &signature);
+        }
+        "elevenlabs" => {
+            let t = input.received_at().as_second();
+            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+            mac.update(format!("{t}.").as_bytes());
+            mac.update(&input.body);
+            let signature = format!("t={t},v0={}", hex(&mac.finalize().into_bytes()));
+            input.set_header("ElevenLabs-Signature", &signature);
+        }
+        _ => {
+            for name in ["x-api-key", "x-crm-intake-secret", "authorization"] {
+                input.remove_header(name);
+            }
+            input.set_header("X-Webhook-Secret", secret);
+        }
+    }
+    Some(input)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

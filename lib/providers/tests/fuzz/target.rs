@@ -1,0 +1,411 @@
+//! What is fuzzed, and what must hold of each request that it is given.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde_json::Value;
+use switchboard_domain::{CallKey, Secret, Update, fold};
+use switchboard_providers::{
+    ALL, Authenticated, Content, Provider, Reject, Source, Sources, authenticate, cdr, elevenlabs,
+    provider_at,
+};
+
+use crate::common;
+use crate::input::Input;
+use crate::leak::leaked;
+use crate::oracle::{self, Known};
+
+/// The statuses of the sender's faults.
+const STATUSES: [u16; 5] = [400, 401, 403, 413, 415];
+/// What the texts of an update may take together, and each, without its bytes and its transcript,
+/// which have blobs of their own: a call's item holds 400 KB. Bytes.
+const MOST_TEXT: usize = 72 * 1024;
+const LONGEST_TEXT: usize = 16 * 1024;
+
+/// One parser or authenticator.
+pub struct Target {
+    /// Its name, and that of its folder in the corpus.
+    pub name: String,
+    /// What it begins with.
+    pub samples: Vec<Input>,
+    what: What,
+}
+
+enum What {
+    Provider(Box<Webhook>),
+    Conversation,
+    Page,
+    Source,
+    Words,
+}
+
+/// A provider with its sources, as its samples have them.
+struct Webhook {
+    provider: &'static dyn Provider,
+    /// As configured, and the same sources with networks: asked when a sender is given.
+    open: Sources,
+    fenced: Sources,
+    /// Sources whose secrets are almost the right ones.
+    wrong: Sources,
+    known: Known,
+}
+
+/// What became of a request, in few words: two of the same words are of one kind.
+pub type Outcome = BTreeSet<String>;
+
+impl Target {
+    /// Everything that reads what strangers send.
+    pub fn all() -> Vec<Self> {
+        let folder = common::events().join("elevenlabs/conversations");
+        let mut files: Vec<_> =
+            std::fs::read_dir(folder).unwrap().map(|f| f.unwrap().path()).collect();
+        files.sort();
+        let bodies = files.iter().map(|file| common::read(file).into_bytes());
+        let page = br#"{"conversations":[{"conversation_id":"conv_1","status":"done"}],"has_more":true,"next_cursor":"a"}"#;
+        let words =
+            ["00:04:32", "\"Ann\" <101>", "2026-04-09 12:54:21", "NO ANSWER", "1775719461.3"];
+        let configured = ALL.iter().flat_map(|provider| common::files(*provider, ".json"));
+        let configured = configured.filter(|file| file.to_str().unwrap().contains("/source."));
+        let plain = |name: &str, what, bodies: Vec<Vec<u8>>| Self {
+            name: name.to_owned(),
+            samples: bodies.into_iter().map(Input::of_body).collect(),
+            what,
+        };
+        let mut targets: Vec<Self> = ALL.iter().map(|provider| Self::webhook(*provider)).collect();
+        targets.push(plain("conversation", What::Conversation, bodies.collect()));
+        targets.push(plain("page", What::Page, vec![page.to_vec()]));
+        let configured = configured.map(|file| common::read(&file).into_bytes()).collect();
+        targets.push(plain("source", What::Source, configured));
+        targets.push(plain("words", What::Words, words.map(|w| w.as_bytes().to_vec()).to_vec()));
+        targets
+    }
+
+    fn webhook(provider: &'static dyn Provider) -> Self {
+        let files = common::files(provider, ".http");
+        let samples: Vec<Input> =
+            files.iter().flat_map(|file| Input::of_sample(&common::read(file))).collect();
+        let open = common::sources(provider);
+        let mut fenced = open.clone();
+        let mut wrong = open.clone();
+        for source in fenced.values_mut() {
+            source.allowed_networks = vec!["203.0.113.0/24".parse().unwrap()];
+            if !provider.is_signed() {
+                source.trusted_networks = vec!["198.51.100.0/24".parse().unwrap()];
+            }
+        }
+        for source in wrong.values_mut() {
+            source.secrets = source
+                .secrets
+                .iter()
+                .flat_map(|right| {
+                    let text = right.secret.expose();
+                    let last = text.char_indices().last().map_or(0, |(at, _)| at);
+                    let near =
+                        [format!("{text}x"), text[..last].to_owned(), text.to_ascii_uppercase()];
+                    near.map(|near| {
+                        let mut wrong = right.clone();
+                        wrong.secret = Secret::new(near);
+                        wrong
+                    })
+                })
+                .collect();
+        }
+        let mut known = Known::default();
+        for sample in &samples {
+            let sent = authenticate(provider, &sample.request(), &open).is_ok();
+            let again = oracle::grant(provider, sample, &open);
+            for input in again.iter().chain(sent.then_some(sample)).filter(|_| provider.is_signed())
+            {
+                open.values().for_each(|source| known.add(provider, input, source));
+            }
+        }
+        let webhook = Webhook { provider, open, fenced, wrong, known };
+        Self { name: provider.name().to_owned(), samples, what: What::Provider(Box::new(webhook)) }
+    }
+
+    /// Whether only the body matters.
+    pub fn is_body_only(&self) -> bool {
+        !matches!(self.what, What::Provider(_))
+    }
+
+    /// The paths of its webhook.
+    pub fn paths(&self) -> Vec<String> {
+        let What::Provider(webhook) = &self.what else { return Vec::new() };
+        webhook.provider.routes().iter().map(|(_, path)| (*path).to_owned()).collect()
+    }
+
+    /// Gives it a request. `Err` is what does not hold.
+    pub fn run(&self, input: &Input) -> Result<Outcome, String> {
+        let run = || match &self.what {
+            What::Provider(webhook) => webhook.run(input),
+            What::Conversation => conversation(input),
+            What::Page => page(input),
+            What::Source => source(input),
+            What::Words => Ok(words(input)),
+        };
+        catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or_default();
+            Err(format!("it panics: {text}"))
+        })
+    }
+}
+
+impl Webhook {
+    fn run(&self, input: &Input) -> Result<Outcome, String> {
+        let provider = self.provider;
+        let request = input.request();
+        let _ = provider_at(&request.path);
+        let _ = provider.public(&request);
+        let mut outcome = Outcome::new();
+
+        // A request that carries one of the wrong secrets by chance may be let in by it.
+        let by_chance = oracle::may_open(provider, input, &self.wrong, &Known::default());
+        if authenticate(provider, &request, &self.wrong).is_ok() && !by_chance {
+            return Err("a secret that is almost right opens it".into());
+        }
+        let sources = if input.sender.is_some() { &self.fenced } else { &self.open };
+        match authenticate(provider, &request, sources) {
+            Ok(message) => {
+                if !oracle::may_open(provider, input, sources, &self.known) {
+                    return Err("it is let in, with nothing that opens it".into());
+                }
+                outcome.insert("let in".into());
+                self.parse(input, &message, &mut outcome)?;
+            }
+            Err(why) => {
+                rejected(&why, input, &mut outcome)?;
+                // As if the provider had sent this itself.
+                let Some(granted) = oracle::grant(provider, input, sources) else {
+                    return Ok(outcome);
+                };
+                let request = granted.request();
+                match authenticate(provider, &request, sources) {
+                    Ok(message) => self.parse(&granted, &message, &mut outcome)?,
+                    Err(why) => return Err(format!("the right secret is refused: {why:?}")),
+                }
+            }
+        }
+        Ok(outcome)
+    }
+
+    fn parse(
+        &self,
+        input: &Input,
+        message: &Authenticated<'_>,
+        outcome: &mut Outcome,
+    ) -> Result<(), String> {
+        let parsed = self.provider.parse(message);
+        if parsed != self.provider.parse(message) {
+            return Err("read twice, it says two things".into());
+        }
+        let records = match parsed {
+            Err(why) => return rejected(&why, input, outcome),
+            Ok(Content::Other(_)) => {
+                outcome.insert("other".into());
+                return Ok(());
+            }
+            Ok(Content::Calls(records)) => records,
+        };
+        let mut calls: BTreeMap<CallKey, Vec<Update>> = BTreeMap::new();
+        for record in records {
+            match record {
+                Err(unread) => rejected(&unread.why, input, outcome)?,
+                Ok(record) => {
+                    for key in std::iter::once(&record.key).chain(&record.near) {
+                        if key.to_string().parse().as_ref() != Ok(key) {
+                            return Err("a key does not survive being written".into());
+                        }
+                    }
+                    if record.near.len() > 256 {
+                        return Err(format!("it may be under {} other keys", record.near.len()));
+                    }
+                    self.keeps_no_secret(&record.update)?;
+                    update(&record.update, outcome)?;
+                    calls.entry(record.key).or_default().push(record.update);
+                }
+            }
+        }
+        for updates in calls.values() {
+            let call = fold(updates);
+            let written =
+                serde_json::to_string(&call).map_err(|e| format!("a call is not written: {e}"))?;
+            if serde_json::from_str(&written).ok().as_ref() != Some(&call) {
+                return Err("a call is not read as it was written".into());
+            }
+            outcome.insert(format!("outcome {:?}", call.outcome));
+        }
+        Ok(())
+    }
+
+    /// A secret that stands in a query is not kept.
+    fn keeps_no_secret(&self, update: &Update) -> Result<(), String> {
+        let query = update.target.expose().split_once('?').map_or("", |(_, query)| query);
+        let mut kept = form_urlencoded::parse(query.as_bytes());
+        let secrets = || self.open.values().flat_map(|source| &source.secrets);
+        let is_secret = |value: &str| secrets().any(|c| c.secret.expose() == value.trim());
+        match !self.provider.is_signed()
+            && kept.any(|(name, value)| name == "secret" && is_secret(&value))
+        {
+            true => Err("the secret is kept with the target".into()),
+            false => Ok(()),
+        }
+    }
+}
+
+/// What must hold of a refusal.
+fn rejected(why: &Reject, input: &Input, outcome: &mut Outcome) -> Result<(), String> {
+    let text = why.to_string();
+    if !STATUSES.contains(&why.status()) {
+        return Err(format!("{} is no status of a sender's fault", why.status()));
+    }
+    if let Some(value) = leaked(&text, input) {
+        return Err(format!("an error shows a value of {} characters: {text}", value.len()));
+    }
+    // Without numbers, and without a name that the body made up.
+    let words = match why {
+        Reject::Malformed { problem, .. } if problem.starts_with("is not followed by") => problem,
+        _ => &text,
+    };
+    let words: String = words.chars().filter(|c| !c.is_ascii_digit()).take(120).collect();
+    outcome.insert(format!("{} {}: {words}", why.status(), why.reason()));
+    Ok(())
+}
+
+/// What must hold of an update.
+fn update(update: &Update, outcome: &mut Outcome) -> Result<(), String> {
+    let value = serde_json::to_value(update)
+        .map_err(|error| format!("an update is not written: {error}"))?;
+    let facts = value.get("facts").cloned().unwrap_or_default();
+    let texts: Vec<(usize, usize)> = facts
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(|(name, _)| *name != "transcript")
+        .map(|(_, value)| size(value))
+        .collect();
+    let all: usize = texts.iter().map(|(all, _)| all).sum();
+    let longest = texts.iter().map(|(_, longest)| *longest).max().unwrap_or_default();
+    if all > MOST_TEXT || longest > LONGEST_TEXT || update.kind.len() > 256 {
+        return Err(format!("an update has too much text: {all} bytes, {longest} in one"));
+    }
+    for (name, value) in facts.as_object().into_iter().flatten() {
+        let word = value.as_str().or_else(|| value.get("kind")?.as_str());
+        let listed = [
+            "state",
+            "disposition",
+            "answered_by",
+            "direction",
+            "from",
+            "to",
+            "contact",
+            "employee",
+        ];
+        match word.filter(|_| listed.contains(&name.as_str())) {
+            Some(word) => outcome.insert(format!("{name} {word}")),
+            None if name == "flags" => outcome.insert(format!("flags {value}")),
+            None => outcome.insert(name.clone()),
+        };
+    }
+    let read: Update =
+        serde_json::from_value(value).map_err(|error| format!("an update is not read: {error}"))?;
+    match read == *update {
+        true => Ok(()),
+        false => Err("an update is not read as it was written".into()),
+    }
+}
+
+/// The bytes of all texts in a value, and of the longest.
+fn size(value: &Value) -> (usize, usize) {
+    let add = |(all, longest): (usize, usize), (this, one): (usize, usize)| {
+        (all + this, longest.max(one))
+    };
+    match value {
+        Value::String(text) => (text.len(), text.len()),
+        Value::Array(items) => items.iter().map(size).fold((0, 0), add),
+        Value::Object(fields) => {
+            let names = fields.keys().map(|name| (name.len(), name.len()));
+            names.chain(fields.values().map(size)).fold((0, 0), add)
+        }
+        _ => (8, 0),
+    }
+}
+
+fn conversation(input: &Input) -> Result<Outcome, String> {
+    let mut outcome = Outcome::new();
+    let read = elevenlabs::conversation(&input.body, input.received_at());
+    if read != elevenlabs::conversation(&input.body, input.received_at()) {
+        return Err("read twice, it says two things".into());
+    }
+    match read {
+        Err(why) => rejected(&why, input, &mut outcome)?,
+        Ok(conversation) => {
+            outcome.insert(format!(
+                "{:?} {}",
+                conversation.status,
+                conversation.call_sid.is_some()
+            ));
+            update(&conversation.update, &mut outcome)?;
+            fold([&conversation.update]);
+        }
+    }
+    Ok(outcome)
+}
+
+fn page(input: &Input) -> Result<Outcome, String> {
+    let mut outcome = Outcome::new();
+    match elevenlabs::page(&input.body) {
+        Err(why) => rejected(&why, input, &mut outcome)?,
+        Ok(page) => {
+            let count = page.conversations.len().min(2);
+            outcome.insert(format!("{count} {} {}", page.next_cursor.is_some(), page.has_more));
+        }
+    }
+    Ok(outcome)
+}
+
+/// The configuration is ours, but its errors are shown to operators, and a secret may be misplaced.
+fn source(input: &Input) -> Result<Outcome, String> {
+    let mut outcome = Outcome::new();
+    let text = String::from_utf8_lossy(&input.body);
+    for provider in std::iter::once(None).chain(ALL.iter().map(|provider| Some(*provider))) {
+        let problem = match Source::parse(&text, provider) {
+            Ok(source) => {
+                if source.secrets.iter().any(|credential| credential.secret.is_empty()) {
+                    return Err("a source with an empty secret".into());
+                }
+                continue;
+            }
+            Err(problem) => problem.to_string(),
+        };
+        if let Some(value) = leaked(&problem, input) {
+            return Err(format!("an error shows a value of {} characters: {problem}", value.len()));
+        }
+        let place = problem.rsplit(": ").next().unwrap_or_default();
+        outcome.insert(place.chars().filter(|c| !c.is_ascii_digit()).collect());
+    }
+    Ok(outcome)
+}
+
+/// The readers that call detail records share.
+fn words(input: &Input) -> Outcome {
+    let text = String::from_utf8_lossy(&input.body);
+    let zone = switchboard_domain::time::zone("Asia/Jerusalem");
+    let mut outcome = Outcome::new();
+    outcome.extend(cdr::disposition(&text).map(|word| format!("{word:?}")));
+    outcome.extend(cdr::duration(&text).map(|_| "duration".to_owned()));
+    outcome.extend(cdr::epoch(&text).map(|_| "epoch".to_owned()));
+    let (name, number) = cdr::caller_id(&text);
+    outcome.insert(format!("name {} number {}", name.is_some(), number.is_some()));
+    for zone in [None, zone.as_ref()] {
+        if let Some(reading) = cdr::time(&text, zone) {
+            outcome.insert(format!("time {:?}", reading.flag));
+            for lasted in [0, 59, 86_400, u32::MAX].map(switchboard_domain::Seconds) {
+                let (before, after) =
+                    (cdr::before(reading.at, lasted), cdr::after(reading.at, lasted));
+                assert!(before <= reading.at && reading.at <= after);
+            }
+        }
+    }
+    outcome
+}
