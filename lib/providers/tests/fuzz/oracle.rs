@@ -84,10 +84,13 @@ fn shared(provider: &dyn Provider, input: &Input) -> Vec<String> {
     if provider.name() == "fmc" {
         // MegaFon's field for it.
         let text = String::from_utf8_lossy(&input.body);
-        let json = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
-        sent.extend(
-            json.get("crm_token").and_then(|token| token.as_str()).map(|t| t.trim().to_owned()),
-        );
+        // The other fields may be what no `Value` holds, as a number out of every range.
+        #[derive(serde::Deserialize)]
+        struct Token {
+            crm_token: String,
+        }
+        let json = serde_json::from_str::<Token>(&text).ok();
+        sent.extend(json.map(|json| json.crm_token.trim().to_owned()));
         for form in [&input.body, input.query().as_bytes()] {
             let fields = form_urlencoded::parse(form).filter(|(name, _)| name == "crm_token");
             sent.extend(fields.map(|(_, token)| token.trim().to_owned()));
