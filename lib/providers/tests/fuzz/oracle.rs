@@ -82,21 +82,28 @@ fn shared(provider: &dyn Provider, input: &Input) -> Vec<String> {
         pairs.into_iter().filter(|(name, _)| name == "secret").map(|(_, v)| v.trim().to_owned()),
     );
     if provider.name() == "fmc" {
-        // MegaFon's field for it.
-        let text = String::from_utf8_lossy(&input.body);
-        // The other fields may be what no `Value` holds, as a number out of every range.
-        #[derive(serde::Deserialize)]
-        struct Token {
-            crm_token: String,
-        }
-        let json = serde_json::from_str::<Token>(&text).ok();
-        sent.extend(json.map(|json| json.crm_token.trim().to_owned()));
-        for form in [&input.body, input.query().as_bytes()] {
-            let fields = form_urlencoded::parse(form).filter(|(name, _)| name == "crm_token");
-            sent.extend(fields.map(|(_, token)| token.trim().to_owned()));
-        }
+        sent.extend(tokens(&input.body));
     }
     sent
+}
+
+/// The values of MegaFon's field for the secret in a form or in JSON, even if other fields of it
+/// cannot be read.
+pub fn tokens(body: &[u8]) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Sent {
+        crm_token: String,
+    }
+    if body.trim_ascii_start().starts_with(b"{") {
+        let text = String::from_utf8_lossy(body);
+        let sent = serde_json::from_str(&text).ok().map(|sent: Sent| sent.crm_token);
+        return sent.into_iter().map(|token| token.trim().to_owned()).collect();
+    }
+    if body.trim_ascii_start().first().is_some_and(|first| b"[<".contains(first)) {
+        return Vec::new();
+    }
+    let fields = form_urlencoded::parse(body).filter(|(name, _)| name == "crm_token");
+    fields.map(|(_, token)| token.trim().to_owned()).collect()
 }
 
 /// What each signature of a request covers, with the signature.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde_json::Value;
-use switchboard_domain::{CallKey, Secret, Update, fold};
+use switchboard_domain::{Body, CallKey, Secret, Update, fold};
 use switchboard_providers::{
     ALL, Authenticated, Content, Provider, Reject, Source, Sources, authenticate, cdr, elevenlabs,
     provider_at,
@@ -210,7 +210,10 @@ impl Webhook {
         let mut calls: BTreeMap<CallKey, Vec<Update>> = BTreeMap::new();
         for record in records {
             match record {
-                Err(unread) => rejected(&unread.why, input, outcome)?,
+                Err(unread) => {
+                    rejected(&unread.why, input, outcome)?;
+                    self.keeps_no_secret("", &unread.raw)?;
+                }
                 Ok(record) => {
                     for key in std::iter::once(&record.key).chain(&record.near) {
                         if key.to_string().parse().as_ref() != Ok(key) {
@@ -220,7 +223,10 @@ impl Webhook {
                     if record.near.len() > 256 {
                         return Err(format!("it may be under {} other keys", record.near.len()));
                     }
-                    self.keeps_no_secret(&record.update)?;
+                    let Body::Inline(raw) = &record.update.raw else {
+                        return Err("an update whose bytes are elsewhere".into());
+                    };
+                    self.keeps_no_secret(record.update.target.expose(), raw)?;
                     update(&record.update, outcome)?;
                     calls.entry(record.key).or_default().push(record.update);
                 }
@@ -238,16 +244,22 @@ impl Webhook {
         Ok(())
     }
 
-    /// A secret that stands in a query is not kept.
-    fn keeps_no_secret(&self, update: &Update) -> Result<(), String> {
-        let query = update.target.expose().split_once('?').map_or("", |(_, query)| query);
-        let mut kept = form_urlencoded::parse(query.as_bytes());
-        let secrets = || self.open.values().flat_map(|source| &source.secrets);
-        let is_secret = |value: &str| secrets().any(|c| c.secret.expose() == value.trim());
-        match !self.provider.is_signed()
-            && kept.any(|(name, value)| name == "secret" && is_secret(&value))
-        {
-            true => Err("the secret is kept with the target".into()),
+    /// A secret that stands in the query, or in the field of the body that is read for it, is not
+    /// kept with what is stored.
+    fn keeps_no_secret(&self, target: &str, raw: &[u8]) -> Result<(), String> {
+        if self.provider.is_signed() {
+            return Ok(());
+        }
+        let query = target.split_once('?').map_or("", |(_, query)| query);
+        let query = form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name == "secret");
+        let mut kept: Vec<String> = query.map(|(_, secret)| secret.trim().to_owned()).collect();
+        // Of a list a record that is only a text is kept as such, whatever it looks like.
+        if self.provider.name() == "fmc" && !raw.starts_with(b"\"") {
+            kept.extend(oracle::tokens(raw));
+        }
+        let mut secrets = self.open.values().flat_map(|source| &source.secrets);
+        match secrets.any(|credential| kept.iter().any(|kept| kept == credential.secret.expose())) {
+            true => Err("the secret is kept with what is stored".into()),
             false => Ok(()),
         }
     }
