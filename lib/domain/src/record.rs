@@ -155,30 +155,54 @@ impl CallRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::party::Party;
     use crate::plan::Legs;
     use crate::update::{Facts, Order, Seconds};
 
     #[test]
     fn a_call_is_full_before_its_item_is() {
         let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
-        let heavy = |n: u8| {
-            let text = Some(Personal::new("x".repeat(16 * 1024)));
-            let facts = Facts { summary: text.clone(), script_context: text, ..Facts::default() };
-            let raw = vec![n; INLINE_LIMIT];
-            Update::new("status", Order::Unordered, Timestamp::UNIX_EPOCH, facts, raw)
+        let text = |length: usize| Personal::new("x".repeat(length));
+        let party = || Party::read(&"9".repeat(2_000));
+        let long = Facts {
+            summary: Some(text(16 * 1024)),
+            script_context: Some(text(16 * 1024)),
+            ..Facts::default()
         };
-        let key: CallKey = "asterisk/main/1".parse().unwrap();
-        let mut record = CallRecord::first(key, heavy(0), policy, Timestamp::UNIX_EPOCH);
-        for n in 1.. {
-            if record.is_full() {
-                break;
+        let many = Facts {
+            from: party(),
+            to: party(),
+            contact: party(),
+            employee: party(),
+            campaign: Some("x".repeat(2_000)),
+            contact_name: Some(text(2_000)),
+            cause: Some("x".repeat(2_000)),
+            extra: (0..20).map(|n| (format!("field {n}"), text(512))).collect(),
+            ..Facts::default()
+        };
+        for facts in [long, many] {
+            let heavy = |n: u8| {
+                let raw = vec![n; INLINE_LIMIT];
+                let at = Timestamp::UNIX_EPOCH;
+                Update::new("status", Order::Unordered, at, facts.clone(), raw).sent_to("/path")
+            };
+            let key: CallKey = "asterisk/main/1".parse().unwrap();
+            let mut record = CallRecord::first(key, heavy(0), policy, Timestamp::UNIX_EPOCH);
+            for n in 1.. {
+                if record.is_full() {
+                    break;
+                }
+                record.absorb(heavy(n), policy, Timestamp::UNIX_EPOCH);
             }
-            record.absorb(heavy(n), policy, Timestamp::UNIX_EPOCH);
+            assert!(record.updates.len() > 5);
+            // In the table bytes stay bytes; JSON writes each as a number and a comma.
+            let raw: usize = record
+                .updates
+                .values()
+                .map(|update| serde_json::to_vec(&update.raw).unwrap().len() - INLINE_LIMIT)
+                .sum();
+            let bytes = serde_json::to_vec(&record).unwrap().len() - raw;
+            assert!(bytes < 400 * 1024, "{bytes} bytes");
         }
-        assert!(record.updates.len() > 5);
-        // In the table bytes stay bytes; JSON writes each as a number and a comma.
-        let bytes = serde_json::to_vec(&record).unwrap().len();
-        let raw = record.updates.len() * INLINE_LIMIT;
-        assert!(bytes - raw < 400 * 1024, "{bytes} bytes");
     }
 }

@@ -14,8 +14,8 @@ use crate::time::Flag;
 /// become blobs, so that the item stays far below DynamoDB's 400 KB.
 pub const INLINE_LIMIT: usize = 4 * 1024;
 
-/// About what an update's short fields take.
-const OVERHEAD: usize = 1_024;
+/// About what an update takes beside its texts: its digest, its times, the names of its fields.
+const OVERHEAD: usize = 512;
 
 /// An authenticated message, normalized, with the body it came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,20 +67,14 @@ impl Update {
 
     /// About how many bytes it takes in the call's item.
     pub fn weight(&self) -> usize {
-        let facts = &self.facts;
-        let length = |text: &Option<Personal>| text.as_ref().map_or(0, |text| text.expose().len());
         let raw = match &self.raw {
             Body::Inline(bytes) => bytes.len(),
             Body::Stored(_) => 0,
         };
-        let transcript = match &facts.transcript {
-            Some(Text::Inline(text)) => text.expose().len(),
-            _ => 0,
-        };
-        let extra: usize =
-            facts.extra.iter().map(|(name, value)| name.len() + value.expose().len()).sum();
-        let long = length(&facts.summary) + length(&facts.script_context) + transcript + extra;
-        OVERHEAD + raw + long
+        // Text, numbers and lists of them, which always serialize; as JSON they are a little longer
+        // than as an item.
+        let facts = serde_json::to_vec(&self.facts).map_or(0, |facts| facts.len());
+        OVERHEAD + self.kind.len() + self.target.expose().len() + raw + facts
     }
 
     /// Takes out what is larger than `limit` bytes and so too large for the call's item. The
