@@ -37,8 +37,7 @@ pub struct Function {
 /// Runs a provider's webhook until the environment ends.
 pub async fn run(provider: &'static dyn Provider) -> Result<(), Error> {
     let function = &Function::from_environment(provider)?;
-    // Read before the first request, at full CPU; a function that cannot read them must not start.
-    function.sources.get().await?;
+    function.warm_up().await?;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
         Ok::<Value, Error>(function.answer(&event.payload, &event.context.request_id).await)
     }))
@@ -86,20 +85,32 @@ impl Function {
         Self { hook, sources }
     }
 
+    /// Does before the first event, at full CPU, what the first event would wait for: reads the
+    /// sources (a function that cannot read them must not start) and opens the connections.
+    async fn warm_up(&self) -> Result<(), Error> {
+        let (sources, (), ()) = tokio::join!(
+            self.sources.get(),
+            aws::briefly(self.hook.store.connect()),
+            aws::briefly(self.hook.queue.connect()),
+        );
+        sources?;
+        Ok(())
+    }
+
     /// Answers one event. A secret that opens nothing may be newer than what we know: then the
     /// sources are read again, and the request is looked at once more.
     pub async fn answer(&self, event: &ApiGatewayV2httpRequest, id: &str) -> Value {
         let Some(request) = request(event, Timestamp::now()) else {
             return Reply::error(400, "the body says that it is Base64 and is not").into_event();
         };
-        let Ok(mut sources) = self.sources.get().await else { return not_configured() };
-        if !self.hook.knows(&request, &sources) {
-            match self.sources.get_again().await {
-                Ok(newer) => sources = newer,
-                Err(_) => return not_configured(),
-            }
+        let Ok(sources) = self.sources.get().await else { return not_configured() };
+        if let Ok(reply) = self.hook.first(&request, &sources, id).await {
+            return reply.into_event();
         }
-        self.hook.handle(&request, &sources, id).await.into_event()
+        match self.sources.get_again().await {
+            Ok(newer) => self.hook.handle(&request, &newer, id).await.into_event(),
+            Err(_) => not_configured(),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::worker::{Retry, batch};
 use switchboard_shell::{Telemetry, aws};
-use switchboard_store::DynamoStore;
+use switchboard_store::{DynamoStore, Store as _};
 
 use crate::configuration::Configuration;
 use crate::conversations::Conversations;
@@ -78,7 +78,12 @@ pub async fn enrich() -> Result<(), Error> {
     let configuration = parts.configuration(&["sources", "destinations"])?;
     let conversations = Conversations::new(switchboard_crm::client::http(parts.allow_private()?)?);
     let Parts { store, queue, telemetry, .. } = parts;
-    let known = configuration.get().await?;
+    let (known, (), ()) = tokio::join!(
+        configuration.get(),
+        aws::briefly(store.connect()),
+        aws::briefly(queue.connect()),
+    );
+    let known = known?;
     for country in known.countries() {
         switchboard_people::number::warm_up(Some(country));
     }
@@ -100,7 +105,12 @@ pub async fn deliver() -> Result<(), Error> {
     let configuration = parts.configuration(&["destinations"])?;
     let client = Client::new(parts.allow_private()?)?;
     let Parts { store, queue, telemetry, .. } = parts;
-    configuration.get().await?;
+    let (known, (), ()) = tokio::join!(
+        configuration.get(),
+        aws::briefly(store.connect()),
+        aws::briefly(queue.connect()),
+    );
+    known?;
     let worker = Arc::new(Deliver { store, queue, client, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
@@ -116,6 +126,11 @@ pub async fn deliver() -> Result<(), Error> {
 /// Runs `sweep` as a function, on a schedule.
 pub async fn sweep() -> Result<(), Error> {
     let Parts { store, queue, telemetry, .. } = parts("sweep")?;
+    // Nothing is due since 1970: this opens the connections.
+    aws::briefly(async {
+        let _ = tokio::join!(store.due(0, Timestamp::UNIX_EPOCH, None), queue.connect());
+    })
+    .await;
     let worker = Arc::new(Sweep { store, queue, telemetry });
     lambda_runtime::run(service_fn(move |_: LambdaEvent<Value>| {
         let worker = worker.clone();

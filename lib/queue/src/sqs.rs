@@ -23,6 +23,14 @@ impl SqsQueue {
         Self { client, enrich, deliver }
     }
 
+    /// Opens a connection, so that the first job need not wait for it. It asks for what the
+    /// function may do and SQS refuses: a message without a body. Whether it succeeds does not matter.
+    pub async fn connect(&self) {
+        if let Some(address) = self.enrich.as_ref().or(self.deliver.as_ref()) {
+            let _ = self.client.send_message().queue_url(address).message_body("").send().await;
+        }
+    }
+
     fn address(&self, job: &Job) -> Result<&str, QueueError> {
         let address = match job {
             Job::Enrich { .. } => &self.enrich,

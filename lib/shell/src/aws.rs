@@ -25,6 +25,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The first try and two more, for throttling and broken connections.
 const ATTEMPTS: u32 = 3;
 
+/// A connection that was idle for longer is not used again: the services close theirs after a minute
+/// or more, and a request on one that is closed has to be sent twice.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
 /// What every client is made from.
 pub fn config() -> Result<SdkConfig, EnvironmentError> {
     let credentials = Credentials::new(
@@ -55,8 +59,15 @@ pub fn config() -> Result<SdkConfig, EnvironmentError> {
 /// The one HTTP client that all of them share: TLS by rustls and ring, and by nothing else.
 pub fn http_client() -> SharedHttpClient {
     aws_smithy_http_client::Builder::new()
+        .pool_idle_timeout(IDLE_TIMEOUT)
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https()
+}
+
+/// Opens a connection before the first event, at full CPU. A service that is slow just then must not
+/// keep the function from starting: after a second it is left to the first request.
+pub async fn briefly(opening: impl Future<Output = ()>) {
+    let _ = tokio::time::timeout(Duration::from_secs(1), opening).await;
 }
 
 /// A client for DynamoDB.

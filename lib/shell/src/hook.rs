@@ -32,31 +32,42 @@ pub struct Hook<S, Q> {
 }
 
 impl<S: Store, Q: Queue> Hook<S, Q> {
-    /// Whether the sender is known. Says nothing yet: newer configuration may know them.
-    pub fn knows(&self, request: &Request, sources: &Sources) -> bool {
-        !matches!(authenticate(self.provider, request, sources), Err(Reject::Forbidden(_)))
-    }
-
     /// Takes a request. Whatever was wrong with it is in the reply, the log and the metrics.
     pub async fn handle(&self, request: &Request, sources: &Sources, id: &str) -> Reply {
+        match self.first(request, sources, id).await {
+            Ok(reply) => reply,
+            Err(why) => self.reject(request, &why, id),
+        }
+    }
+
+    /// Takes a request, unless no source is opened by what came with it. `Err` says nothing yet:
+    /// newer configuration may know the sender.
+    pub async fn first(
+        &self,
+        request: &Request,
+        sources: &Sources,
+        id: &str,
+    ) -> Result<Reply, Reject> {
         if let Some(answer) = self.provider.public(request) {
-            return Reply::new(200, answer);
+            return Ok(Reply::new(200, answer));
         }
         if request.body_len() > LARGEST_BODY {
-            return self.reject(request, &Reject::TooLarge { limit: LARGEST_BODY }, id);
+            let why = Reject::TooLarge { limit: LARGEST_BODY };
+            return Ok(self.reject(request, &why, id));
         }
         let message = match authenticate(self.provider, request, sources) {
             Ok(message) => message,
-            Err(why) => return self.reject(request, &why, id),
+            Err(why @ Reject::Forbidden(_)) => return Err(why),
+            Err(why) => return Ok(self.reject(request, &why, id)),
         };
-        match self.provider.parse(&message) {
+        Ok(match self.provider.parse(&message) {
             Ok(Content::Calls(records)) => self.take_all(&message, sources, records, id).await,
             Ok(Content::Other(answer)) => self.answer(answer, id),
             Err(why) => match self.quarantine(&message, &why, message.body()).await {
                 Ok(()) => self.reject(request, &why, id),
                 Err(error) => self.fault(&error, id),
             },
-        }
+        })
     }
 
     /// Stores every record, then queues what they owe in as few requests as it takes.

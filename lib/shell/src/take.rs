@@ -46,17 +46,20 @@ impl<S: Store> Taker<'_, S> {
         let update = record.update;
         let policy = self.policy(&key);
         let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotTaken::Store)?;
-        let mut record = CallRecord::first(key, update.clone(), policy, now);
+        let digest = update.digest.clone();
+        let mut record = CallRecord::first(key, update, policy, now);
         for _ in 0..ROUNDS {
             let put = self.store.put_call(&record).await.map_err(NotTaken::Store)?;
-            record = match put {
+            let stored = match put {
                 Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
                 Put::Conflict(stored) => *stored,
                 Put::DeliveryConflict => break,
             };
-            if record.updates.contains_key(&update.digest) {
-                return Ok(taken(&record, Absorbed::Duplicate));
+            if stored.updates.contains_key(&digest) {
+                return Ok(taken(&stored, Absorbed::Duplicate));
             }
+            let Some(update) = record.updates.remove(&digest) else { break };
+            record = stored;
             if record.is_full() {
                 let problem = "has too many messages already; this one is kept aside";
                 let why = Reject::malformed("call", problem);
@@ -64,7 +67,7 @@ impl<S: Store> Taker<'_, S> {
                 return Err(NotTaken::Unread(Unread { why, raw }));
             }
             let update = self
-                .offload(&record.key, update.clone(), record.inline_limit())
+                .offload(&record.key, update, record.inline_limit())
                 .await
                 .map_err(NotTaken::Store)?;
             record.absorb(update, policy, now);

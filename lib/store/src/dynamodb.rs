@@ -57,21 +57,37 @@ impl DynamoStore {
         Self { client: Client::from_conf(config), table, retention_days }
     }
 
+    /// Opens a connection, so that the first request need not wait for it. It asks for what the
+    /// function may do and never happens: a put on a condition that cannot hold. Whether it is
+    /// answered does not matter.
+    pub async fn connect(&self) {
+        let _ = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .item("pk", text("connect".into()))
+            .item("sk", text("connect".into()))
+            .condition_expression("attribute_exists(pk) AND attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+            .send()
+            .await;
+    }
+
     fn expires_at(&self) -> AttributeValue {
         let days = i64::from(self.retention_days);
         number(Timestamp::now().as_second().saturating_add(days.saturating_mul(SECONDS_PER_DAY)))
     }
 
     fn call_item(&self, record: &CallRecord) -> Result<Item, StoreError> {
-        let stored = CallRecord { version: record.version + 1, ..record.clone() };
-        let mut item = to_item("call", &stored)?;
+        let mut item = to_item("call", record)?;
+        item.insert("version".into(), version_after(record.version));
         self.stamp(&mut item, &record.key, CALL.to_owned(), record.due_at());
         Ok(item)
     }
 
     fn delivery_item(&self, delivery: &Delivery) -> Result<Item, StoreError> {
-        let stored = Delivery { version: delivery.version + 1, ..delivery.clone() };
-        let mut item = to_item("delivery", &stored)?;
+        let mut item = to_item("delivery", delivery)?;
+        item.insert("version".into(), version_after(delivery.version));
         // `due_at` is the index's attribute, a number; the delivery's own is in words.
         item.remove("due_at");
         if let Some(due_at) = delivery.due_at {
@@ -638,6 +654,11 @@ fn delivery(mut item: Item) -> Result<Delivery, StoreError> {
 
 fn text(value: String) -> AttributeValue {
     AttributeValue::S(value)
+}
+
+/// The version that a write makes of the one that was read.
+fn version_after(version: u64) -> AttributeValue {
+    AttributeValue::N((version + 1).to_string())
 }
 
 fn number(value: i64) -> AttributeValue {
