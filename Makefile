@@ -121,6 +121,64 @@ fuzz: ## Fuzz every parser and authenticator, as many at a time as there are pro
 	FUZZ_SECONDS=$$(( $(MINUTES) * 60 )) FUZZ_PROVIDER=$(PROVIDER) \
 		cargo test --locked --profile fuzz --package switchboard-providers --test fuzz -- --nocapture
 
+# --- Measuring --------------------------------------------------------------------------------------------
+
+# The functions as they are deployed, built for this machine, beside what else is built here.
+BENCH_BUILD := target/bench/build
+BENCH := $(BENCH_BUILD)/harness/bench
+
+.PHONY: bench-build
+bench-build:
+	cargo build --locked --release $(FUNCTIONS) --target-dir $(BENCH_BUILD)
+	cargo build --locked --profile harness --package switchboard-bench --target-dir $(BENCH_BUILD)
+
+.PHONY: bench
+bench: bench-build bench-peers ## Measure every function and its peers; write docs/performance.md and .svg
+	$(BENCH) run --write
+
+.PHONY: bench-throughput
+bench-throughput: bench-build ## Measure large work; write it into docs/performance.md
+	$(BENCH) throughput --write
+
+.PHONY: budgets
+budgets: bench-build ## Fail if a function takes over 5 % more than tools/bench/budgets.json says
+	$(BENCH) budgets --check
+
+.PHONY: budgets-write
+budgets-write: bench-build ## Record what the functions take now as their budgets
+	$(BENCH) budgets --write
+
+# The programs that the hook is compared with.
+PEERS := tools/bench/peers
+# Lambda's Python is built with the compiler's profiling. So are those of the distributions; one that
+# pyenv built is slower by a fifth.
+BENCH_PYTHON ?= $(firstword $(wildcard /usr/bin/python3.11) python3.11)
+BENCH_PIP := $(VENV)/tools/bin/pip --disable-pip-version-check --python $(VENV)/bench-python/bin/python install --quiet --no-deps
+
+.PHONY: bench-peers
+bench-peers: $(PEERS)/node/dist/index.mjs $(PEERS)/python/dist/handler.py $(PEERS)/floor/dist/bootstrap ## Make the programs that the functions are compared with, and check that they do the same (needs Node 20)
+	$(RUN) -m pytest -q $(PEERS) $(PYTEST)
+
+$(PEERS)/node/dist/index.mjs: $(wildcard $(PEERS)/node/*.mjs $(PEERS)/node/package*.json)
+	cd $(PEERS)/node && npm ci --ignore-scripts --no-audit --no-fund && rm -rf dist && npm run build
+
+$(VENV)/bench-python.stamp: $(PEERS)/python/requirements-runtime.txt | $(VENV)/tools.stamp
+	@rm -rf $(VENV)/bench-python
+	$(BENCH_PYTHON) -m venv --without-pip $(VENV)/bench-python
+	$(BENCH_PIP) --only-binary :all: --requirement $<
+	@touch $@
+
+$(PEERS)/python/dist/handler.py: $(PEERS)/python/handler.py $(PEERS)/python/requirements.txt $(VENV)/bench-python.stamp
+	@rm -rf $(@D)
+	$(BENCH_PIP) --target $(@D) --requirement $(PEERS)/python/requirements.txt
+	cp $< $@
+	$(VENV)/bench-python/bin/python -m compileall -q $@
+
+$(PEERS)/floor/dist/bootstrap: $(wildcard $(PEERS)/floor/Cargo.* $(PEERS)/floor/src/*.rs)
+	cargo build --release --locked --manifest-path $(PEERS)/floor/Cargo.toml --target-dir target/bench-floor
+	@mkdir -p $(@D)
+	cp target/bench-floor/release/floor $@
+
 # --- A real account ---------------------------------------------------------------------------------------
 
 .PHONY: deploy
@@ -131,4 +189,4 @@ deploy: build $(VENV)/sam.stamp ## Build, and deploy to the AWS account you are 
 
 .PHONY: clean
 clean: stop ## Stop the local AWS; delete what was built and installed
-	rm -rf target $(VENV) $(STATE)
+	rm -rf target $(VENV) $(STATE) $(PEERS)/*/dist $(PEERS)/node/node_modules
