@@ -217,7 +217,8 @@ proptest! {
         prop_assert!(record.owed.get(&Work::Enrich).is_some_and(|at_| *at_ <= at(due)));
     }
 
-    /// A call that ends, or changes after its end in what a CRM wants to know, owes `enrich`.
+    /// A call that ends, or changes after its end in what a CRM wants to know or in the conversation
+    /// that was held on it, owes `enrich`.
     #[test]
     fn an_ended_call_with_news_owes(updates in vec(update(), 1..6), another in update()) {
         let mut record = stored(&updates);
@@ -225,7 +226,9 @@ proptest! {
         record.owed.clear();
         let absorbed = record.absorb(another, POLICY, at(20));
         let is_leg = record.call.facts.parent.is_some();
-        let has_news = !before.has_ended() || before.news() != record.call.news();
+        let has_news = !before.has_ended()
+            || before.news() != record.call.news()
+            || before.facts.conversation != record.call.facts.conversation;
         let owes = record.owed.get(&Work::Enrich) == Some(&at(23));
         if absorbed == Absorbed::New {
             prop_assert_eq!(owes, record.call.has_ended() && has_news && !is_leg);
