@@ -18,7 +18,7 @@ refuse() {
 }
 
 shell='aws[-_].*|lambda_.*|tokio(-.*)?|hyper(-.*)?|reqwest'
-for package in switchboard-domain switchboard-providers switchboard-people switchboard-crm; do
+for package in switchboard-domain switchboard-providers switchboard-people switchboard-crm switchboard-http; do
     refuse "$package" "$shell" "the core depends on nothing that acts"
 done
 

@@ -76,7 +76,8 @@ impl Parts {
 pub async fn enrich() -> Result<(), Error> {
     let parts = parts("enrich")?;
     let configuration = parts.configuration(&["sources", "destinations"])?;
-    let conversations = Conversations::new(switchboard_crm::client::http(parts.allow_private()?)?);
+    let conversations =
+        Conversations::new(switchboard_http::client::transport(parts.allow_private()?)?);
     let Parts { store, queue, telemetry, .. } = parts;
     let (known, (), ()) = tokio::join!(
         configuration.get(),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::net::IpAddr;
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -11,9 +10,9 @@ use switchboard_domain::plan::Subscriber;
 use switchboard_domain::{
     CallRecord, ConfigError, Direction, Event, Name, Outcome, Seconds, Secret,
 };
-use url::{Host, Url};
+use switchboard_http::address::leads_nowhere_public;
+use url::Url;
 
-use crate::address::is_global;
 use crate::format::Format;
 use crate::signing;
 
@@ -31,9 +30,6 @@ const MOST_RETRIES: usize = 20;
 const LONGEST_RETRY: u32 = 86_400;
 /// More are never needed to rotate one, and each makes a header longer.
 const MOST_SIGNING_SECRETS: usize = 4;
-
-/// Names that lead to no public host, whatever a resolver says. Each with all names below it.
-const PRIVATE_NAMES: [&str; 4] = ["localhost", "local", "internal", "home.arpa"];
 
 /// Headers that a request has anyway: `auth` may set none of them.
 const OWN_HEADERS: [&str; 11] = [
@@ -284,24 +280,6 @@ fn read_url(text: &str, allow_private: bool) -> Result<Url, ConfigError> {
         return fault("must not lead to a private, local or otherwise special address");
     }
     Ok(url)
-}
-
-/// Whether a URL's host is plainly not a public one. The parser has turned every spelling of an
-/// IPv4 address (decimal, octal, hexadecimal, shortened, full-width) into the address by now.
-/// What a name resolves to is checked at every connection.
-pub(crate) fn leads_nowhere_public(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Ipv4(address)) => !is_global(IpAddr::V4(address)),
-        Some(Host::Ipv6(address)) => !is_global(IpAddr::V6(address)),
-        Some(Host::Domain(name)) => {
-            let name = name.trim_end_matches('.');
-            let is_below = |zone: &str| {
-                name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-            };
-            name.is_empty() || PRIVATE_NAMES.into_iter().any(is_below)
-        }
-        None => true,
-    }
 }
 
 fn read_auth(value: Value) -> Result<Auth, ConfigError> {

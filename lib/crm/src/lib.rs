@@ -2,7 +2,6 @@
 //!
 //! Everything but the client (feature `client`) is plain functions over plain types.
 
-pub mod address;
 #[cfg(feature = "client")]
 pub mod client;
 pub mod destination;

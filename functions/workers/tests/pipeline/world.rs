@@ -83,7 +83,7 @@ impl World {
             values: Values::new(),
             configuration: Configuration::default(),
             client: Client::new(true).unwrap(),
-            conversations: Conversations::new(switchboard_crm::client::http(true).unwrap()),
+            conversations: Conversations::new(switchboard_http::client::transport(true).unwrap()),
             messages: Vec::new(),
             next_sweep: start.checked_add(SWEEP).unwrap(),
         };

@@ -1,5 +1,5 @@
 use std::future::Future;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderName};
@@ -9,6 +9,8 @@ use standardwebhooks::Webhook;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+
+use switchboard_http::client::transport_trusting;
 
 use super::*;
 
@@ -373,30 +375,6 @@ fn no_private_address_is_connected_to() {
     });
 }
 
-#[test]
-fn a_name_that_leads_to_a_private_address_is_refused_when_it_is_resolved() {
-    run(async {
-        let server = Server::start(status(200)).await;
-        // The HTTP client alone, past the look at the URL: `localhost` stands for any name.
-        let request = http(false).unwrap().post(format!("https://localhost:{}/", server.port));
-        let error = request.send().await.unwrap_err();
-        assert_eq!(classify(&error), SendError::PrivateAddress);
-        assert_eq!(server.connections(), 0);
-    });
-}
-
-#[test]
-fn of_a_names_addresses_the_public_ones_are_left() {
-    let sockets = |texts: &[&str]| -> Vec<SocketAddr> {
-        texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
-    };
-    let mixed = sockets(&["10.0.0.1", "8.8.8.8", "::1", "2a00:1450:4001::1", "169.254.169.254"]);
-    assert_eq!(public_ones(mixed), Ok(sockets(&["8.8.8.8", "2a00:1450:4001::1"])));
-    let private = sockets(&["10.0.0.1", "fd00::1"]);
-    assert_eq!(public_ones(private), Err(SendError::PrivateAddress));
-    assert_eq!(public_ones(vec![]), Err(SendError::NotResolved));
-}
-
 /// A server's TLS side for `localhost`, and the roots that trust it.
 fn tls() -> (TlsAcceptor, rustls::RootCertStore) {
     let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
@@ -421,7 +399,8 @@ fn a_certificate_must_be_trusted_and_of_the_host() {
         let server = Server::listen(status(200), Some(acceptor)).await;
         let url = |host: &str| format!("https://{host}:{}/", server.port);
         let to = |host: &str| destination(&url(host), json!({}));
-        let trusting = Client { http: http_trusting(roots, true).unwrap(), allow_private: true };
+        let trusting =
+            Client { http: transport_trusting(roots, true).unwrap(), allow_private: true };
 
         assert_eq!(trusting.send(&to("localhost"), outgoing()).await.unwrap().status, 200);
         assert_eq!(trusting.send(&to("127.0.0.1"), outgoing()).await, Err(SendError::NotSecure));

@@ -2,6 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use url::{Host, Url};
+
+/// Names that lead to no public host, whatever a resolver says. Each with all names below it.
+const PRIVATE_NAMES: [&str; 4] = ["localhost", "local", "internal", "home.arpa"];
+
 /// Whether an address belongs to a host on the public internet. An IPv6 address that carries an
 /// IPv4 one (mapped, translated, tunnelled) is refused whatever it carries: no CRM needs one.
 pub fn is_global(address: IpAddr) -> bool {
@@ -36,6 +41,24 @@ fn is_global_v6(address: Ipv6Addr) -> bool {
     let special =
         (a == 0x2001 && (b < 0x0200 || b == 0x0db8)) || a == 0x2002 || (a == 0x3fff && b < 0x1000);
     given_out && !special
+}
+
+/// Whether a URL's host is plainly not a public one. The parser has turned every spelling of an
+/// IPv4 address (decimal, octal, hexadecimal, shortened, full-width) into the address by now.
+/// What a name resolves to is checked at every connection.
+pub fn leads_nowhere_public(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Ipv4(address)) => !is_global(IpAddr::V4(address)),
+        Some(Host::Ipv6(address)) => !is_global(IpAddr::V6(address)),
+        Some(Host::Domain(name)) => {
+            let name = name.trim_end_matches('.');
+            let is_below = |zone: &str| {
+                name.strip_suffix(zone).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            };
+            name.is_empty() || PRIVATE_NAMES.into_iter().any(is_below)
+        }
+        None => true,
+    }
 }
 
 #[cfg(test)]
