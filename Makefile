@@ -123,13 +123,12 @@ fuzz: ## Fuzz every parser and authenticator, as many at a time as there are pro
 
 # --- Measuring --------------------------------------------------------------------------------------------
 
-# The functions as they are deployed, built for this machine, beside what else is built here.
+# What is measured are the binaries that are deployed: other linkers and flags make other instructions.
 BENCH_BUILD := target/bench/build
 BENCH := $(BENCH_BUILD)/harness/bench
 
 .PHONY: bench-build
-bench-build:
-	cargo build --locked --release $(FUNCTIONS) --target-dir $(BENCH_BUILD)
+bench-build: build
 	cargo build --locked --profile harness --package switchboard-bench --target-dir $(BENCH_BUILD)
 
 .PHONY: bench
@@ -140,13 +139,25 @@ bench: bench-build bench-peers ## Measure every function and its peers; write do
 bench-throughput: bench-build ## Measure large work; write it into docs/performance.md
 	$(BENCH) throughput --write
 
+.PHONY: cost
+cost: ## Compute what a million calls cost, of the newest figures of `make bench`; write docs/cost.md
+	cargo build --locked --profile harness --package switchboard-bench --target-dir $(BENCH_BUILD)
+	$(BENCH) cost --write
+
+# With the harness that `make test` has built.
+BUDGETS := target/debug/bench budgets
+
+.PHONY: budgets-build
+budgets-build: build
+	cargo build --locked --workspace --all-targets
+
 .PHONY: budgets
-budgets: bench-build ## Fail if a function takes over 5 % more than tools/bench/budgets.json says
-	$(BENCH) budgets --check
+budgets: budgets-build ## Fail if a function takes over 5 % more than tools/bench/budgets.json says (needs valgrind)
+	$(BUDGETS) --check
 
 .PHONY: budgets-write
-budgets-write: bench-build ## Record what the functions take now as their budgets
-	$(BENCH) budgets --write
+budgets-write: budgets-build ## Record what the functions take now as their budgets (needs valgrind)
+	$(BUDGETS) --write
 
 # The programs that the hook is compared with.
 PEERS := tools/bench/peers

@@ -1,6 +1,5 @@
 //! Wiring: from the environment to a running webhook function.
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -9,7 +8,7 @@ use switchboard_domain::Name;
 use switchboard_providers::{Provider, Source, Sources};
 use switchboard_queue::SqsQueue;
 use switchboard_shell::environment::{optional, parsed, required};
-use switchboard_shell::gateway::{Reply, request};
+use switchboard_shell::gateway::{Event, Reply, request};
 use switchboard_shell::hook::Hook;
 use switchboard_shell::parameters::{Cached, Parameters, Values};
 use switchboard_shell::telemetry::Level;
@@ -36,38 +35,39 @@ pub struct Function {
 
 /// Runs a provider's webhook until the environment ends.
 pub async fn run(provider: &'static dyn Provider) -> Result<(), Error> {
-    let function = &Function::from_environment(provider)?;
-    function.warm_up().await?;
-    lambda_runtime::run(service_fn(move |event: LambdaEvent<ApiGatewayV2httpRequest>| async move {
-        Ok::<Value, Error>(function.answer(&event.payload, &event.context.request_id).await)
+    let function = &from_environment(provider).await?;
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
+        Ok::<Value, Error>(function.answer(event.payload, &event.context.request_id).await)
     }))
     .await
 }
 
-impl Function {
-    /// Puts a function together from what the template sets.
-    pub fn from_environment(provider: &'static dyn Provider) -> Result<Self, Error> {
-        let telemetry = Telemetry::stdout(
-            provider.name(),
-            required("STAGE")?,
-            optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info),
-        );
-        let places = Places {
-            table: required("CALLS_TABLE")?,
-            queue: required("ENRICH_QUEUE_URL")?,
-            parameters: required("PARAMETER_PREFIX")?,
-            retention_days: parsed("RETENTION_DAYS", 400)?,
-        };
-        Ok(Self::new(provider, telemetry, &aws::config()?, places))
-    }
+/// Starts a function with what the template sets.
+async fn from_environment(provider: &'static dyn Provider) -> Result<Function, Error> {
+    let telemetry = Telemetry::stdout(
+        provider.name(),
+        required("STAGE")?,
+        optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info),
+    );
+    let places = Places {
+        table: required("CALLS_TABLE")?,
+        queue: required("ENRICH_QUEUE_URL")?,
+        parameters: required("PARAMETER_PREFIX")?,
+        retention_days: parsed("RETENTION_DAYS", 400)?,
+    };
+    Function::start(provider, telemetry, &aws::config()?, places).await
+}
 
-    /// Puts a function together.
-    pub fn new(
+impl Function {
+    /// Puts a function together, and does before the first event, at full CPU, what the first event
+    /// would wait for: reads the sources (a function that cannot read them must not start) and opens
+    /// the connections. A client is made while those before it wait for the network.
+    pub async fn start(
         provider: &'static dyn Provider,
         telemetry: Telemetry,
         aws: &SdkConfig,
         places: Places,
-    ) -> Self {
+    ) -> Result<Self, Error> {
         let log = telemetry.clone();
         let sources = Cached::new(
             Parameters::new(aws::ssm(aws)),
@@ -76,30 +76,25 @@ impl Function {
             telemetry.clone(),
             move |values| read(values, provider, &log),
         );
-        let hook = Hook {
-            provider,
-            store: DynamoStore::new(aws::dynamodb(aws), places.table, places.retention_days),
-            queue: SqsQueue::new(aws::sqs(aws), Some(places.queue), None),
-            telemetry,
+        let store = async {
+            let client = aws::dynamodb(aws);
+            let store = DynamoStore::new(client, places.table, places.retention_days);
+            aws::briefly(store.connect()).await;
+            store
         };
-        Self { hook, sources }
-    }
-
-    /// Does before the first event, at full CPU, what the first event would wait for: reads the
-    /// sources (a function that cannot read them must not start) and opens the connections.
-    async fn warm_up(&self) -> Result<(), Error> {
-        let (sources, (), ()) = tokio::join!(
-            self.sources.get(),
-            aws::briefly(self.hook.store.connect()),
-            aws::briefly(self.hook.queue.connect()),
-        );
-        sources?;
-        Ok(())
+        let queue = async {
+            let queue = SqsQueue::new(aws::sqs(aws), Some(places.queue), None);
+            aws::briefly(queue.connect()).await;
+            queue
+        };
+        let (known, store, queue) = tokio::join!(sources.get(), store, queue);
+        known?;
+        Ok(Self { hook: Hook { provider, store, queue, telemetry }, sources })
     }
 
     /// Answers one event. A secret that opens nothing may be newer than what we know: then the
     /// sources are read again, and the request is looked at once more.
-    pub async fn answer(&self, event: &ApiGatewayV2httpRequest, id: &str) -> Value {
+    pub async fn answer(&self, event: Event, id: &str) -> Value {
         let Some(request) = request(event, Timestamp::now()) else {
             return Reply::error(400, "the body says that it is Base64 and is not").into_event();
         };

@@ -30,7 +30,8 @@ pub fn e164(text: &str, country: Option<&str>) -> Option<String> {
     let number = PhoneNumber::parse(text, region).ok()?;
     let of_a_subscriber =
         PHONE_NUMBER_UTIL.is_possible_number_for_type(&number, PhoneNumberType::FixedLineOrMobile);
-    (number.is_valid() || of_a_subscriber)
+    // The length first: a numbering plan is a regular expression, whose first use takes milliseconds.
+    (of_a_subscriber || number.is_valid())
         .then(|| number.format_as(PhoneNumberFormat::E164).into_owned())
 }
 

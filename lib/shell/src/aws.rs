@@ -9,9 +9,13 @@ use std::time::Duration;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
+use aws_smithy_http_client::Connector;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
-use aws_smithy_runtime_api::client::http::SharedHttpClient;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 use aws_smithy_types::retry::RetryConfig;
 use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
@@ -29,6 +33,10 @@ const ATTEMPTS: u32 = 3;
 /// or more, and a request on one that is closed has to be sent twice.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 
+/// The authorities of Amazon Trust Services, as they publish them: one of them stands behind every
+/// service of the partitions `aws` and `aws-us-gov`.
+const AMAZON_ROOTS: &str = include_str!("aws/amazon-roots.pem");
+
 /// What every client is made from.
 pub fn config() -> Result<SdkConfig, EnvironmentError> {
     let credentials = Credentials::new(
@@ -42,11 +50,12 @@ pub fn config() -> Result<SdkConfig, EnvironmentError> {
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
         .build();
+    let region = required("AWS_REGION")?;
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
-        .region(Region::new(required("AWS_REGION")?))
+        .http_client(http_client_trusting(authorities(&region)))
+        .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        .http_client(http_client())
         .sleep_impl(TokioSleep::new())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         .timeout_config(timeouts);
@@ -56,12 +65,43 @@ pub fn config() -> Result<SdkConfig, EnvironmentError> {
     Ok(config.build())
 }
 
-/// The one HTTP client that all of them share: TLS by rustls and ring, and by nothing else.
+/// An HTTP client that trusts what the system trusts: for a command line on somebody's machine.
 pub fn http_client() -> SharedHttpClient {
-    aws_smithy_http_client::Builder::new()
+    http_client_trusting(TrustStore::default())
+}
+
+/// The one HTTP client that all of them share: TLS by rustls and ring, and by nothing else. It is made
+/// here, once: the library's own client parses the authorities again for every service.
+fn http_client_trusting(authorities: TrustStore) -> SharedHttpClient {
+    // What is built here is checked when the connector parses it.
+    let tls = TlsContext::builder().with_trust_store(authorities).build().unwrap_or_default();
+    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT_TIMEOUT).build();
+    let connector = Connector::builder()
+        .connector_settings(settings)
+        .sleep_impl(TokioSleep::new())
         .pool_idle_timeout(IDLE_TIMEOUT)
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
-        .build_https()
+        .tls_context(tls)
+        .build();
+    let connector = SharedHttpConnector::new(connector);
+    http_client_fn(move |_, _| connector.clone())
+}
+
+/// Whose certificates a function takes for AWS: Amazon's own authorities, since to parse the system's
+/// hundred and more takes as long as all else that a hook does before its first event. Elsewhere (China,
+/// isolated regions), and where `SSL_CERT_FILE` or `SSL_CERT_DIR` says so, what the system trusts.
+fn authorities(region: &str) -> TrustStore {
+    let says_so =
+        ["SSL_CERT_FILE", "SSL_CERT_DIR"].into_iter().any(|name| optional(name).is_some());
+    if says_so || !is_behind_amazon_roots(region) {
+        return TrustStore::default();
+    }
+    TrustStore::empty().with_pem_certificate(AMAZON_ROOTS)
+}
+
+/// Whether a region is one of the partitions `aws` and `aws-us-gov`.
+fn is_behind_amazon_roots(region: &str) -> bool {
+    !["cn-", "us-iso", "eu-iso", "eusc-"].into_iter().any(|other| region.starts_with(other))
 }
 
 /// Opens a connection before the first event, at full CPU. A service that is slow just then must not
@@ -93,4 +133,56 @@ pub fn ssm(config: &SdkConfig) -> aws_sdk_ssm::Client {
 
 fn endpoint(service: &'static str, config: &SdkConfig) -> Option<String> {
     optional(service).or_else(|| config.endpoint_url().map(str::to_owned))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject as _;
+
+    use super::*;
+
+    /// Mozilla's list, which another crate carries, has them too, and no other of Amazon's.
+    #[test]
+    fn amazons_roots_are_those_that_mozilla_knows() {
+        let subjects = |roots: &[rustls_pki_types::TrustAnchor<'_>]| -> Vec<Vec<u8>> {
+            let mut found: Vec<Vec<u8>> = roots
+                .iter()
+                .map(|root| root.subject.to_vec())
+                .filter(|subject| {
+                    let text = String::from_utf8_lossy(subject).into_owned();
+                    text.contains("Amazon Root CA") || text.contains("Starfield Services Root")
+                })
+                .collect();
+            found.sort();
+            found
+        };
+        let certificates: Vec<_> = CertificateDer::pem_slice_iter(AMAZON_ROOTS.as_bytes())
+            .collect::<Result<_, _>>()
+            .unwrap();
+        let anchors: Vec<_> =
+            certificates.iter().map(|one| webpki::anchor_from_trusted_cert(one).unwrap()).collect();
+        let known = webpki_roots::TLS_SERVER_ROOTS;
+        assert_eq!(subjects(&anchors), subjects(known));
+        for anchor in &anchors {
+            let same = known.iter().find(|one| one.subject == anchor.subject).unwrap();
+            assert_eq!(same.subject_public_key_info, anchor.subject_public_key_info);
+        }
+    }
+
+    #[test]
+    fn other_partitions_have_other_authorities() {
+        for (region, amazons) in [
+            ("us-east-1", true),
+            ("eu-central-1", true),
+            ("us-gov-west-1", true),
+            ("cn-north-1", false),
+            ("us-iso-east-1", false),
+            ("us-isob-east-1", false),
+            ("eu-isoe-west-1", false),
+            ("eusc-de-east-1", false),
+        ] {
+            assert_eq!(is_behind_amazon_roots(region), amazons, "{region}");
+        }
+    }
 }

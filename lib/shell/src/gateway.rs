@@ -2,16 +2,44 @@
 
 use std::collections::BTreeMap;
 
-use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard_providers::Request;
 
+/// What is read of an event, and no more: the type of `aws_lambda_events` has every field that API
+/// Gateway may send, and makes every hook larger.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    raw_path: Option<String>,
+    raw_query_string: Option<String>,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    request_context: Context,
+    body: Option<String>,
+    #[serde(default)]
+    is_base64_encoded: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Context {
+    stage: Option<String>,
+    http: Http,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Http {
+    method: String,
+    source_ip: Option<String>,
+}
+
 /// The request in an event, as its sender sent it. `None` where a body says that it is Base64 and is not.
-pub fn request(event: &ApiGatewayV2httpRequest, received_at: Timestamp) -> Option<Request> {
-    let context = &event.request_context;
+pub fn request(event: Event, received_at: Timestamp) -> Option<Request> {
+    let context = event.request_context;
     let path = event.raw_path.as_deref().unwrap_or("/");
     // A stage other than the default one stands at the head of the path; it is no part of ours.
     let stage = context.stage.as_deref().unwrap_or("$default");
@@ -20,18 +48,17 @@ pub fn request(event: &ApiGatewayV2httpRequest, received_at: Timestamp) -> Optio
         _ => path,
     };
     let query = event.raw_query_string.as_deref().unwrap_or_default();
-    let method = context.http.method.as_str();
-    let mut request = Request::new(method, &format!("{path}?{query}"), received_at)
+    let mut request = Request::new(&context.http.method, &format!("{path}?{query}"), received_at)
         .sender(context.http.source_ip.as_deref().and_then(|sender| sender.parse().ok()));
-    for (name, value) in &event.headers {
-        if let Ok(value) = value.to_str() {
-            request = request.header(name.as_str(), value);
+    for (name, value) in event.headers {
+        if value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
+            request = request.header(&name, &value);
         }
     }
-    let body = event.body.as_deref().unwrap_or_default();
+    let body = event.body.unwrap_or_default();
     let body = match event.is_base64_encoded {
         true => STANDARD.decode(body).ok()?,
-        false => body.as_bytes().to_vec(),
+        false => body.into_bytes(),
     };
     Some(request.body(body))
 }
@@ -68,5 +95,54 @@ impl Reply {
             "body": self.body.to_string(),
             "isBase64Encoded": false,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(stage: &str, path: &str, body: Value, is_base64: bool) -> Option<Request> {
+        let event = json!({
+            "version": "2.0", "routeKey": "POST /x", "rawPath": path, "rawQueryString": "a=1&b=%20",
+            "cookies": ["c=1"], "headers": {"X-One": "1", "x-two": "\u{e9}", "x-three": "a\tb"},
+            "requestContext": {"stage": stage, "timeEpoch": 1,
+                "http": {"method": "post", "sourceIp": "192.0.2.1", "protocol": "HTTP/1.1"}},
+            "body": body, "isBase64Encoded": is_base64,
+        });
+        request(serde_json::from_value(event).unwrap(), Timestamp::UNIX_EPOCH)
+    }
+
+    #[test]
+    fn an_event_is_the_request_that_was_sent() {
+        let request = read("$default", "/calls/x", json!("aGk="), true).unwrap();
+        assert_eq!(
+            (&*request.method, &*request.path, &*request.query),
+            ("POST", "/calls/x", "a=1&b=%20")
+        );
+        assert_eq!(request.sender, Some([192, 0, 2, 1].into()));
+        assert_eq!(request.body_len(), 2);
+        // What is no plain text cannot be signed nor be a secret.
+        let headers = ["x-one", "x-two", "x-three"].map(|name| request.get_header(name));
+        assert_eq!(headers, [Some("1"), None, Some("a\tb")]);
+    }
+
+    #[test]
+    fn a_named_stage_is_no_part_of_the_path() {
+        for (stage, sent, path) in [
+            ("prod", "/prod/calls", "/calls"),
+            ("prod", "/product/calls", "/product/calls"),
+            ("prod", "/calls/prod", "/calls/prod"),
+            ("$default", "/prod/calls", "/prod/calls"),
+        ] {
+            assert_eq!(read(stage, sent, Value::Null, false).unwrap().path, path);
+        }
+    }
+
+    #[test]
+    fn a_body_is_what_the_event_says_that_it_is() {
+        assert_eq!(read("x", "/", json!("aGk="), false).unwrap().body_len(), 4);
+        assert_eq!(read("x", "/", Value::Null, false).unwrap().body_len(), 0);
+        assert!(read("x", "/", json!("not Base64"), true).is_none());
     }
 }

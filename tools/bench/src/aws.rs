@@ -14,7 +14,7 @@ use crate::certificate::Tls;
 use crate::parameters::Parameters;
 use crate::queue::Queues;
 use crate::server::{Received, Reply, Shared, lock, serve};
-use crate::table::Table;
+use crate::table::{Table, Units};
 
 /// What is in the account: a table, queues, parameters.
 #[derive(Clone, Default)]
@@ -27,8 +27,36 @@ pub struct Account {
     pub parameters: Parameters,
 }
 
+/// How late each service answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Delays {
+    /// DynamoDB.
+    pub dynamodb: Duration,
+    /// SQS.
+    pub sqs: Duration,
+    /// SSM.
+    pub ssm: Duration,
+}
+
+impl Delays {
+    /// All of them so late.
+    pub fn all(delay: Duration) -> Self {
+        Self { dynamodb: delay, sqs: delay, ssm: delay }
+    }
+
+    fn of(self, service: &str) -> Duration {
+        match service {
+            "dynamodb" => self.dynamodb,
+            "sqs" => self.sqs,
+            _ => self.ssm,
+        }
+    }
+}
+
 /// The AWS of a run.
 pub struct Aws {
+    /// How late it answers from now on.
+    pub delays: Arc<Mutex<Delays>>,
     /// What is in it now.
     pub account: Arc<Mutex<Account>>,
     /// The port of DynamoDB.
@@ -48,13 +76,14 @@ pub fn error(kind: &str, message: &str) -> Answer {
 }
 
 impl Aws {
-    /// Starts the three services. Each answers so late.
-    pub async fn start(tls: &Tls, shared: &Arc<Shared>, delay: Duration) -> Result<Self, Failure> {
+    /// Starts the three services.
+    pub async fn start(tls: &Tls, shared: &Arc<Shared>, delays: Delays) -> Result<Self, Failure> {
         let account: Arc<Mutex<Account>> = Arc::default();
+        let delays = Arc::new(Mutex::new(delays));
         let start = |name: &'static str| {
-            let account = account.clone();
+            let (account, delays) = (account.clone(), delays.clone());
             serve(name, Some(tls.acceptor.clone()), shared.clone(), move |received| {
-                let account = account.clone();
+                let (account, delay) = (account.clone(), lock(&delays).of(name));
                 async move {
                     let reply = reply(&account, &received);
                     if !delay.is_zero() {
@@ -69,7 +98,13 @@ impl Aws {
             sqs: start("sqs").await?,
             ssm: start("ssm").await?,
             account,
+            delays,
         })
+    }
+
+    /// What DynamoDB has charged since this was last asked.
+    pub fn take_units(&self) -> Units {
+        std::mem::take(&mut lock(&self.account).table.units)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::Failure;
-use crate::aws::{Account, Aws};
+use crate::aws::{Account, Aws, Delays};
 use crate::certificate;
 use crate::crm::Crm;
 use crate::feed::{self, Feed};
@@ -59,7 +59,7 @@ impl Bench {
         let folder = std::fs::canonicalize(folder)?;
         let authority = folder.join("authority.pem");
         std::fs::write(&authority, &tls.authority)?;
-        let aws = Aws::start(&tls, &shared, delay).await?;
+        let aws = Aws::start(&tls, &shared, Delays::all(delay)).await?;
         let crm = Crm::start(&shared).await?;
         let runtime_api = RuntimeApi::start().await?;
         let addresses = Addresses {
@@ -83,6 +83,7 @@ impl Bench {
         memory_mb: u32,
     ) -> Result<Running, Failure> {
         *lock(&self.aws.account) = account;
+        self.aws.take_units();
         self.runtime_api.reset();
         self.shared.take_counts();
         let environment = environment(program, &self.addresses, memory_mb, stage);

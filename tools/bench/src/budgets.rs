@@ -13,14 +13,14 @@ use crate::feed::Feed;
 use crate::limit::WHOLE_CPU_MB;
 use crate::measure::{others, per};
 use crate::package::zip_size;
-use crate::programs::{Found, Program};
+use crate::programs::{Found, Program, on_path};
 use crate::say;
 use crate::text::{Table, figure};
 
 /// So much more than recorded is still within the budget.
 const ALLOWED: f64 = 1.05;
 /// Invocations of the shorter and of the longer run whose instructions are counted.
-const RUNS: (u64, u64) = (10, 50);
+const RUNS: (u64, u64) = (10, 80);
 /// Invocations of each kind whose requests are counted.
 const CALLS: u64 = 20;
 /// Counts instructions, and nothing else.
@@ -53,6 +53,12 @@ pub async fn measure(
     found: &Found,
     feeds: &BTreeMap<String, Feed>,
 ) -> Result<Budgets, Failure> {
+    if on_path(&bench.root, WATCHED_BY[0]).is_none() {
+        return Err(Failure::new(
+            "valgrind is not installed: it counts the instructions. Install it \
+             (Debian, Ubuntu: apt-get install valgrind; Fedora: dnf install valgrind)",
+        ));
+    }
     let mut budgets =
         Budgets { architecture: std::env::consts::ARCH.to_owned(), ..Budgets::default() };
     for program in found.programs.iter().filter(|program| !program.is_peer) {
@@ -133,49 +139,66 @@ fn count(log: &str) -> Option<u64> {
     count.trim().replace(',', "").parse().ok()
 }
 
-/// What is over its budget, or has none: one line each. And a table of everything.
-pub fn compare(recorded: &Budgets, now: &Budgets) -> (Vec<String>, Table) {
-    let mut table = Table::new(&["budget", "recorded", "now", "change"]);
-    let mut over = Vec::new();
+/// What was found.
+pub struct Comparison {
+    /// What is over its budget, or has none: one line each.
+    pub over: Vec<String>,
+    /// What takes so much less that its budget no longer holds it there.
+    pub under: Vec<String>,
+    /// Everything.
+    pub table: Table,
+}
+
+/// Compares what is taken with what is recorded.
+pub fn compare(recorded: &Budgets, now: &Budgets) -> Comparison {
+    let table = Table::new(&["budget", "recorded", "now", "change"]);
+    let mut found = Comparison { over: Vec::new(), under: Vec::new(), table };
     if recorded.architecture != now.architecture {
-        over.push(format!(
-            "the budgets are of {}, this is {}",
-            recorded.architecture, now.architecture
-        ));
+        let (was, is) = (&recorded.architecture, &now.architecture);
+        found.over.push(format!("the budgets are those of {was} and cannot be checked on {is}"));
+        return found;
     }
     for (name, budget) in &now.functions {
         let Some(allowed) = recorded.functions.get(name) else {
-            over.push(format!("{name} has no budget"));
+            found.over.push(format!("{name} has no budget: record it with `make budgets-write`"));
             continue;
         };
-        let mut compare = |what: String, was: f64, is: f64| {
-            let change = match was {
-                0.0 if is == 0.0 => 0.0,
-                0.0 => f64::INFINITY,
-                was => (is / was - 1.0) * 100.0,
-            };
-            if is > was * ALLOWED {
-                over.push(format!("{name}: {what} is {}, its budget {}", exact(is), exact(was)));
-            }
-            table.rows.push(vec![
-                format!("{name}: {what}"),
-                exact(was),
-                exact(is),
-                format!("{change:+.1} %"),
-            ]);
-        };
-        compare("zip bytes".into(), allowed.zip_bytes as f64, budget.zip_bytes as f64);
-        compare("instructions".into(), allowed.instructions as f64, budget.instructions as f64);
+        found.one(name, "zip bytes", allowed.zip_bytes as f64, budget.zip_bytes as f64);
+        let (was, is) = (allowed.instructions as f64, budget.instructions as f64);
+        found.one(name, "instructions of an invocation", was, is);
         for (kind, is) in &budget.requests {
-            match allowed.requests.get(kind) {
-                Some(was) => compare(format!("requests, {kind}"), *was, *is),
-                None => compare(format!("requests, {kind}, not recorded"), 0.0, *is),
-            }
+            // A kind that is new may ask for nothing before it is recorded.
+            let was = allowed.requests.get(kind).copied().unwrap_or(0.0);
+            found.one(name, &format!("requests, {kind}"), was, *is);
         }
     }
     let gone = recorded.functions.keys().filter(|name| !now.functions.contains_key(*name));
-    over.extend(gone.map(|name| format!("{name} has a budget and was not measured")));
-    (over, table)
+    found.over.extend(gone.map(|name| format!("{name} has a budget and was not measured")));
+    found
+}
+
+impl Comparison {
+    fn one(&mut self, name: &str, what: &str, was: f64, is: f64) {
+        let change = match was {
+            0.0 if is == 0.0 => 0.0,
+            0.0 => f64::INFINITY,
+            was => (is / was - 1.0) * 100.0,
+        };
+        let figures = format!("{name}: {what}: {} measured, {} recorded", exact(is), exact(was));
+        if is > was * ALLOWED {
+            let most = exact((was * ALLOWED).floor());
+            self.over.push(format!(
+                "{figures}, at most {most} allowed ({change:+.1} %): make it less, or if it is meant, \
+                 record it with `make budgets-write`"
+            ));
+        } else if is * ALLOWED < was {
+            self.under.push(format!(
+                "{figures} ({change:+.1} %): record it with `make budgets-write`, so that it stays there"
+            ));
+        }
+        let row = [format!("{name}: {what}"), exact(was), exact(is), format!("{change:+.1} %")];
+        self.table.rows.push(row.into());
+    }
 }
 
 fn exact(value: f64) -> String {
@@ -187,7 +210,7 @@ const FILE: &str = "tools/bench/budgets.json";
 /// The recorded budgets.
 pub fn read(root: &Path) -> Result<Budgets, Failure> {
     let text = fs::read(root.join(FILE))
-        .map_err(|error| Failure::new(format!("{FILE}: {error}; write it with --write")))?;
+        .map_err(|error| Failure::new(format!("{FILE}: {error}; `make budgets-write` makes it")))?;
     Ok(serde_json::from_slice(&text)?)
 }
 
@@ -221,7 +244,7 @@ mod tests {
     fn over(change: impl Fn(&mut Budgets)) -> Vec<String> {
         let mut now = budgets();
         change(&mut now);
-        compare(&budgets(), &now).0
+        compare(&budgets(), &now).over
     }
 
     fn hook(budgets: &mut Budgets) -> &mut Budget {
@@ -245,11 +268,36 @@ mod tests {
     }
 
     #[test]
+    fn whoever_reads_it_knows_what_to_do() {
+        let over = over(|b| hook(b).instructions = 2_200_000);
+        assert_eq!(
+            over,
+            [
+                "hook: instructions of an invocation: 2200000 measured, 2000000 recorded, at most 2100000 \
+              allowed (+10.0 %): make it less, or if it is meant, record it with `make budgets-write`"
+            ]
+        );
+    }
+
+    #[test]
+    fn what_takes_less_is_said_and_is_no_failure() {
+        let mut now = budgets();
+        hook(&mut now).instructions = 1_900_000;
+        let found = compare(&budgets(), &now);
+        assert_eq!((found.over.len(), found.under.len()), (0, 1));
+        assert!(
+            found.under[0].starts_with("hook: instructions of an invocation: 1900000 measured")
+        );
+        hook(&mut now).instructions = 1_910_000;
+        assert!(compare(&budgets(), &now).under.is_empty());
+    }
+
+    #[test]
     fn what_has_no_budget_or_is_gone_is_said() {
         assert_eq!(over(|b| b.functions.clear()), ["hook has a budget and was not measured"]);
         assert_eq!(over(|b| b.architecture = "y".into()).len(), 1);
         let new = |b: &mut Budgets| b.functions.extend([("new".to_owned(), Budget::default())]);
-        assert_eq!(over(new), ["new has no budget"]);
+        assert_eq!(over(new), ["new has no budget: record it with `make budgets-write`"]);
     }
 
     #[test]

@@ -1,11 +1,15 @@
 //! Measures the functions as processes against stand-ins for Lambda and AWS, beside peers that do
 //! the same job.
 
+mod assumptions;
 mod aws;
 mod bench;
+mod billed;
 mod budgets;
 mod certificate;
 mod condition;
+mod cost;
+mod cost_page;
 mod crm;
 mod feed;
 mod limit;
@@ -14,6 +18,7 @@ mod message;
 mod package;
 mod parameters;
 mod picture;
+mod prices;
 mod process;
 mod programs;
 mod queue;
@@ -97,6 +102,8 @@ enum Command {
     Throughput(Throughput),
     /// Zip size, requests and instructions of each function against what is recorded
     Budgets(Budgets),
+    /// What a million calls cost, of the newest figures of `run`
+    Cost(Cost),
 }
 
 #[derive(Args)]
@@ -105,7 +112,7 @@ struct Place {
     #[arg(long, default_value = ".")]
     root: PathBuf,
     /// Where the release binaries are, as <name> or <name>/bootstrap
-    #[arg(long, default_value = "target/bench/build/release")]
+    #[arg(long, default_value = "target/lambda")]
     built: PathBuf,
     /// Measure only these programs, parted by commas
     #[arg(long, value_delimiter = ',')]
@@ -157,11 +164,24 @@ struct Budgets {
     write: bool,
 }
 
+#[derive(Args)]
+struct Cost {
+    /// The repository
+    #[arg(long, default_value = ".")]
+    root: PathBuf,
+    /// The results of a run [default: the newest in target/bench]
+    #[arg(long)]
+    results: Option<PathBuf>,
+    /// Write docs/cost.md
+    #[arg(long)]
+    write: bool,
+}
+
 impl Place {
     /// The programs that are there, and the stand.
     async fn open(&self, delay: Duration) -> Result<(Found, Bench), Failure> {
         let found = programs::find(&self.root, &self.built)?;
-        for line in &found.missing {
+        for line in &found.unbuilt {
             say(&format!("not there, so not measured: {line}"));
         }
         let folder = self.root.join("target/bench");
@@ -183,6 +203,7 @@ async fn main() -> ExitCode {
         Command::Run(options) => run(&options).await,
         Command::Throughput(options) => throughput(&options).await,
         Command::Budgets(options) => budgets(&options).await,
+        Command::Cost(options) => cost(&options),
     };
     match done {
         Ok(code) => code,
@@ -196,13 +217,16 @@ async fn main() -> ExitCode {
 async fn run(options: &Run) -> Result<ExitCode, Failure> {
     let plan = Plan { rounds: options.rounds, warm: options.warm, memory_mb: options.memory };
     let (mut found, mut bench) = options.place.open(Duration::from_millis(options.delay)).await?;
+    found.absent.iter().for_each(|line| say(&format!("not there, so not measured: {line}")));
     let most = measure::WARM_UP + plan.warm + 10;
     let (feeds, mut missing) = bench.feeds(&found, most).await?;
     options.place.select(&mut found);
-    let (figures, failed) = measure::measure(&mut bench, &found, &feeds, plan).await?;
+    let (mut figures, failed) = measure::measure(&mut bench, &found, &feeds, plan).await?;
+    let assumed = assumptions::Assumptions::read(&options.place.root)?;
+    billed::add(&mut bench, &found, &feeds, &assumed, &mut figures).await?;
     let has_failed = !failed.is_empty();
     missing.extend(failed);
-    missing.extend(found.missing.iter().cloned());
+    missing.extend(found.unbuilt.iter().chain(&found.absent).cloned());
     let results = results::Results::new(plan, options.delay, &bench, &found.main, figures, missing);
     let path = results.save(&options.place.root)?;
     print(&report::plain(&results));
@@ -214,23 +238,49 @@ async fn run(options: &Run) -> Result<ExitCode, Failure> {
     Ok(if has_failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
+fn cost(options: &Cost) -> Result<ExitCode, Failure> {
+    let root = &options.root;
+    let path = options.results.clone().map_or_else(|| cost_page::newest(root), Ok)?;
+    let model = cost::Model {
+        results: &cost_page::read(&path)?,
+        prices: &prices::Prices::read(root)?,
+        assumed: &assumptions::Assumptions::read(root)?,
+        deployed: &template::Deployed::read(root)?,
+    };
+    let said = cost_page::say(&model)?;
+    print(&said.plain());
+    if options.write {
+        said.write(root)?;
+        print("written: docs/cost.md");
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
 async fn throughput(options: &Throughput) -> Result<ExitCode, Failure> {
     let (mut found, mut bench) = options.place.open(Duration::from_millis(options.delay)).await?;
     let (feeds, without) = bench.feeds(&found, throughput::needed()).await?;
     without.iter().for_each(|line| say(&format!("not measured: {line}")));
     options.place.select(&mut found);
     let all = throughput::measure(&mut bench, &found, &feeds).await?;
-    let table = throughput::table(&all);
+    let prices = prices::Prices::read(&options.place.root)?;
+    let table = throughput::table(&all, &prices);
     print(&table.plain());
     let path = results::save(&options.place.root, &results::name("throughput"), &all)?;
     print(&format!("all figures: {}", path.display()));
     if options.write {
         let delay = options.delay;
-        let text = format!("AWS answers after {delay} ms.\n\n{}", table.markdown());
+        let text = format!(
+            "AWS answers after {delay} ms. Dollars are those of Lambda, DynamoDB and SQS, at the prices of \
+             {}, {}.\n\n{}",
+            prices.region,
+            prices.looked_up,
+            table.markdown()
+        );
         results::write_page(&options.place.root, "throughput", &text)?;
     }
-    let over = throughput::too_long(&all);
-    over.iter().for_each(|line| say(&format!("over its time: {line}")));
+    let mut over = throughput::too_long(&all);
+    over.extend(throughput::not_linear(&all));
+    over.iter().for_each(|line| say(line));
     Ok(if over.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -238,24 +288,30 @@ async fn budgets(options: &Budgets) -> Result<ExitCode, Failure> {
     let root = &options.place.root;
     let (mut found, mut bench) = options.place.open(Duration::ZERO).await?;
     let (feeds, without) = bench.feeds(&found, budgets::needed()).await?;
-    without.iter().for_each(|line| say(&format!("not measured: {line}")));
     options.place.select(&mut found);
+    let is_part = !options.place.only.is_empty();
+    // A function that cannot be measured has no budget that it could be within.
+    let mut unmeasured: Vec<&String> = found.unbuilt.iter().chain(&without).collect();
+    unmeasured.retain(|_| !is_part);
+    if let Some(line) = unmeasured.first() {
+        return Err(Failure::new(format!("not measured: {line}")));
+    }
     let now = budgets::measure(&mut bench, &found, &feeds).await?;
     if options.write {
-        budgets::write(root, &now, !options.place.only.is_empty())?;
+        budgets::write(root, &now, is_part)?;
         print("recorded: tools/bench/budgets.json");
         return Ok(ExitCode::SUCCESS);
     }
-    let (mut over, table) = budgets::compare(&budgets::read(root)?, &now);
-    if !options.place.only.is_empty() {
-        over.retain(|line| !line.ends_with("was not measured"));
+    let mut found = budgets::compare(&budgets::read(root)?, &now);
+    if is_part {
+        found.over.retain(|line| !line.ends_with("was not measured"));
     }
-    print(&table.plain());
-    over.iter().for_each(|line| say(line));
-    if over.is_empty() {
+    print(&found.table.plain());
+    found.under.iter().for_each(|line| say(&format!("less than recorded: {line}")));
+    found.over.iter().for_each(|line| say(&format!("over its budget: {line}")));
+    if found.over.is_empty() {
         print("every function is within its budget");
         return Ok(ExitCode::SUCCESS);
     }
-    say("if that is meant, record it: make budgets-write");
     Ok(ExitCode::FAILURE)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Failure;
 use crate::bench::{Bench, Running};
+use crate::billed::Billed;
 use crate::feed::{self, Feed};
 use crate::limit::{WHOLE_CPU_MB, share};
 use crate::package::zip_size;
@@ -83,6 +84,9 @@ pub struct Figures {
     pub bytes_sent: f64,
     /// An invocation after every connection was closed while the process was frozen, milliseconds.
     pub after_idle_ms: f64,
+    /// What an invocation is billed for, by memory size.
+    #[serde(default)]
+    pub billed: Vec<Billed>,
 }
 
 /// What is gathered of one program, start by start.
@@ -211,7 +215,7 @@ async fn full(
     one.peak = one.peak.max(running.process.peak_memory()?);
     one.connections_at_start = running.asked.connected();
     one.connections = running.asked.connected() + earlier + counts.connected();
-    one.bytes_sent = counts.bytes_in as f64 / plan.warm as f64;
+    one.bytes_sent = counts.sent() as f64 / plan.warm as f64;
     one.requests.insert("start".into(), per(&running.asked, 1));
     one.requests.insert("new".into(), per(&counts, plan.warm));
 
@@ -307,6 +311,7 @@ impl Gathered {
             connections: self.connections,
             bytes_sent: self.bytes_sent,
             after_idle_ms: median(&self.after_idle),
+            billed: Vec::new(),
         })
     }
 }

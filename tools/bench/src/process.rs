@@ -11,6 +11,7 @@ use nix::time::ClockId;
 use nix::unistd::Pid;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
+use tokio::task::JoinHandle;
 
 use crate::Failure;
 use crate::server::lock;
@@ -25,7 +26,16 @@ pub struct Process {
     /// Its number.
     pub pid: Pid,
     child: Child,
-    said: Arc<Mutex<VecDeque<String>>>,
+    said: Arc<Mutex<Said>>,
+    readers: Vec<JoinHandle<()>>,
+}
+
+/// What a program printed.
+#[derive(Default)]
+struct Said {
+    last: VecDeque<String>,
+    lines: u64,
+    bytes: u64,
 }
 
 impl Process {
@@ -53,16 +63,17 @@ impl Process {
         let started_at = Instant::now();
         let mut child =
             starting.spawn().map_err(|error| Failure::new(format!("{program}: {error}")))?;
-        let said: Arc<Mutex<VecDeque<String>>> = Arc::default();
+        let said: Arc<Mutex<Said>> = Arc::default();
+        let mut readers = Vec::new();
         if let Some(output) = child.stdout.take() {
-            tokio::spawn(read(output, said.clone()));
+            readers.push(tokio::spawn(read(output, said.clone())));
         }
         if let Some(output) = child.stderr.take() {
-            tokio::spawn(read(output, said.clone()));
+            readers.push(tokio::spawn(read(output, said.clone())));
         }
         let pid = child.id().and_then(|id| i32::try_from(id).ok());
         let pid = pid.ok_or_else(|| Failure::new("it ended at once"))?;
-        Ok(Self { started_at, pid: Pid::from_raw(pid), child, said })
+        Ok(Self { started_at, pid: Pid::from_raw(pid), child, said, readers })
     }
 
     /// The CPU time of all its threads so far, in user and in system.
@@ -93,6 +104,16 @@ impl Process {
         let _ = self.child.kill().await;
     }
 
+    /// Ends it; says how many lines it printed, and of how many bytes in all.
+    pub async fn end_with_lines(mut self) -> (u64, u64) {
+        let _ = self.child.kill().await;
+        for reader in self.readers {
+            let _ = reader.await;
+        }
+        let said = lock(&self.said);
+        (said.lines, said.bytes)
+    }
+
     /// Asks it to end and waits: for a program that sums up at its end.
     pub async fn finish(mut self) -> Result<(), Failure> {
         kill(self.pid, Signal::SIGTERM)?;
@@ -104,7 +125,7 @@ impl Process {
 
     /// The last lines that it printed.
     pub fn last_words(&self) -> Vec<String> {
-        lock(&self.said).iter().cloned().collect()
+        lock(&self.said).last.iter().cloned().collect()
     }
 }
 
@@ -113,13 +134,15 @@ pub fn cpu(pid: Pid) -> Result<Duration, Failure> {
     Ok(Duration::from(ClockId::pid_cpu_clock_id(pid)?.now()?))
 }
 
-async fn read(output: impl AsyncRead + Unpin, said: Arc<Mutex<VecDeque<String>>>) {
+async fn read(output: impl AsyncRead + Unpin, said: Arc<Mutex<Said>>) {
     let mut lines = BufReader::new(output).lines();
     while let Ok(Some(line)) = lines.next_line().await {
         let mut said = lock(&said);
-        if said.len() == KEPT {
-            said.pop_front();
+        said.lines += 1;
+        said.bytes += line.len() as u64;
+        if said.last.len() == KEPT {
+            said.last.pop_front();
         }
-        said.push_back(line);
+        said.last.push_back(line);
     }
 }

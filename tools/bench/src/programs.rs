@@ -59,8 +59,10 @@ pub struct Program {
 pub struct Found {
     /// In the order of the table: the main hook, its peers, the others by name.
     pub programs: Vec<Program>,
-    /// One line for each program that is not there.
-    pub missing: Vec<String>,
+    /// One line for each function that is not built.
+    pub unbuilt: Vec<String>,
+    /// One line for each peer that is not made.
+    pub absent: Vec<String>,
     /// The main hook's name.
     pub main: String,
 }
@@ -71,22 +73,22 @@ pub fn find(root: &Path, built: &Path) -> Result<Found, Failure> {
     let text = fs::read_to_string(&path)
         .map_err(|error| Failure::new(format!("{}: {error}", path.display())))?;
     let listed: Programs = toml::from_str(&text)?;
-    let (mut programs, mut missing) = (Vec::new(), Vec::new());
+    let (mut programs, mut unbuilt, mut absent) = (Vec::new(), Vec::new(), Vec::new());
     for name in binaries(root)? {
         match [built.join(&name).join("bootstrap"), built.join(&name)].iter().find(|p| p.is_file())
         {
             Some(binary) => programs.push(ours(&name, &absolute(binary)?)),
-            None => missing.push(format!("{name}: not built in {}", built.display())),
+            None => unbuilt.push(format!("{name}: not built in {}", built.display())),
         }
     }
     for peer in &listed.peers {
         match theirs(root, peer) {
             Ok(program) => programs.push(program),
-            Err(why) => missing.push(format!("{}: {why}", peer.name)),
+            Err(why) => absent.push(format!("{}: {why}", peer.name)),
         }
     }
     programs.sort_by_key(|program| (program.name != listed.main, !program.is_peer));
-    Ok(Found { programs, missing, main: listed.main })
+    Ok(Found { programs, unbuilt, absent, main: listed.main })
 }
 
 /// The names of the functions: of every binary in `functions/*/src/bin`.
@@ -153,7 +155,7 @@ fn theirs(root: &Path, peer: &Peer) -> Result<Program, Failure> {
 
 /// Where a program is: by its path, from the root of the repository, or on `PATH`. Links are
 /// followed no further than that: a virtual environment is told by the link.
-fn on_path(root: &Path, program: &str) -> Option<String> {
+pub fn on_path(root: &Path, program: &str) -> Option<String> {
     if program.contains('/') {
         // The program starts in a folder of its own, so a relative path would lead elsewhere.
         let path = std::path::absolute(root.join(program)).ok()?;
@@ -266,7 +268,7 @@ mod tests {
         let names: Vec<&str> = found.programs.iter().map(|p| p.name.as_str()).collect();
         assert_eq!(names, ["c", "shell", "b"]);
         assert!(found.programs[1].command[1].ends_with("built/peer.sh"));
-        assert_eq!(found.missing.len(), 2, "{:?}", found.missing);
+        assert_eq!((found.unbuilt.len(), found.absent.len()), (1, 1));
         fs::remove_dir_all(&root).unwrap();
     }
 }

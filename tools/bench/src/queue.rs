@@ -18,6 +18,10 @@ impl Queues {
         let url = request["QueueUrl"].as_str().unwrap_or_default();
         let queue = url.rsplit('/').next().unwrap_or_default().to_owned();
         match operation {
+            // A function that only opens its connection sends what SQS refuses.
+            "SendMessage" if request["MessageBody"].as_str().is_none_or(str::is_empty) => {
+                error("com.amazonaws.sqs#MissingParameter", "a message needs a body")
+            }
             "SendMessage" => (200, self.send(&queue, request, table)),
             "SendMessageBatch" => {
                 let Some(entries) = request["Entries"].as_array() else {
@@ -67,6 +71,8 @@ mod tests {
         let one = json!({"QueueUrl": url, "MessageBody": "hello"});
         let (_, sent) = queues.answer("SendMessage", &one, &mut table);
         assert_eq!(sent["MD5OfMessageBody"], "5d41402abc4b2a76b9719d911017c592");
+        let empty = json!({"QueueUrl": url, "MessageBody": ""});
+        assert_eq!(queues.answer("SendMessage", &empty, &mut table).0, 400);
         let entries: Vec<Value> =
             (0..10).map(|n| json!({"Id": n.to_string(), "MessageBody": n.to_string()})).collect();
         let batch = json!({"QueueUrl": url, "Entries": entries});

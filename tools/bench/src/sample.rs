@@ -69,6 +69,17 @@ impl Sample {
         self.call(n).signed(&self.opener, &self.opener).event()
     }
 
+    /// Another message about the n-th call, as long as the first: with a parameter more. `None`
+    /// where the body is no form.
+    pub fn further(&self, n: u64) -> Option<Vec<u8>> {
+        let message = self.call(n);
+        if !message.body.first().is_some_and(u8::is_ascii_alphabetic) {
+            return None;
+        }
+        let body = [message.body.as_slice(), b"&Further=1"].concat();
+        Some(message.with_body(body).signed(&self.opener, &self.opener).event())
+    }
+
     /// The n-th call's webhook, from somebody who does not know the secret.
     pub fn rejected(&self, n: u64) -> Vec<u8> {
         self.call(n).signed(&self.opener, &self.opener.wrong()).event()
@@ -216,6 +227,9 @@ mod tests {
                 (0..3_000).step_by(7).map(|n| read(sample.new_call(n))).collect();
             assert_eq!(keys.len(), 429, "{name}: {}", sample.name);
             assert!(!keys.contains(&None), "{name}: {}", sample.name);
+            if let Some(further) = sample.further(7) {
+                assert_eq!(read(further), read(sample.new_call(7)), "{name}: {}", sample.name);
+            }
             assert_eq!(read(sample.rejected(1)), None, "{name}: {}", sample.name);
         }
     }

@@ -27,8 +27,8 @@ pub struct Counts {
     pub requests: BTreeMap<String, u64>,
     /// Connections opened, by the name of the listener.
     pub connections: BTreeMap<String, u64>,
-    /// Bytes of the requests' bodies.
-    pub bytes_in: u64,
+    /// Bytes of the requests' bodies, by the name of the listener.
+    pub bytes_in: BTreeMap<String, u64>,
     /// Bytes of the answers' bodies.
     pub bytes_out: u64,
 }
@@ -37,6 +37,11 @@ impl Counts {
     /// All connections.
     pub fn connected(&self) -> u64 {
         self.connections.values().sum()
+    }
+
+    /// Bytes of all requests' bodies.
+    pub fn sent(&self) -> u64 {
+        self.bytes_in.values().sum()
     }
 }
 
@@ -150,7 +155,7 @@ where
     let mut hang_up = shared.hang_up.subscribe();
     let service = service_fn(|request: Request<Incoming>| {
         let handle = &handle;
-        async move { Ok::<_, Infallible>(answer(request, shared, handle).await) }
+        async move { Ok::<_, Infallible>(answer(name, request, shared, handle).await) }
     });
     let mut connection = pin!(
         hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service)
@@ -163,6 +168,7 @@ where
 }
 
 async fn answer<H, F>(
+    name: &'static str,
     request: Request<Incoming>,
     shared: &Shared,
     handle: &H,
@@ -185,7 +191,7 @@ where
     if let Some(counted_as) = reply.counted_as {
         let mut counts = lock(&shared.counts);
         *counts.requests.entry(counted_as).or_default() += 1;
-        counts.bytes_in += bytes_in;
+        *counts.bytes_in.entry(name.to_owned()).or_default() += bytes_in;
         counts.bytes_out += reply.body.len() as u64;
     }
     let mut response = Response::new(Full::new(reply.body));

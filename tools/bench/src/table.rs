@@ -7,6 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::aws::{Answer, error};
 use crate::condition;
+pub use crate::table::units::Units;
+
+mod units;
 
 const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 /// The attributes of what is owed: without them a call owes nothing.
@@ -21,6 +24,8 @@ pub struct Table {
     items: BTreeMap<Key, Arc<Value>>,
     /// Shard, time in milliseconds, key.
     due: BTreeSet<(String, i64, Key)>,
+    /// What was charged since it was last taken.
+    pub units: Units,
 }
 
 fn text<'a>(item: &'a Value, name: &str) -> Option<&'a str> {
@@ -98,14 +103,16 @@ impl Table {
 
     /// Answers an operation of DynamoDB.
     pub fn answer(&mut self, operation: &str, request: Value) -> Answer {
-        match operation {
-            "PutItem" => self.put_item(request),
+        let answer = match operation {
+            "PutItem" => return self.put_item(request),
+            "TransactWriteItems" => return self.transact(request),
             "GetItem" => self.get_item(&request),
             "BatchGetItem" => self.batch_get_item(&request),
             "Query" => self.query(&request),
-            "TransactWriteItems" => self.transact(request),
             _ => error("UnknownOperationException", operation),
-        }
+        };
+        self.units += Units::read(&request, &answer.1);
+        answer
     }
 
     /// `Ok(None)`: the condition holds. `Ok(Some(item))`: it does not, and this is what is there.
@@ -121,13 +128,16 @@ impl Table {
 
     fn put_item(&mut self, mut request: Value) -> Answer {
         let Some(key) = key(&request["Item"]) else { return invalid("no pk and sk in the item") };
+        let old = self.items.get(&key).map(|item| item.as_ref());
         match self.refused(&key, &request) {
             Err(answer) => answer,
             Ok(None) => {
+                self.units += Units::written(old, &request["Item"]);
                 self.put(request["Item"].take());
                 (200, json!({}))
             }
             Ok(Some(stored)) => {
+                self.units += Units::refused(old, &request["Item"]);
                 let kind = "ConditionalCheckFailedException";
                 let mut answer = failure(kind, "The conditional request failed");
                 if request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD" {
@@ -217,7 +227,7 @@ impl Table {
         let Some(actions) = request["TransactItems"].as_array_mut() else {
             return invalid("no items in the transaction");
         };
-        let mut reasons = Vec::new();
+        let (mut reasons, mut units) = (Vec::new(), Units::default());
         for action in actions.iter() {
             let (what, found) = match (action.get("Put"), action.get("ConditionCheck")) {
                 (Some(put), _) => (put, key(&put["Item"])),
@@ -225,6 +235,11 @@ impl Table {
                 _ => return invalid("an action that the stand-in does not know"),
             };
             let Some(key) = found else { return invalid("no pk and sk in an action") };
+            let old = self.items.get(&key).map(|item| item.as_ref());
+            units += match what.get("Item") {
+                Some(new) => Units::written(old, new).in_transaction(),
+                None => Units::refused(old, &Value::Null).in_transaction(),
+            };
             let reason = match self.refused(&key, what) {
                 Err(answer) => return answer,
                 Ok(None) => json!({"Code": "None"}),
@@ -233,10 +248,12 @@ impl Table {
             reasons.push(reason);
         }
         if reasons.iter().any(|reason| reason["Code"] != "None") {
+            self.units += Units { stored: 0.0, ..units };
             let mut answer = failure("TransactionCanceledException", "Transaction cancelled");
             answer.1["CancellationReasons"] = reasons.into();
             return answer;
         }
+        self.units += units;
         for action in actions {
             if let Some(put) = action.get_mut("Put") {
                 self.put(put["Item"].take());

@@ -1,5 +1,6 @@
-//! What the template grants a function: its time and its memory.
+//! What the template deploys: the time and memory of each function, alarms, how long things are kept.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -27,6 +28,47 @@ pub fn grant(root: &Path, name: &str) -> Result<Grant, Failure> {
         timeout: value("Timeout").ok_or_else(|| missing("Timeout"))?,
         memory: value("MemorySize").ok_or_else(|| missing("MemorySize"))?,
     })
+}
+
+/// What a month is charged for whatever comes.
+#[derive(Clone, Debug, Default)]
+pub struct Deployed {
+    /// Limits by function.
+    pub grants: BTreeMap<String, Grant>,
+    /// How many alarms there are.
+    pub alarms: f64,
+    /// How long a call is kept.
+    pub retention_days: f64,
+    /// How long a log line is kept.
+    pub log_retention_days: f64,
+}
+
+impl Deployed {
+    /// Reads it from `template.yaml`, with the parameters' defaults.
+    pub fn read(root: &Path) -> Result<Self, Failure> {
+        let template = fs::read_to_string(root.join("template.yaml"))?;
+        let days = |name: &str| {
+            let head = format!("  {name}:\n");
+            let own = sections(&template).into_iter().find(|section| section.starts_with(&head));
+            let days = own.and_then(|own| number(own, "Default")).map(f64::from);
+            days.ok_or_else(|| Failure::new(format!("template.yaml: no default of {name}")))
+        };
+        let names = crate::programs::binaries(root)?.into_iter();
+        // A binary that is not in the template yet has no limits; whoever asks for them is told.
+        let grants = names.filter_map(|name| Some((name.clone(), grant(root, &name).ok()?)));
+        Ok(Self {
+            grants: grants.collect(),
+            alarms: template.matches("Type: AWS::CloudWatch::Alarm\n").count() as f64,
+            retention_days: days("RetentionDays")?,
+            log_retention_days: days("LogRetentionDays")?,
+        })
+    }
+
+    /// A function's limits.
+    pub fn grant(&self, name: &str) -> Result<Grant, Failure> {
+        let missing = || Failure::new(format!("template.yaml: no limits of {name}"));
+        self.grants.get(name).copied().ok_or_else(missing)
+    }
 }
 
 /// The template's parts that begin with a name two spaces in.
@@ -65,5 +107,15 @@ mod tests {
             assert!(granted.memory >= 128 && all >= 128, "{name}");
         }
         assert!(grant(&root, "no-such-function").is_err());
+    }
+
+    #[test]
+    fn what_is_deployed_is_read() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let deployed = Deployed::read(&root).unwrap_or_else(|failure| panic!("{failure}"));
+        assert_eq!(deployed.grants.len(), crate::programs::binaries(&root).unwrap().len());
+        assert!(deployed.alarms >= 1.0 && deployed.grant("no-such-function").is_err());
+        assert!(deployed.retention_days > deployed.log_retention_days);
+        assert!(deployed.log_retention_days >= 1.0);
     }
 }

@@ -14,9 +14,11 @@ use crate::aws::Account;
 use crate::bench::{Bench, Running};
 use crate::feed::{self, Feed};
 use crate::limit::share;
+use crate::prices::Prices;
 use crate::programs::{Found, Program};
 use crate::say;
 use crate::server::lock;
+use crate::table::Units;
 use crate::template::grant;
 use crate::text::{Table, figure};
 
@@ -31,6 +33,8 @@ const CRM: Duration = Duration::from_millis(100);
 const DUE: u64 = 100_000;
 /// A sweep that needs more runs than this does not end.
 const RUNS: u64 = 50;
+/// Twice the work may take so much more time before it grows faster than the work.
+const LINEAR: f64 = 2.5;
 
 /// How one kind of work grows.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -39,6 +43,8 @@ pub struct Growth {
     pub what: String,
     /// The function's time limit, seconds.
     pub limit_s: u32,
+    /// Whether its work comes from a queue.
+    pub has_jobs: bool,
     /// The function's memory, whose CPU share it gets, MB.
     pub memory_mb: u32,
     /// A tenth, half and all of it.
@@ -58,6 +64,8 @@ pub struct Point {
     pub longest_s: f64,
     /// Requests, by service and operation.
     pub requests: BTreeMap<String, u64>,
+    /// What DynamoDB charges for them.
+    pub units: Units,
 }
 
 /// How many calls the workers' feed must have.
@@ -96,17 +104,21 @@ pub async fn measure(
                 _ => feed.account(&bench.root, bench.crm.port)?,
             };
             let running = bench.run(program, account, feed.stage(), granted.memory).await?;
+            bench.aws.take_units();
             let limited = bench.limiter.limit(running.process.pid, share(granted.memory))?;
             let mut point = Point { size, ..Point::default() };
             let done = work(bench, program, &running, feed, &mut point).await;
             point.requests = bench.shared.take_counts().requests;
+            point.units = bench.aws.take_units();
             running.process.end().await;
             drop(limited);
             done?;
             points.push(point);
         }
         let what = format!("{name}: {what}");
-        all.push(Growth { what, limit_s: granted.timeout, memory_mb: granted.memory, points });
+        let has_jobs = matches!(feed, Feed::Jobs { .. });
+        let (limit_s, memory_mb) = (granted.timeout, granted.memory);
+        all.push(Growth { what, limit_s, has_jobs, memory_mb, points });
     }
     Ok(all)
 }
@@ -186,8 +198,22 @@ fn due(root: &Path, crm: u16, size: u64) -> Result<Account, Failure> {
     Ok(account)
 }
 
+/// What Lambda, DynamoDB and SQS charge for it, dollars. A batch of jobs was received and is deleted.
+fn dollars(growth: &Growth, point: &Point, prices: &Prices) -> f64 {
+    let gb_seconds = f64::from(growth.memory_mb) / 1_024.0 * point.seconds;
+    let sqs = point.requests.iter().filter(|(name, _)| name.starts_with("sqs "));
+    let batches = if growth.has_jobs { point.invocations } else { 0 };
+    let sqs = sqs.map(|(_, count)| count).sum::<u64>() + 2 * batches;
+    gb_seconds * prices.gb_second(std::env::consts::ARCH)
+        + (point.invocations as f64 * prices.lambda.million_requests
+            + point.units.writes * prices.dynamodb.million_writes
+            + point.units.reads * prices.dynamodb.million_reads
+            + sqs as f64 * prices.sqs.million_requests)
+            / 1e6
+}
+
 /// The table of it.
-pub fn table(all: &[Growth]) -> Table {
+pub fn table(all: &[Growth], prices: &Prices) -> Table {
     let mut table = Table::new(&[
         "work",
         "size",
@@ -199,6 +225,7 @@ pub fn table(all: &[Growth]) -> Table {
         "longest, s",
         "of its time, s",
         "CPU share of, MB",
+        "dollars for a million",
     ]);
     for growth in all {
         for point in &growth.points {
@@ -215,6 +242,7 @@ pub fn table(all: &[Growth]) -> Table {
                 figure(point.longest_s),
                 growth.limit_s.to_string(),
                 growth.memory_mb.to_string(),
+                figure(dollars(growth, point, prices) * 1e6 / size),
             ]);
         }
     }
@@ -225,22 +253,80 @@ pub fn table(all: &[Growth]) -> Table {
 pub fn too_long(all: &[Growth]) -> Vec<String> {
     let over = |growth: &Growth| {
         let longest = growth.points.iter().map(|point| point.longest_s).fold(0.0, f64::max);
-        let what = format!("{}: {} s of {}", growth.what, figure(longest), growth.limit_s);
+        let what =
+            format!("{}: took {} s, its limit is {}", growth.what, figure(longest), growth.limit_s);
         (longest > f64::from(growth.limit_s)).then_some(what)
     };
     all.iter().filter_map(over).collect()
+}
+
+/// What grows faster than the work, in words: judged from half to all of it.
+pub fn not_linear(all: &[Growth]) -> Vec<String> {
+    let faster = |growth: &Growth| {
+        let [.., half, whole] = growth.points.as_slice() else { return None };
+        let (work, time) = (whole.size as f64 / half.size as f64, whole.seconds / half.seconds);
+        (time > work / 2.0 * LINEAR).then(|| {
+            let (work, time) = (figure(work), figure(time));
+            format!("{}: {work} times the work took {time} times as long", growth.what)
+        })
+    };
+    all.iter().filter_map(faster).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn growth(points: Vec<Point>, has_jobs: bool) -> Growth {
+        Growth { what: "x".into(), limit_s: 10, has_jobs, memory_mb: 512, points }
+    }
+
+    #[test]
+    fn what_grows_faster_than_the_work_is_said() {
+        let grown = |seconds: [f64; 3]| {
+            let point = |(size, seconds)| Point { size, seconds, ..Point::default() };
+            let points = [10, 50, 100].into_iter().zip(seconds).map(point).collect();
+            not_linear(&[growth(points, false)])
+        };
+        assert!(grown([1.0, 5.0, 10.0]).is_empty());
+        assert!(grown([9.0, 5.0, 12.4]).is_empty());
+        assert_eq!(grown([1.0, 5.0, 12.6]), ["x: 2.00 times the work took 2.52 times as long"]);
+    }
+
+    #[test]
+    fn dollars_by_hand() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let mut prices = Prices::read(&root).unwrap();
+        prices.lambda.gb_second_x86_64 = 0.001;
+        prices.lambda.gb_second_aarch64 = 0.001;
+        prices.lambda.million_requests = 1.0;
+        prices.dynamodb.million_writes = 10.0;
+        prices.dynamodb.million_reads = 100.0;
+        prices.sqs.million_requests = 1_000.0;
+        let requests = [("sqs SendMessage", 3), ("dynamodb PutItem", 9)];
+        let point = Point {
+            invocations: 2,
+            seconds: 4.0,
+            requests: requests.map(|(name, count)| (name.to_owned(), count)).into(),
+            units: Units { reads: 5.0, writes: 6.0, stored: 0.0 },
+            ..Point::default()
+        };
+        let of = |has_jobs| dollars(&growth(Vec::new(), has_jobs), &point, &prices);
+        // Half a GB for 4 s; 2 invocations, 6 writes, 5 reads, 3 requests; 4 more for two batches.
+        let by_hand = 0.002 + (2.0 + 60.0 + 500.0 + 3_000.0) / 1e6;
+        assert!((of(false) - by_hand).abs() < 1e-9);
+        assert!((of(true) - by_hand - 0.004).abs() < 1e-9);
+    }
+
     #[test]
     fn what_takes_too_long_is_said() {
         let point = |longest_s| Point { longest_s, ..Point::default() };
-        let growth = |points| Growth { what: "x".into(), limit_s: 10, memory_mb: 256, points };
+        let growth = |points| growth(points, false);
         assert!(too_long(&[growth(vec![point(1.0), point(9.9)])]).is_empty());
-        assert_eq!(too_long(&[growth(vec![point(1.0), point(10.1)])]), ["x: 10.1 s of 10"]);
+        assert_eq!(
+            too_long(&[growth(vec![point(1.0), point(10.1)])]),
+            ["x: took 10.1 s, its limit is 10"]
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tokio_rustls::TlsConnector;
 
 use super::*;
-use crate::aws::Aws;
+use crate::aws::{Aws, Delays};
 use crate::certificate;
 use crate::process::Process;
 use crate::runtime_api::RuntimeApi;
@@ -58,7 +58,7 @@ async fn ask(client: &mut Client, target: &str, body: &Value) -> (u16, Value) {
 #[tokio::test]
 async fn the_services_answer_over_tls_and_count_what_they_are_asked() {
     let (tls, shared) = (certificate::make().unwrap(), Arc::default());
-    let aws = Aws::start(&tls, &shared, Duration::ZERO).await.unwrap();
+    let aws = Aws::start(&tls, &shared, Delays::default()).await.unwrap();
     lock(&aws.account).parameters.0.insert("/a/b".into(), "secret".into());
 
     let mut dynamodb = over_tls(aws.dynamodb, &tls.authority).await.unwrap();
@@ -87,21 +87,21 @@ async fn the_services_answer_over_tls_and_count_what_they_are_asked() {
     assert_eq!(counts.requests["sqs SendMessage"], 1);
     assert_eq!(counts.connected(), 3);
     let sent = [&put, &put, &send, &by_path, &by_path].map(|body| body.to_string().len() as u64);
-    assert_eq!(counts.bytes_in, sent.iter().sum::<u64>());
+    assert_eq!(counts.sent(), sent.iter().sum::<u64>());
     assert_eq!(shared.take_counts(), Counts::default());
 }
 
 #[tokio::test]
 async fn an_authority_of_another_run_is_not_trusted() {
     let (tls, other) = (certificate::make().unwrap(), certificate::make().unwrap());
-    let aws = Aws::start(&tls, &Arc::default(), Duration::ZERO).await.unwrap();
+    let aws = Aws::start(&tls, &Arc::default(), Delays::default()).await.unwrap();
     assert!(over_tls(aws.ssm, &other.authority).await.is_err());
 }
 
 #[tokio::test]
 async fn answers_come_as_late_as_they_should_and_idle_connections_can_be_closed() {
     let (tls, shared) = (certificate::make().unwrap(), Arc::default());
-    let aws = Aws::start(&tls, &shared, Duration::from_millis(60)).await.unwrap();
+    let aws = Aws::start(&tls, &shared, Delays::all(Duration::from_millis(60))).await.unwrap();
     let mut client = over_tls(aws.dynamodb, &tls.authority).await.unwrap();
     let key = json!({"Key": {"pk": {"S": "x"}, "sk": {"S": "call"}}});
     let started = Instant::now();
