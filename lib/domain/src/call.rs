@@ -134,6 +134,8 @@ fn merge(known: &mut Facts, news: &Facts) {
         employee,
         contact_name,
         campaign,
+        contact_id,
+        lead_id,
         started_at,
         answered_at,
         ended_at,
@@ -162,6 +164,8 @@ fn merge(known: &mut Facts, news: &Facts) {
     latest(&mut known.employee, employee);
     latest(&mut known.contact_name, contact_name);
     latest(&mut known.campaign, campaign);
+    latest(&mut known.contact_id, contact_id);
+    latest(&mut known.lead_id, lead_id);
     best(&mut known.started_at, *started_at, Ord::min);
     best(&mut known.answered_at, *answered_at, Ord::min);
     best(&mut known.ended_at, *ended_at, Ord::max);

@@ -7,6 +7,7 @@ pub mod call;
 pub mod config;
 pub mod delivery;
 pub mod digest;
+pub mod directory;
 pub mod key;
 pub mod lookup;
 pub mod party;
@@ -25,7 +26,7 @@ pub use lookup::{Lookup, LookupState};
 pub use party::{Party, PartyKind};
 pub use plan::{Legs, Policy, Work};
 pub use private::{Personal, Secret};
-pub use record::{Absorbed, CallRecord, People, Person};
+pub use record::{Absorbed, CallRecord, MatchedBy, People, Person, Unmatched};
 pub use time::Flag;
 pub use update::{
     AnsweredBy, Blob, BlobRef, Body, Direction, Disposition, Facts, Order, Recording, Seconds,

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::call::{Call, fold};
 use crate::delivery::DeliveryId;
 use crate::digest::Digest;
-use crate::key::CallKey;
+use crate::key::{CallKey, Name};
 use crate::lookup::Lookup;
 use crate::party::PartyKind;
 use crate::plan::{Owed, Policy, follow_ups};
@@ -72,6 +72,56 @@ pub struct Person {
     /// The number, where it is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub e164: Option<Personal>,
+    /// Whom the directory has for it: the id of a contact or an employee.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Name>,
+    /// By what that entry was found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub matched_by: Option<MatchedBy>,
+    /// Why there is no entry.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unmatched: Option<Unmatched>,
+}
+
+impl Person {
+    /// One side, before the directory was asked.
+    pub fn unknown(kind: PartyKind, e164: Option<Personal>) -> Self {
+        Self { kind, e164, entry: None, matched_by: None, unmatched: None }
+    }
+}
+
+/// By what an entry of the directory was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MatchedBy {
+    /// Its phone number.
+    Number,
+    /// Its extension.
+    Extension,
+    /// Its email address.
+    Email,
+    /// An id that the provider sent along (`ref_id`, `custom_identifier`).
+    ExternalId,
+    /// Whoever placed the call said so.
+    Context,
+    /// It was created for this call.
+    Created,
+}
+
+/// Why a side of a call has no entry of the directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unmatched {
+    /// Several hold the number: it is linked to none.
+    Ambiguous,
+    /// The number is our own.
+    OwnNumber,
+    /// The caller withheld it.
+    Anonymous,
+    /// Nothing that could be looked up: a SIP address, a software client, text.
+    NoNumber,
+    /// Nobody holds it, and nobody is created for it.
+    Unknown,
 }
 
 /// What became of an update that was offered to a record.

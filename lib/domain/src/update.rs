@@ -295,6 +295,12 @@ pub struct Facts {
     /// What the call was made for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
+    /// The contact's id in the directory, where whoever placed the call said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact_id: Option<String>,
+    /// The lead's id, in the directory or in the system that placed the call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lead_id: Option<String>,
     /// When the call began. The earliest that any message says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

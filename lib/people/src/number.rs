@@ -11,11 +11,11 @@ pub fn warm_up(country: Option<&str>) {
 /// What an address turns out to be, read with its source's country.
 pub fn person(party: &Party, country: Option<&str>) -> Person {
     if !party.is_number() {
-        return Person { kind: party.kind, e164: None };
+        return Person::unknown(party.kind, None);
     }
     match e164(party.raw.expose(), country) {
-        Some(number) => Person { kind: PartyKind::E164, e164: Some(Personal::new(number)) },
-        None => Person { kind: PartyKind::Unparseable, e164: None },
+        Some(number) => Person::unknown(PartyKind::E164, Some(Personal::new(number))),
+        None => Person::unknown(PartyKind::Unparseable, None),
     }
 }
 
@@ -86,7 +86,7 @@ mod tests {
             ("+86282452253", PartyKind::Anonymous),
         ] {
             let party = Party::read(text).unwrap();
-            assert_eq!(person(&party, Some("IL")), Person { kind, e164: None }, "{text}");
+            assert_eq!(person(&party, Some("IL")), Person::unknown(kind, None), "{text}");
         }
     }
 }

@@ -1,6 +1,7 @@
 //! API Gateway's HTTP API events (payload format 2.0) to requests, and replies back.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -18,6 +19,8 @@ pub struct Event {
     raw_query_string: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
+    /// The route of the template that it came by, as `GET /calls`.
+    pub route_key: Option<String>,
     request_context: Context,
     body: Option<String>,
     #[serde(default)]
@@ -28,6 +31,7 @@ pub struct Event {
 struct Context {
     stage: Option<String>,
     http: Http,
+    authorizer: Option<Authorizer>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -37,29 +41,95 @@ struct Http {
     source_ip: Option<String>,
 }
 
-/// The request in an event, as its sender sent it. `None` where a body says that it is Base64 and is not.
-pub fn request(event: Event, received_at: Timestamp) -> Option<Request> {
-    let context = event.request_context;
-    let path = event.raw_path.as_deref().unwrap_or("/");
-    // A stage other than the default one stands at the head of the path; it is no part of ours.
-    let stage = context.stage.as_deref().unwrap_or("$default");
-    let path = match path.strip_prefix('/').and_then(|rest| rest.strip_prefix(stage)) {
-        Some(rest) if rest.starts_with('/') => rest,
-        _ => path,
-    };
-    let query = event.raw_query_string.as_deref().unwrap_or_default();
-    let mut request = Request::new(&context.http.method, &format!("{path}?{query}"), received_at)
-        .sender(context.http.source_ip.as_deref().and_then(|sender| sender.parse().ok()));
-    for (name, value) in event.headers {
-        if value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte)) {
-            request = request.header(&name, &value);
+#[derive(Clone, Debug, Deserialize)]
+struct Authorizer {
+    jwt: Option<Jwt>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Jwt {
+    #[serde(default)]
+    claims: BTreeMap<String, Value>,
+}
+
+impl Event {
+    /// The path, without the stage: one other than the default stands at its head and is no part of ours.
+    fn path(&self) -> &str {
+        let path = self.raw_path.as_deref().unwrap_or("/");
+        let stage = self.request_context.stage.as_deref().unwrap_or("$default");
+        match path.strip_prefix('/').and_then(|rest| rest.strip_prefix(stage)) {
+            Some(rest) if rest.starts_with('/') => rest,
+            _ => path,
         }
     }
-    let body = event.body.unwrap_or_default();
-    let body = match event.is_base64_encoded {
-        true => STANDARD.decode(body).ok()?,
-        false => body.into_bytes(),
-    };
+
+    fn sender(&self) -> Option<IpAddr> {
+        self.request_context.http.source_ip.as_deref()?.parse().ok()
+    }
+
+    /// Headers whose values are text.
+    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        let is_text =
+            |value: &str| value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
+        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        headers.filter(move |(_, value)| is_text(value))
+    }
+
+    /// A header, by its name in lower case, as API Gateway writes it.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(String::as_str)
+    }
+
+    /// The claims of a JWT that API Gateway has checked, if the route has such an authorizer.
+    pub fn claims(&self) -> Option<&BTreeMap<String, Value>> {
+        Some(&self.request_context.authorizer.as_ref()?.jwt.as_ref()?.claims)
+    }
+}
+
+/// The bytes of a body. `None` where it says that it is Base64 and is not.
+fn bytes(body: Option<String>, is_base64: bool) -> Option<Vec<u8>> {
+    let body = body.unwrap_or_default();
+    if is_base64 { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) }
+}
+
+/// A request as the gateway took it apart.
+pub struct Parts<'a> {
+    /// The method.
+    pub method: &'a str,
+    /// The path, without a stage prefix.
+    pub path: &'a str,
+    /// The query exactly as it was sent.
+    pub query: &'a str,
+    /// As they were sent; a value that is not text is left out.
+    pub headers: Vec<(&'a str, &'a str)>,
+    /// The bytes as the sender sent them.
+    pub body: Vec<u8>,
+    /// Who sent it.
+    pub sender: Option<IpAddr>,
+}
+
+/// The request in an event, as its sender sent it. `None` where a body says that it is Base64 and is not.
+pub fn parts(event: &Event) -> Option<Parts<'_>> {
+    Some(Parts {
+        method: &event.request_context.http.method,
+        path: event.path(),
+        query: event.raw_query_string.as_deref().unwrap_or_default(),
+        headers: event.headers().collect(),
+        body: bytes(event.body.clone(), event.is_base64_encoded)?,
+        sender: event.sender(),
+    })
+}
+
+/// The webhook request in an event. `None` as with [`parts`].
+pub fn request(mut event: Event, received_at: Timestamp) -> Option<Request> {
+    let body = bytes(event.body.take(), event.is_base64_encoded)?;
+    let query = event.raw_query_string.as_deref().unwrap_or_default();
+    let target = format!("{}?{query}", event.path());
+    let method = &event.request_context.http.method;
+    let mut request = Request::new(method, &target, received_at).sender(event.sender());
+    for (name, value) in event.headers() {
+        request = request.header(name, value);
+    }
     Some(request.body(body))
 }
 
@@ -88,7 +158,7 @@ impl Reply {
     /// The answer in API Gateway's form.
     pub fn into_event(self) -> Value {
         let mut headers = self.headers;
-        headers.insert("content-type", "application/json".into());
+        headers.entry("content-type").or_insert_with(|| "application/json".into());
         json!({
             "statusCode": self.status,
             "headers": headers,

@@ -13,9 +13,11 @@ use switchboard_domain::{
 };
 
 mod compression;
+pub mod directory;
 pub mod dynamodb;
 pub mod memory;
 
+pub use directory::Directory;
 pub use dynamodb::DynamoStore;
 pub use memory::MemoryStore;
 

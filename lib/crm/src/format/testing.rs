@@ -33,7 +33,7 @@ pub fn at(text: &str) -> Timestamp {
 }
 
 pub fn person(kind: PartyKind, e164: Option<&str>) -> Person {
-    Person { kind, e164: e164.map(Personal::new) }
+    Person::unknown(kind, e164.map(Personal::new))
 }
 
 /// An outbound call to a number kept for fiction, changed as a test needs it.

@@ -93,6 +93,8 @@ fn full_record(call_id: &str) -> CallRecord {
         employee: Party::read("101"),
         contact_name: personal("\u{202e}名 «Zoë» \0\n\u{1f469}\u{200d}\u{1f4bb} {\"S\":1}"),
         campaign: Some("Früh#ling/24".into()),
+        contact_id: Some("C1".into()),
+        lead_id: Some("L1".into()),
         started_at: Some(at(-60) + SignedDuration::from_nanos(1)),
         answered_at: Some(Timestamp::MIN),
         ended_at: Some(Timestamp::MAX),
@@ -137,7 +139,7 @@ fn full_record(call_id: &str) -> CallRecord {
         let (update, _) = update(n).offload(record.inline_limit());
         record.absorb(update, POLICY, at(0));
     }
-    let person = |kind, e164: Option<&str>| Person { kind, e164: e164.map(Personal::new) };
+    let person = |kind, e164: Option<&str>| Person::unknown(kind, e164.map(Personal::new));
     record.people = People {
         contact: Some(person(PartyKind::E164, Some("+61491570156"))),
         employee: Some(person(PartyKind::Extension, None)),

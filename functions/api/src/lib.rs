@@ -1,0 +1,12 @@
+//! The operator's and CRM-side API. One function per area; what they have in common is here:
+//! who may do what ([`access`]), what was asked ([`asked`]), and how a fault is told ([`problem`]).
+
+pub mod access;
+pub mod asked;
+pub mod problem;
+pub mod serve;
+
+pub use access::{Access, Caller, Right};
+pub use asked::Asked;
+pub use problem::Problem;
+pub use serve::{Answer, Area};

@@ -1,0 +1,182 @@
+//! The directory: contacts and employees, and what they are found by.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::call::Outcome;
+use crate::key::{CallKey, Name};
+use crate::private::Personal;
+use crate::update::{Direction, Seconds};
+
+/// A person on the customer's side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contact {
+    /// Its id in the directory.
+    pub id: Name,
+    /// What it is to us.
+    pub kind: ContactKind,
+    /// The name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal>,
+    /// Phone numbers in E.164.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub numbers: BTreeSet<Personal>,
+    /// Email addresses, in lower case.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub emails: BTreeSet<Personal>,
+    /// What other systems call it: a CRM's id of the lead, what is sent as `custom_identifier`.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub external_ids: BTreeSet<Personal>,
+    /// Where a lead stands: a word of the configured rules, as `new` or `contacted`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<String>,
+    /// The end of the last call with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_contacted_at: Option<Timestamp>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// When it was written last.
+    pub updated_at: Timestamp,
+    /// Counts the writes: 0 is an entry that was never stored. The store counts.
+    #[serde(default)]
+    pub version: u64,
+}
+
+/// What a contact is to us.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum ContactKind {
+    /// A customer.
+    #[default]
+    Client,
+    /// Somebody who may become one, with a status.
+    Lead,
+}
+
+/// Where an entry came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    /// A call of somebody unknown.
+    Call(CallKey),
+    /// An import.
+    Import,
+    /// The API.
+    Api,
+}
+
+/// A person on our side.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Employee {
+    /// Its id in the directory.
+    pub id: Name,
+    /// The name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal>,
+    /// Phone numbers in E.164.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub numbers: BTreeSet<Personal>,
+    /// Extensions of PBXs.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub extensions: BTreeSet<Extension>,
+    /// Email addresses, in lower case.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub emails: BTreeSet<Personal>,
+    /// What other systems call it: a provider's id of the agent.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub external_ids: BTreeSet<Personal>,
+    /// Where it came from.
+    pub origin: Origin,
+    /// When it was written last.
+    pub updated_at: Timestamp,
+    /// Counts the writes, as [`Contact::version`].
+    #[serde(default)]
+    pub version: u64,
+}
+
+/// An internal number of a PBX.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Extension {
+    /// Of which source; without one, of all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<Name>,
+    /// The number, as it is dialled.
+    pub number: Personal,
+}
+
+/// What an entry is found by.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Handle {
+    /// A phone number in E.164.
+    Number(Personal),
+    /// An internal number.
+    Extension(Extension),
+    /// An email address, in lower case.
+    Email(Personal),
+    /// What another system calls it.
+    External(Personal),
+}
+
+/// Who is found under a handle.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Holder {
+    /// A contact.
+    Contact(Name),
+    /// An employee.
+    Employee(Name),
+    /// Nobody: it is one of our own numbers (a main line, a DID).
+    Own,
+}
+
+impl Contact {
+    /// Everything it is found by.
+    pub fn handles(&self) -> BTreeSet<Handle> {
+        let numbers = self.numbers.iter().cloned().map(Handle::Number);
+        let emails = self.emails.iter().cloned().map(Handle::Email);
+        let external = self.external_ids.iter().cloned().map(Handle::External);
+        numbers.chain(emails).chain(external).collect()
+    }
+}
+
+impl Employee {
+    /// Everything it is found by.
+    pub fn handles(&self) -> BTreeSet<Handle> {
+        let numbers = self.numbers.iter().cloned().map(Handle::Number);
+        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
+        let emails = self.emails.iter().cloned().map(Handle::Email);
+        let external = self.external_ids.iter().cloned().map(Handle::External);
+        numbers.chain(extensions).chain(emails).chain(external).collect()
+    }
+}
+
+/// One call on a contact's timeline.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Activity {
+    /// Whose timeline.
+    pub contact: Name,
+    /// Which call: there is one activity for each.
+    pub call: CallKey,
+    /// When the call began, or, where nothing tells, when it was heard of.
+    pub at: Timestamp,
+    /// Which way it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<Direction>,
+    /// How it went.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// How long the two sides were connected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub talk: Option<Seconds>,
+    /// The newest recording.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<Personal>,
+    /// The employee, by id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employee: Option<Name>,
+}
