@@ -26,7 +26,7 @@ export SWITCHBOARD_STATE := $(abspath $(STATE))
 VENV := .venv
 RUN := $(VENV)/tools/bin/python
 SAM := $(VENV)/sam/bin/sam
-FUNCTIONS := --package switchboard-hooks --package switchboard-workers
+FUNCTIONS := --package switchboard-api --package switchboard-hooks --package switchboard-workers
 # The tests widen some crates' features: built together with them, nothing is compiled twice.
 LOCAL_BUILD := $(FUNCTIONS) --bins
 test: LOCAL_BUILD := --workspace --all-targets

@@ -23,7 +23,7 @@ for package in switchboard-domain switchboard-providers switchboard-people switc
 done
 
 refuse switchboard-hooks 'reqwest|rlibphonenumber|switchboard-people' "a hook calls nobody and looks nobody up"
-for package in switchboard-hooks switchboard-workers; do
+for package in switchboard-api switchboard-hooks switchboard-workers; do
     refuse "$package" 'aws-lc-.*|native-tls|openssl|openssl-sys' "there is one TLS stack, on ring"
 done
 

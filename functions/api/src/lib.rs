@@ -5,6 +5,7 @@ pub mod access;
 pub mod asked;
 pub mod problem;
 pub mod serve;
+pub mod telephony;
 
 pub use access::{Access, Caller, Right};
 pub use asked::Asked;

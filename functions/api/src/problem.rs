@@ -16,7 +16,8 @@ pub struct Problem {
     pub title: &'static str,
     /// What of this request it was, and what to do.
     pub detail: String,
-    /// Members beside the standard ones, as `errors` or `retryable`.
+    /// Members beside the standard ones, as `errors` or `retryable`. `retry_after`, whole seconds,
+    /// is sent as the header too.
     pub more: Map<String, Value>,
 }
 
@@ -71,6 +72,7 @@ impl Problem {
     /// The answer.
     pub fn into_reply(self) -> Reply {
         let mut body = self.more;
+        let retry_after = body.get("retry_after").map(Value::to_string);
         body.insert("type".into(), json!(format!("urn:switchboard:problem:{}", self.kind)));
         body.insert("title".into(), json!(self.title));
         body.insert("status".into(), json!(self.status));
@@ -79,6 +81,9 @@ impl Problem {
         reply.headers.insert("content-type", "application/problem+json".into());
         if self.status == 401 {
             reply.headers.insert("www-authenticate", "Bearer".into());
+        }
+        if let Some(seconds) = retry_after {
+            reply.headers.insert("retry-after", seconds);
         }
         reply
     }

@@ -12,6 +12,7 @@ pub mod key;
 pub mod lookup;
 pub mod party;
 pub mod plan;
+pub mod press;
 pub mod private;
 pub mod record;
 pub mod time;

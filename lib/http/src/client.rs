@@ -111,13 +111,16 @@ fn public_ones(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, SendError> {
 /// What went wrong, by the types of an error and its causes and never by their texts: those hold
 /// the URL.
 pub fn classify(error: &reqwest::Error) -> SendError {
+    let outermost = error;
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
         if let Some(ours) = error.downcast_ref::<SendError>() {
             return *ours;
         }
         if error.is::<rustls::Error>() {
-            return SendError::NotSecure;
+            // After the handshake the other side may have taken the request.
+            let is_handshake = outermost.is_connect();
+            return if is_handshake { SendError::NotSecure } else { SendError::BrokeOff };
         }
         // An I/O error names as its source that of what it wraps, and not what it wraps.
         cause = match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {

@@ -1,5 +1,6 @@
 //! Who was on a call: phone numbers to E.164, with the country of the source.
 
+pub mod dialled;
 pub mod number;
 
 use switchboard_domain::{Call, People};

@@ -6,6 +6,7 @@
 pub mod asterisk;
 pub mod body;
 pub mod cdr;
+pub mod dial;
 pub mod elevenlabs;
 pub mod fmc;
 pub mod intake;

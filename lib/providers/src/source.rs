@@ -48,6 +48,8 @@ pub struct Source {
     pub api_url: Option<String>,
     /// Whose conversations are looked through, by agent id.
     pub agents: Vec<String>,
+    /// How calls are placed, where they may be. See [`crate::dial::check`].
+    pub dial: Option<crate::dial::Dialing>,
 }
 
 /// How a date is written where its parts do not tell.

@@ -183,6 +183,11 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
     if let Some(name) = ours("contact_name") {
         facts.contact_name = Some(Personal::new(name));
     }
+    // A call that we placed rings the agent first: then that is who `To` is.
+    if let Some(contact) = ours("contact_number").as_deref().and_then(Party::read) {
+        facts.employee = facts.to.clone();
+        facts.contact = Some(contact);
+    }
     let raw = message.body().to_vec();
     let update = Update::new(kind, order, request.received_at, facts, raw);
     Ok(Record { key, near: Vec::new(), update: update.sent_to(&request.target()) })

@@ -15,17 +15,26 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The routes of the template: the lines `Method: POST, Path: /…`.
+/// The routes of the template's hooks: the lines `Method: POST, Path: /…` below the `CodeUri` of one.
 fn template_routes() -> BTreeSet<(String, String)> {
     let value = |line: &str, name: &str| {
         let rest = line.split(name).nth(1)?;
         Some(rest.trim_start().split([',', ' ', '}']).next()?.to_owned())
     };
     let template = read("template.yaml");
-    template
-        .lines()
-        .filter_map(|line| Some((value(line, "Method:")?, value(line, "Path:")?)))
-        .collect()
+    let mut is_hook = false;
+    let mut routes = BTreeSet::new();
+    for line in template.lines() {
+        if let Some(code) = value(line, "CodeUri: target/lambda/") {
+            is_hook = ALL.iter().any(|provider| code == format!("{}/", provider.name()));
+        }
+        if let (true, Some(method), Some(path)) =
+            (is_hook, value(line, "Method:"), value(line, "Path:"))
+        {
+            routes.insert((method, path));
+        }
+    }
+    routes
 }
 
 #[test]

@@ -27,7 +27,7 @@ use crate::{
     QuarantinePage, Quarantined, Store, StoreError, Trace, compression,
 };
 
-type Item = HashMap<String, AttributeValue>;
+pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The index of everything due.
 const DUE_INDEX: &str = "due";
@@ -564,7 +564,7 @@ struct SeenCall {
     state: Option<State>,
 }
 
-fn primary_key(pk: String, sk: String) -> Item {
+pub(crate) fn primary_key(pk: String, sk: String) -> Item {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
@@ -652,7 +652,7 @@ fn delivery(mut item: Item) -> Result<Delivery, StoreError> {
     from_item("delivery", item)
 }
 
-fn text(value: String) -> AttributeValue {
+pub(crate) fn text(value: String) -> AttributeValue {
     AttributeValue::S(value)
 }
 
@@ -661,15 +661,18 @@ fn version_after(version: u64) -> AttributeValue {
     AttributeValue::N((version + 1).to_string())
 }
 
-fn number(value: i64) -> AttributeValue {
+pub(crate) fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-fn to_item<T: Serialize>(what: &'static str, value: &T) -> Result<Item, StoreError> {
+pub(crate) fn to_item<T: Serialize>(what: &'static str, value: &T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|_| damaged(what, "it cannot be written as an item"))
 }
 
-fn from_item<T: DeserializeOwned>(what: &'static str, item: Item) -> Result<T, StoreError> {
+pub(crate) fn from_item<T: DeserializeOwned>(
+    what: &'static str,
+    item: Item,
+) -> Result<T, StoreError> {
     // The error's text may quote a value, so only its being one is told.
     serde_dynamo::from_item(item)
         .map_err(|_| damaged(what, "a field is missing or of another type"))
@@ -698,7 +701,7 @@ fn incomplete(operation: &'static str) -> StoreError {
 }
 
 /// Ours or theirs, and worth another try or not: by the kind of error and its code, never by text.
-fn fault<E: ProvideErrorMetadata, R>(
+pub(crate) fn fault<E: ProvideErrorMetadata, R>(
     operation: &'static str,
     error: &SdkError<E, R>,
 ) -> StoreError {

@@ -16,6 +16,7 @@ mod compression;
 pub mod directory;
 pub mod dynamodb;
 pub mod memory;
+pub mod presses;
 
 pub use directory::Directory;
 pub use dynamodb::DynamoStore;

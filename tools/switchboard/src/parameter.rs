@@ -5,15 +5,24 @@ use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
 use switchboard_crm::Destination;
 use switchboard_domain::Name;
-use switchboard_providers::{Source, provider};
+use switchboard_providers::{Source, dial, provider};
 use switchboard_shell::parameters::Parameters;
 
 use crate::Failure;
 use crate::configured::Configured;
 
 /// Fields whose values are secrets, wherever they stand.
-const SECRET_FIELDS: [&str; 7] =
-    ["secrets", "secret", "api_key", "signing_secrets", "token", "password", "value"];
+const SECRET_FIELDS: [&str; 9] = [
+    "secrets",
+    "secret",
+    "api_key",
+    "signing_secrets",
+    "token",
+    "password",
+    "value",
+    "auth_token",
+    "api_secret",
+];
 
 /// Checks a source or destination as the functions that read it will.
 pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
@@ -26,7 +35,9 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
             if known.is_none() {
                 return Err(wrong(format!("there is no provider {kind}")));
             }
-            Source::parse(json, known).map(|_| ()).map_err(|error| wrong(error.to_string()))
+            let parsed = Source::parse(json, known);
+            let checked = parsed.and_then(|source| dial::check(kind, &source, allow_private));
+            checked.map_err(|error| wrong(error.to_string()))
         }
         ["destinations", destination] => {
             Name::new("destination", destination).map_err(|error| wrong(error.to_string()))?;

@@ -1,0 +1,181 @@
+//! Placing and ending calls: click-to-call in one shape for all providers, and Smartflo's own
+//! paths as a front end knows them.
+
+mod ending;
+mod line;
+mod pressing;
+mod shown;
+mod sources;
+mod staff;
+mod start;
+mod wanted;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+use switchboard_domain::press::{Context, Press};
+use switchboard_domain::{Digest, Personal};
+use switchboard_shell::Telemetry;
+use switchboard_store::Store;
+use switchboard_store::presses::Presses;
+
+use crate::access::{Caller, Right};
+use crate::asked::Asked;
+use crate::problem::Problem;
+use crate::serve::{Answer, Area};
+
+pub use line::{Line, Wire};
+pub use shown::{over, shown};
+pub use sources::{Configured, Sources};
+pub use staff::{Nobody, Staff};
+pub use start::start;
+pub use wanted::Wanted;
+
+/// The longest key of a press, characters.
+const LONGEST_KEY: usize = 255;
+
+/// The area: what it acts on.
+pub struct Telephony<P, S, F, C, W> {
+    /// Who was dialled.
+    pub presses: P,
+    /// The calls, to find the id that ends one.
+    pub calls: S,
+    /// The employees.
+    pub staff: F,
+    /// The sources that may place calls.
+    pub sources: C,
+    /// The line to their providers.
+    pub line: Line<W>,
+    /// Where it says what it does.
+    pub telemetry: Telemetry,
+}
+
+/// The body of Smartflo's click-to-call. Members that are not named here, as `async`, say nothing.
+#[derive(Deserialize)]
+struct SmartfloOrder {
+    agent_number: Option<Personal>,
+    destination_number: Personal,
+    caller_id: Option<Personal>,
+    custom_identifier: Option<String>,
+    ref_id: Option<String>,
+    source: Option<String>,
+}
+
+/// The body of Smartflo's hang-up.
+#[derive(Deserialize)]
+struct SmartfloEnding {
+    call_id: String,
+    source: Option<String>,
+}
+
+/// The body of a hang-up.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AnyEnding {
+    call: String,
+}
+
+impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Area for Telephony<P, S, F, C, W> {
+    async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+        caller.needs(Right::Dial)?;
+        asked.only(&[])?;
+        let (method, path) = asked.route();
+        match (method, path.as_slice()) {
+            ("POST", ["telephony", "calls"]) => {
+                let key = key(asked)?;
+                let press = self.press(asked, caller, key, asked.json()?).await?;
+                Answer::with(201, over(&press, caller)?)
+            }
+            ("GET", ["telephony", "calls", id]) => {
+                let press = self.pressed(id, caller).await?;
+                Answer::ok(shown(&press, &press.standing(asked.now), caller))
+            }
+            ("POST", ["telephony", "calls", id, "hangup"]) => {
+                let press = self.pressed(id, caller).await?;
+                Answer::ok(self.end_press(&press, asked.now).await?)
+            }
+            ("POST", ["telephony", "hangup"]) => {
+                let AnyEnding { call } = asked.json()?;
+                Answer::ok(self.end_any(&call, None, caller, asked.now).await?)
+            }
+            ("POST", ["api", "v1", "smartflo", "click-to-call"]) => {
+                let key = key(asked)?;
+                let press = self.press(asked, caller, key, asked.json::<SmartfloOrder>()?.into());
+                Answer::ok(as_smartflo(&press.await?, caller)?)
+            }
+            ("POST", ["api", "v1", "smartflo", "hangup"]) => {
+                let SmartfloEnding { call_id, source } = asked.json()?;
+                let source = smartflo(source);
+                let ended = self.end_any(&call_id, Some(&source), caller, asked.now).await?;
+                let mut body = json!({"success": true, "message": "the call is being ended"});
+                body["data"] = ended;
+                Answer::ok(body)
+            }
+            _ => Err(Problem::not_found("path")),
+        }
+    }
+}
+
+impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+    /// A press by its id, if this caller may know of it.
+    async fn pressed(&self, id: &str, caller: &Caller) -> Result<Press, Problem> {
+        let missing = || Problem::not_found("press");
+        let press = self.presses.press(&press_id(id).ok_or_else(missing)?).await?;
+        press.filter(|press| is_theirs(press, caller)).ok_or_else(missing)
+    }
+}
+
+/// Whether a caller may know of a press, and end it: one that is bound to an employee, theirs alone.
+fn is_theirs(press: &Press, caller: &Caller) -> bool {
+    let employee = press.order.employee.as_ref().map(switchboard_domain::Name::as_str);
+    caller.employee.is_none() || caller.employee.as_deref() == employee
+}
+
+/// The id of a press, as we write them.
+fn press_id(text: &str) -> Option<Digest> {
+    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+    let read = || serde_json::from_value(Value::from(text)).ok();
+    (text.len() == 32 && text.bytes().all(is_hex)).then(read).flatten()
+}
+
+/// The caller's key of a press.
+fn key(asked: &Asked) -> Result<&str, Problem> {
+    let key = asked.header("idempotency-key").unwrap_or_default();
+    let is_good =
+        (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
+    let problem = "is required: 1 to 255 ASCII characters, new for each press of the button";
+    if is_good { Ok(key) } else { Err(Problem::invalid("Idempotency-Key", problem)) }
+}
+
+fn smartflo(source: Option<String>) -> String {
+    let source = source.unwrap_or_else(|| "smartflo".to_owned());
+    if source.contains('/') { source } else { format!("smartflo/{source}") }
+}
+
+impl From<SmartfloOrder> for Wanted {
+    /// What front ends send as `ref_id` is the lead's id: Smartflo's own name for that is
+    /// `custom_identifier`, and its `ref_id` is another.
+    fn from(order: SmartfloOrder) -> Self {
+        let given = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
+        let lead_id = given(order.custom_identifier).or_else(|| given(order.ref_id));
+        Self {
+            source: smartflo(order.source),
+            agent: order.agent_number,
+            to: order.destination_number,
+            caller_id: order.caller_id.filter(|one| !one.expose().trim().is_empty()),
+            context: Context { lead_id, ..Context::default() },
+        }
+    }
+}
+
+/// As Smartflo answers, and with a `call_id` that the hang-up takes: Smartflo's own is not known yet.
+fn as_smartflo(press: &Press, caller: &Caller) -> Result<Value, Problem> {
+    let mut data = over(press, caller)?;
+    data["call_id"] = press.id.as_str().into();
+    Ok(json!({
+        "success": true,
+        "message": "the call is being placed",
+        "ref_id": data["ref_id"],
+        "call_id": press.id,
+        "data": data,
+    }))
+}

@@ -1,0 +1,172 @@
+//! Hanging up: by the press, or by the call.
+//!
+//! Ending a call twice does no harm, so that nothing is reserved here.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+use switchboard_domain::press::{Press, PressState, Standing};
+use switchboard_domain::{CallKey, Personal, Secret, State};
+use switchboard_people::number;
+use switchboard_providers::dial::{Dial, Ending, Live, Site, Trouble};
+use switchboard_store::Store;
+use switchboard_store::presses::Presses;
+
+use super::pressing::no_login;
+use super::shown::in_progress;
+use super::{Configured, Staff, Telephony, Wire, is_theirs, press_id, wanted};
+use crate::access::Caller;
+use crate::problem::Problem;
+
+impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+    /// Ends the call of a press.
+    pub(super) async fn end_press(&self, press: &Press, now: Timestamp) -> Result<Value, Problem> {
+        let known_id = match press.standing(now) {
+            Standing::InProgress(left) => return Err(in_progress(press, left.as_secs())),
+            Standing::Free => return Err(not_live("it was never dialled")),
+            Standing::Over(PressState::Refused { .. }) => return Err(not_live("it was refused")),
+            Standing::Over(PressState::Placed { call_id, .. }) => call_id,
+            Standing::Over(_) => None,
+        };
+        let order = &press.order;
+        let known = self.sources.get().await?;
+        let missing = || Problem::not_found("source that places calls");
+        let found = known.site(order.provider.as_str(), &order.source);
+        let (dial, site) = found.ok_or_else(missing)?;
+        let call_id = match known_id {
+            Some(id) => id,
+            None => self.live_of(dial, &site, press, now).await?,
+        };
+        self.end(dial, &site, &call_id, now).await?;
+        Ok(json!({"hung_up": true, "press_id": press.id, "call": press.call()}))
+    }
+
+    /// Ends a call by whatever names it: a press, a call key, or, where a source is meant, the
+    /// provider's own id.
+    pub(super) async fn end_any(
+        &self,
+        text: &str,
+        source: Option<&str>,
+        caller: &Caller,
+        now: Timestamp,
+    ) -> Result<Value, Problem> {
+        let text = text.trim();
+        if let Some(id) = press_id(text)
+            && let Some(press) = self.presses.press(&id).await?
+        {
+            if !is_theirs(&press, caller) {
+                return Err(Problem::not_found("press"));
+            }
+            return self.end_press(&press, now).await;
+        }
+        let invalid = |_| Problem::invalid("call", "is neither a press nor a call");
+        let key: CallKey = match text.parse() {
+            Ok(key) => key,
+            Err(error) => {
+                let (provider, name) = wanted::named(source.ok_or_else(|| invalid(error))?)?;
+                format!("{provider}/{name}/{text}").parse().map_err(invalid)?
+            }
+        };
+        if caller.employee.is_some() {
+            let detail = "this token ends the calls that it placed: name the press";
+            return Err(Problem::new(403, "not-your-call", "That is not allowed", detail));
+        }
+        let known = self.sources.get().await?;
+        let missing = || Problem::not_found("source that places calls");
+        let (dial, site) = known.site(key.provider.as_str(), &key.source).ok_or_else(missing)?;
+        let stored = self.calls.call(&key).await?;
+        let call = stored.as_ref().map(|record| &record.call);
+        if call.is_some_and(|call| call.facts.state == Some(State::Ended)) {
+            return Err(not_live("it has ended"));
+        }
+        // Webhooks are keyed by one id, and calls are ended by another, which they hold beside it.
+        let beside = call.and_then(|call| call.facts.extra.get("call_id"));
+        let call_id = beside.map_or(key.call_id(), Personal::expose);
+        if !dial.can_end(call_id) {
+            return Err(Problem::not_found("call whose id can end it: name the press"));
+        }
+        self.end(dial, &site, call_id, now).await?;
+        Ok(json!({"hung_up": true, "press_id": null, "call": key}))
+    }
+
+    /// The id of a press's call among those that are going on.
+    async fn live_of(
+        &self,
+        dial: &dyn Dial,
+        site: &Site<'_>,
+        press: &Press,
+        now: Timestamp,
+    ) -> Result<String, Problem> {
+        let mut found =
+            self.line.live(dial, site, self.opened(dial, site, now).await?.as_ref(), press).await;
+        if found.as_ref().is_err_and(|trouble| trouble.is_authentication) {
+            self.line.forget(dial, site);
+            let token = self.opened(dial, site, now).await?;
+            found = self.line.live(dial, site, token.as_ref(), press).await;
+        }
+        let live = found.map_err(|trouble| not_ended(&trouble))?;
+        let order = &press.order;
+        let country = site.source.country.as_deref();
+        let same = |one: &Personal, other: &Personal| {
+            let other = number::e164(other.expose(), country);
+            other.is_some() && number::e164(one.expose(), country) == other
+        };
+        let is_of = |call: &&Live| {
+            call.customer.as_ref().or(call.agent.as_ref()).is_some()
+                && call.customer.as_ref().is_none_or(|customer| same(customer, &order.to))
+                && call.agent.as_ref().is_none_or(|agent| same(agent, &order.agent))
+        };
+        let mut ours = live.iter().filter(is_of);
+        match (ours.next(), ours.next()) {
+            (Some(call), None) => Ok(call.call_id.clone()),
+            (None, _) => {
+                Err(not_live("the provider shows no such call: it has ended, or not begun"))
+            }
+            // Rather nobody's than somebody else's.
+            (Some(_), Some(_)) => Err(not_live("the provider shows several calls that it may be")),
+        }
+    }
+
+    async fn end(
+        &self,
+        dial: &dyn Dial,
+        site: &Site<'_>,
+        call_id: &str,
+        now: Timestamp,
+    ) -> Result<(), Problem> {
+        let token = self.opened(dial, site, now).await?;
+        let mut ending = self.line.hang_up(dial, site, token.as_ref(), call_id).await;
+        if ending == Ending::NotAuthenticated {
+            self.line.forget(dial, site);
+            let token = self.opened(dial, site, now).await?;
+            ending = self.line.hang_up(dial, site, token.as_ref(), call_id).await;
+        }
+        match ending {
+            Ending::Done => Ok(()),
+            Ending::NotLive => Err(not_live("the provider says that there is no such call")),
+            Ending::NotAuthenticated => Err(not_ended(&Trouble::of(401))),
+            Ending::Trouble(trouble) => Err(not_ended(&trouble)),
+        }
+    }
+
+    async fn opened(
+        &self,
+        dial: &dyn Dial,
+        site: &Site<'_>,
+        now: Timestamp,
+    ) -> Result<Option<Secret>, Problem> {
+        self.line.token(dial, site, now).await.map_err(|trouble| no_login(&trouble))
+    }
+}
+
+/// 409: there is nothing to end.
+fn not_live(why: &str) -> Problem {
+    let detail = format!("the call is not going on: {why}");
+    Problem::new(409, "not-live", "There is no call to end", &detail)
+}
+
+/// 502: the provider did not say that it ended the call.
+fn not_ended(trouble: &Trouble) -> Problem {
+    let detail = format!("{}; hanging up again does no harm", trouble.why);
+    Problem::new(502, "not-ended", "The provider did not confirm the hang-up", &detail)
+        .with("retryable", json!(true))
+}

@@ -1,0 +1,196 @@
+//! What was asked to be dialled, and whether it may be.
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use switchboard_domain::directory::{Employee, Extension, Handle, Holder};
+use switchboard_domain::press::{Context, Order};
+use switchboard_domain::{Digest, Name, Personal};
+use switchboard_people::{dialled, number};
+use switchboard_providers::dial::{Dial, Site};
+
+use super::staff::Staff;
+use crate::access::Caller;
+use crate::problem::Problem;
+
+/// The longest a value of the context may be, characters.
+const LONGEST: usize = 256;
+/// The longest an agent's id or number may be.
+const LONGEST_AGENT: usize = 64;
+
+/// A request to call somebody, in one shape for all providers.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// `provider/source`, or the provider alone for its default source.
+    pub source: String,
+    /// Who is rung first: an employee's id, an extension, or what the provider knows them by. A
+    /// token that is bound to an employee need not say.
+    #[serde(default)]
+    pub agent: Option<Personal>,
+    /// The customer's number.
+    pub to: Personal,
+    /// The number that the customer is shown.
+    #[serde(default)]
+    pub caller_id: Option<Personal>,
+    /// What it is about.
+    #[serde(default)]
+    pub context: Context,
+}
+
+impl Wanted {
+    /// Fingerprint of what was asked for.
+    pub fn digest(&self) -> Result<Digest, Problem> {
+        let bytes = serde_json::to_vec(self);
+        bytes.map(|bytes| Digest::of(&[&bytes])).map_err(|_| Problem::ours("cannot be written"))
+    }
+
+    /// The provider and the source that are named.
+    pub fn source(&self) -> Result<(&str, Name), Problem> {
+        named(&self.source)
+    }
+
+    /// What is to be dialled, if it may be: by this caller, over this source.
+    pub async fn order<S: Staff>(
+        &self,
+        caller: &Caller,
+        staff: &S,
+        dial: &dyn Dial,
+        site: &Site<'_>,
+    ) -> Result<Order, Problem> {
+        let context = &self.context;
+        for (field, value) in [
+            ("context.campaign", &context.campaign),
+            ("context.contact_id", &context.contact_id),
+            ("context.lead_id", &context.lead_id),
+            ("context.conversation_id", &context.conversation_id),
+        ] {
+            let is_good = |value: &String| {
+                (1..=LONGEST).contains(&value.chars().count())
+                    && !value.chars().any(char::is_control)
+            };
+            if !value.as_ref().is_none_or(is_good) {
+                return Err(Problem::invalid(field, "must be 1 to 256 characters of plain text"));
+            }
+        }
+        let home = site.source.country.as_deref();
+        let judge = |field: &str, text: &Personal| {
+            let judged = dialled::e164(text.expose(), home, &site.dialing.countries);
+            judged.map_err(|why| not_dialled(field, why.problem()))
+        };
+        let to = judge("to", &self.to)?;
+        let (agent, employee) = self.agent(caller, staff, dial, site).await?;
+        let agent = if dial.rings_numbers() { judge("agent", &agent)? } else { agent };
+        let asked = self.caller_id.as_ref().map(Personal::expose);
+        let caller_id = site.dialing.caller_id(asked);
+        let caller_id =
+            caller_id.map_err(|_| not_dialled("caller_id", "is not configured for this source"))?;
+
+        let is_it =
+            |one: &Personal| number::e164(one.expose(), home).as_deref() == Some(to.expose());
+        if site.dialing.caller_ids.iter().any(is_it) || is_it(&agent) {
+            return Err(not_dialled("to", "is one of our own numbers"));
+        }
+        let handle = Handle::Number(to.clone());
+        let found = staff.holders(&BTreeSet::from([handle.clone()])).await?;
+        if found.get(&handle).is_some_and(|holders| holders.contains(&Holder::Own)) {
+            return Err(not_dialled("to", "is one of our own numbers"));
+        }
+        Ok(Order {
+            provider: Name::new("provider", dial.name())
+                .map_err(|_| Problem::not_found("source"))?,
+            source: site.name.clone(),
+            agent,
+            employee,
+            to,
+            caller_id,
+            context: context.clone(),
+        })
+    }
+
+    /// Who is rung first, and which employee that is.
+    async fn agent<S: Staff>(
+        &self,
+        caller: &Caller,
+        staff: &S,
+        dial: &dyn Dial,
+        site: &Site<'_>,
+    ) -> Result<(Personal, Option<Name>), Problem> {
+        let said = self.agent.as_ref().map(|agent| agent.expose().trim());
+        let text = said.or(caller.employee.as_deref()).unwrap_or_default();
+        let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"+._-@: ()".contains(&b);
+        if !(1..=LONGEST_AGENT).contains(&text.len()) || !text.bytes().all(is_plain) {
+            return Err(Problem::invalid("agent", "is required: 1 to 64 letters, digits or signs"));
+        }
+        let employee = employee(text, staff, site).await?;
+        if let Some(bound) = &caller.employee
+            && employee.as_ref().map(|employee| employee.id.as_str()) != Some(bound)
+        {
+            let detail = "this token places calls for its own employee alone";
+            return Err(Problem::new(403, "not-your-agent", "That is not allowed", detail));
+        }
+        match employee {
+            None => Ok((Personal::new(text), None)),
+            Some(employee) => {
+                let agent = dial.agent_of(&employee, site.name);
+                let missing =
+                    || not_dialled("agent", "is an employee without a number or extension to ring");
+                Ok((agent.ok_or_else(missing)?, Some(employee.id)))
+            }
+        }
+    }
+}
+
+/// The one employee of this id, or with this extension or number.
+async fn employee<S: Staff>(
+    text: &str,
+    staff: &S,
+    site: &Site<'_>,
+) -> Result<Option<Employee>, Problem> {
+    if let Ok(id) = Name::new("employee", text)
+        && let Some(employee) = staff.employee(&id).await?
+    {
+        return Ok(Some(employee));
+    }
+    let extension = |source: Option<&Name>| {
+        let (source, number) = (source.cloned(), Personal::new(text));
+        Handle::Extension(Extension { source, number })
+    };
+    let mut handles = BTreeSet::from([extension(Some(site.name)), extension(None)]);
+    if let Some(number) = number::e164(text, site.source.country.as_deref()) {
+        handles.insert(Handle::Number(Personal::new(number)));
+    }
+    let found = staff.holders(&handles).await?;
+    let employees: BTreeSet<&Name> = found
+        .values()
+        .flatten()
+        .filter_map(|holder| match holder {
+            Holder::Employee(id) => Some(id),
+            Holder::Contact(_) | Holder::Own => None,
+        })
+        .collect();
+    match employees.iter().next() {
+        // Two with one extension: whose press it is cannot be told, and no one's rate would count.
+        Some(_) if employees.len() > 1 => {
+            Err(not_dialled("agent", "is found with several employees: say which, by id"))
+        }
+        Some(id) => Ok(staff.employee(id).await?),
+        None => Ok(None),
+    }
+}
+
+/// Reads `provider/source`, or a provider alone.
+pub fn named(text: &str) -> Result<(&str, Name), Problem> {
+    let (provider, source) = text.split_once('/').unwrap_or((text, text));
+    let name = Name::new("source", source);
+    let name = name.map_err(|error| Problem::invalid("source", error.problem))?;
+    Ok((provider, name))
+}
+
+/// 422: it could be read, and is not dialled.
+pub fn not_dialled(field: &str, problem: &str) -> Problem {
+    let detail = format!("{field} {problem}");
+    Problem::new(422, "not-dialled", "That is not dialled", &detail)
+        .with("errors", json!([{ "field": field, "problem": problem }]))
+}

@@ -1,0 +1,145 @@
+//! Tokens that are bound to an employee, and agents that the directory knows.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::{Value, json};
+use switchboard_api::{Answer, Caller, Problem, Right};
+use switchboard_domain::directory::{Employee, Extension, Handle, Origin};
+use switchboard_domain::{Name, Personal};
+use switchboard_http::Client;
+use switchboard_store::presses::MemoryPresses;
+
+use crate::world::{AGENT, CUSTOMER, People, World, at, dialler, order, told};
+
+fn name(text: &str) -> Name {
+    Name::new("name", text).unwrap()
+}
+
+fn employee(id: &str, number: &str, extension: &str) -> (Name, Employee) {
+    let extension = Extension { source: None, number: Personal::new(extension) };
+    let employee = Employee {
+        id: name(id),
+        name: None,
+        numbers: BTreeSet::from([Personal::new(number)]),
+        extensions: BTreeSet::from([extension]),
+        emails: BTreeSet::new(),
+        external_ids: BTreeSet::new(),
+        origin: Origin::Api,
+        updated_at: at(0),
+        version: 1,
+    };
+    (name(id), employee)
+}
+
+async fn world() -> World {
+    let employees = BTreeMap::from([
+        employee("kim", AGENT, "7"),
+        employee("lee", "+61491570158", "8"),
+        employee("max", "+61491570159", "8"),
+    ]);
+    let own = BTreeSet::from([Handle::Number(Personal::new("+61491570110"))]);
+    let people = People { employees, own };
+    World::with(MemoryPresses::default(), Client::new(true).unwrap(), people).await
+}
+
+fn bound_to(employee: &str) -> Caller {
+    let mut caller = Caller::new("a-token", [Right::Dial]);
+    caller.employee = Some(employee.into());
+    caller
+}
+
+fn kim() -> Caller {
+    bound_to("kim")
+}
+
+async fn ask(
+    world: &World,
+    caller: &Caller,
+    route: (&str, &str),
+    key: Option<&str>,
+    body: Value,
+) -> Result<Answer, Problem> {
+    world.ask(caller, route, key, &body, 0).await
+}
+
+const CALLS: (&str, &str) = ("POST", "/telephony/calls");
+
+#[tokio::test]
+async fn an_agent_is_found_by_id_extension_or_number_and_counts_as_one() {
+    let world = world().await;
+    for (n, (agent, rung)) in
+        [("kim", "7"), ("7", "7"), (AGENT, "7"), ("0491570156", "7"), ("99", "99")]
+            .into_iter()
+            .enumerate()
+    {
+        let mut order = order("smartflo/login");
+        order["agent"] = agent.into();
+        let answer = world.press(&n.to_string(), &order, 0).await.unwrap();
+        let employee = if agent == "99" { Value::Null } else { json!("kim") };
+        assert_eq!(answer.body["employee"], employee, "{agent}");
+        let sent: Value = serde_json::from_str(&world.provider.dialled()[n]).unwrap();
+        assert_eq!(sent["agent_number"], rung, "{agent}");
+    }
+    // Under whatever name, they are one agent and have one rate.
+    let mut kims = Vec::new();
+    for agent in ["kim", "7", AGENT] {
+        let mut order = order("smartflo");
+        order["agent"] = agent.into();
+        kims.push(told(&world.press(&format!("rate {agent}"), &order, 0).await).0);
+    }
+    assert_eq!(kims, [201, 201, 429]);
+    let mut shared = order("smartflo/login");
+    shared["agent"] = "8".into();
+    assert_eq!(told(&world.press("shared", &shared, 0).await), (422, "not-dialled"));
+    let mut own = order("smartflo/login");
+    own["to"] = "+61491570110".into();
+    assert_eq!(told(&world.press("own", &own, 0).await), (422, "not-dialled"));
+    // Twilio rings their phone.
+    let mut order = order("twilio");
+    order["agent"] = "kim".into();
+    world.press("phone", &order, 0).await.unwrap();
+    assert!(world.provider.dialled().last().unwrap().starts_with("To=%2B61491570156&"));
+}
+
+#[tokio::test]
+async fn a_bound_token_dials_and_ends_for_its_own_employee_alone() {
+    let world = world().await;
+    for agent in ["lee", "8", "99", "+61491570158", ""] {
+        let order = json!({"source": "twilio", "agent": agent, "to": CUSTOMER});
+        let status = told(&ask(&world, &kim(), CALLS, Some("1"), order).await).0;
+        let expected = match agent {
+            "8" => 422,
+            "" => 400,
+            _ => 403,
+        };
+        assert_eq!(status, expected, "{agent}");
+    }
+    let stranger = bound_to("nobody");
+    let order = json!({"source": "twilio", "to": CUSTOMER});
+    let refused = ask(&world, &stranger, CALLS, Some("1"), order.clone()).await;
+    assert_eq!(told(&refused), (403, "not-your-agent"));
+    assert_eq!(world.provider.asked(), Vec::<String>::new());
+
+    // Without an agent it is themselves.
+    let own = ask(&world, &kim(), CALLS, Some("1"), order).await.unwrap();
+    assert_eq!(own.body["employee"], "kim");
+    let lees = json!({"source": "twilio", "agent": "lee", "to": CUSTOMER});
+    let lees = ask(&world, &dialler(), CALLS, Some("1"), lees).await.unwrap();
+    let path = |press: &Value, end: &str| {
+        format!("/telephony/calls/{}{end}", press["press_id"].as_str().unwrap())
+    };
+    for (press, status) in [(&own.body, 200), (&lees.body, 404)] {
+        let (show, end) = (path(press, ""), path(press, "/hangup"));
+        let shown = ask(&world, &kim(), ("GET", &show), None, Value::Null).await;
+        assert_eq!(told(&shown).0, status);
+        let ended = ask(&world, &kim(), ("POST", &end), None, Value::Null).await;
+        assert_eq!(told(&ended).0, status);
+        let any = json!({"call": press["press_id"]});
+        let ended = ask(&world, &kim(), ("POST", "/telephony/hangup"), None, any).await;
+        assert_eq!(told(&ended).0, status);
+    }
+    let by_key = json!({"call": own.body["call"]});
+    let ended = ask(&world, &kim(), ("POST", "/telephony/hangup"), None, by_key).await;
+    assert_eq!(told(&ended), (403, "not-your-call"));
+    assert_eq!(world.provider.ended().len(), 2);
+}

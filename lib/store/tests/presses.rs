@@ -1,0 +1,197 @@
+//! What every store of presses must do, on DynamoDB and in memory.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType,
+    ScalarAttributeType,
+};
+use futures_util::future::join_all;
+use jiff::Timestamp;
+use switchboard_domain::press::{Context, DialFault, Order, Press, PressState};
+use switchboard_domain::{Digest, Name, Personal};
+use switchboard_store::presses::{DynamoPresses, MemoryPresses, Presses, PutPress, Tally};
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_second(1_771_577_000 + second).unwrap()
+}
+
+fn press(key: &str, attempt: &str) -> Press {
+    let name = |text: &str| Name::new("name", text).unwrap();
+    let context = Context { lead_id: Some("L-1".into()), ..Context::default() };
+    let order = Order {
+        provider: name("smartflo"),
+        source: name("main"),
+        agent: Personal::new("0605"),
+        employee: Some(name("E-1")),
+        to: Personal::new("+919876543210"),
+        caller_id: Some(Personal::new("+917969690935")),
+        context,
+    };
+    Press::new(Press::id_of("crm", key), Digest::of(&[b"asked"]), attempt, order, at(0))
+}
+
+fn stored(press: &Press, version: u64) -> Press {
+    Press { version, ..press.clone() }
+}
+
+async fn a_key_is_taken_once(presses: &impl Presses) {
+    let one = press("once", "a");
+    assert_eq!(presses.press(&one.id).await.unwrap(), None);
+    assert_eq!(presses.put_press(&one).await.unwrap(), PutPress::Stored(1));
+    let two = press("once", "b");
+    let conflict = PutPress::Conflict(Some(Box::new(stored(&one, 1))));
+    assert_eq!(presses.put_press(&two).await.unwrap(), conflict);
+    assert_eq!(presses.press(&one.id).await.unwrap(), Some(stored(&one, 1)));
+}
+
+async fn every_state_comes_back_as_it_went(presses: &impl Presses) {
+    let mut one = press("states", "a");
+    for state in [
+        PressState::Reserved,
+        PressState::Dialling,
+        PressState::Placed { call_id: Some("CA1".into()), ref_id: None },
+        PressState::Placed { call_id: None, ref_id: Some("r".into()) },
+        PressState::Refused { fault: DialFault::Configuration, why: "answered 401".into() },
+        PressState::Unknown { why: "timed out".into() },
+    ] {
+        let next = one.with(state, at(5));
+        let PutPress::Stored(version) = presses.put_press(&next).await.unwrap() else { panic!() };
+        one = stored(&next, version);
+        assert_eq!(presses.press(&one.id).await.unwrap().unwrap(), one);
+    }
+}
+
+async fn a_write_needs_the_version_that_it_read(presses: &impl Presses) {
+    let one = press("version", "a");
+    presses.put_press(&one).await.unwrap();
+    let taken_over = Press { attempt: "b".into(), ..stored(&one, 1) };
+    assert_eq!(presses.put_press(&taken_over).await.unwrap(), PutPress::Stored(2));
+    let late = stored(&one, 1).with(PressState::Dialling, at(0));
+    let conflict = PutPress::Conflict(Some(Box::new(stored(&taken_over, 2))));
+    assert_eq!(presses.put_press(&late).await.unwrap(), conflict);
+    let gone = stored(&press("never", "a"), 1);
+    assert_eq!(presses.put_press(&gone).await.unwrap(), PutPress::Conflict(None));
+}
+
+async fn a_write_that_is_tried_again_is_the_same_write(presses: &impl Presses) {
+    let one = press("again", "a");
+    for _ in 0..2 {
+        assert_eq!(presses.put_press(&one).await.unwrap(), PutPress::Stored(1));
+    }
+    let dialling = stored(&one, 1).with(PressState::Dialling, at(0));
+    for _ in 0..2 {
+        assert_eq!(presses.put_press(&dialling).await.unwrap(), PutPress::Stored(2));
+    }
+}
+
+async fn of_many_presses_at_once_one_takes_the_key(presses: &impl Presses) {
+    let all: Vec<Press> = (0..20).map(|n| press("many", &n.to_string())).collect();
+    let put = join_all(all.iter().map(|one| presses.put_press(one))).await;
+    let taken = put.into_iter().filter(|put| *put.as_ref().unwrap() == PutPress::Stored(1));
+    assert_eq!(taken.count(), 1);
+}
+
+async fn no_more_are_counted_than_may_be(presses: &impl Presses) {
+    let tally = |who: &str, stretch: &str| Tally {
+        who: Digest::of(&[who.as_bytes()]),
+        stretch: stretch.into(),
+        expires_at: at(100),
+    };
+    let one = tally("ann", "minute 1");
+    let counted = join_all((0..10).map(|_| presses.count(&one, 3))).await;
+    assert_eq!(counted.into_iter().filter(|counted| *counted.as_ref().unwrap()).count(), 3);
+    assert!(presses.count(&one, 4).await.unwrap() && !presses.count(&one, 4).await.unwrap());
+    assert!(presses.count(&tally("bob", "minute 1"), 3).await.unwrap());
+    assert!(presses.count(&tally("ann", "minute 2"), 3).await.unwrap());
+}
+
+const TABLE: &str = "calls";
+
+async fn client() -> Client {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let database = dynoxide::Database::memory().unwrap();
+    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
+        .build();
+    let client = Client::from_conf(config);
+    let text = |name: &str| {
+        let attribute = AttributeDefinition::builder().attribute_name(name);
+        attribute.attribute_type(ScalarAttributeType::S).build().unwrap()
+    };
+    let key = |name: &str, kind| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+    };
+    client
+        .create_table()
+        .table_name(TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .attribute_definitions(text("pk"))
+        .attribute_definitions(text("sk"))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .send()
+        .await
+        .unwrap();
+    client
+}
+
+macro_rules! contract {
+    ($($test:ident),* $(,)?) => {
+        mod memory {
+            $(#[tokio::test]
+            async fn $test() {
+                super::$test(&super::MemoryPresses::default()).await;
+            })*
+        }
+        mod dynamodb {
+            $(#[tokio::test]
+            async fn $test() {
+                let client = super::client().await;
+                super::$test(&super::DynamoPresses::new(client, super::TABLE.into(), 400)).await;
+            })*
+        }
+    };
+}
+
+contract!(
+    a_key_is_taken_once,
+    every_state_comes_back_as_it_went,
+    a_write_needs_the_version_that_it_read,
+    a_write_that_is_tried_again_is_the_same_write,
+    of_many_presses_at_once_one_takes_the_key,
+    no_more_are_counted_than_may_be,
+);
+
+#[tokio::test]
+async fn everything_lies_under_a_prefix_of_its_own_and_expires() {
+    let client = client().await;
+    let presses = DynamoPresses::new(client.clone(), TABLE.into(), 1);
+    presses.put_press(&press("place", "a")).await.unwrap();
+    let who = Digest::of(&[b"ann"]);
+    let tally = Tally { who, stretch: "minute 1".into(), expires_at: at(100) };
+    presses.count(&tally, 3).await.unwrap();
+    let pages = client.scan().table_name(TABLE).into_paginator().items().send();
+    let items: Vec<HashMap<String, AttributeValue>> =
+        pages.collect::<Result<_, _>>().await.unwrap();
+    let now = Timestamp::now().as_second();
+    for item in &items {
+        assert!(item["pk"].as_s().unwrap().starts_with("press"), "{:?}", item["pk"]);
+        let expires_at: i64 = item["expires_at"].as_n().unwrap().parse().unwrap();
+        // Though calls are kept for a day, a key must not dial again so soon.
+        let is_press = item["sk"].as_s().unwrap() == "press";
+        assert_eq!(expires_at, if is_press { expires_at } else { at(100).as_second() });
+        assert!(!is_press || expires_at >= now + 29 * 86_400, "{expires_at}");
+    }
+    assert_eq!(items.len(), 2);
+}
