@@ -38,10 +38,11 @@ help: ## Show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1|\2/' | column -t -s '|'
 
 # --- Tools --------------------------------------------------------------------------------------------
-# Three environments, because MiniStack, the SAM CLI and boto3 pin different versions of botocore.
+# Several environments, because MiniStack, the SAM CLI and boto3 pin different versions of botocore, and what tests the
+# API brings much of its own.
 
 .PHONY: tools
-tools: $(VENV)/aws.stamp $(VENV)/sam.stamp $(VENV)/tools.stamp ## Install the pinned tools into .venv
+tools: $(VENV)/aws.stamp $(VENV)/sam.stamp $(VENV)/tools.stamp $(VENV)/api.stamp ## Install the pinned tools into .venv
 
 $(VENV)/%.stamp: infra/local/requirements-%.txt
 	@echo "installing $$(grep -c == $<) pinned packages into $(VENV)/$* (once)"
@@ -54,7 +55,7 @@ $(VENV)/%.stamp: infra/local/requirements-%.txt
 
 .PHONY: pin
 pin: ## Renew the pinned lists from infra/local/requirements.in
-	@for name in aws sam tools; do \
+	@for name in aws sam tools api; do \
 		rm -rf $(VENV)/pin && $(PYTHON) -m venv $(VENV)/pin; \
 		echo "resolving the packages of $$name"; \
 		sed -n "s/^$$name: *//p" infra/local/requirements.in | xargs $(VENV)/pin/bin/pip install --quiet; \

@@ -131,7 +131,8 @@ def routes(aws: Aws) -> Iterator[tuple[str, str]]:
     body = answer["TemplateBody"]
     template = json.loads(body) if isinstance(body, str) else body
     for resource in template["Resources"].values():
-        if resource["Type"] != "AWS::ApiGatewayV2::Api":
+        # Of an API without a body the routes are resources of their own.
+        if resource["Type"] != "AWS::ApiGatewayV2::Api" or "Body" not in resource["Properties"]:
             continue
         for path, operations in resource["Properties"]["Body"]["paths"].items():
             for method in METHODS:
@@ -178,7 +179,8 @@ def describe(aws: Aws, state: states.State, found: dict[str, dict[str, str]]) ->
 
     stack = aws.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", [])}
-    api = named("AWS::ApiGatewayV2::Api")[0]
+    # By its name, because the one for JWTs is of the same type.
+    api = found["Api"]["name"]
     functions = {short(name): name for name in named("AWS::Lambda::Function")}
     queues = {short(url.rsplit("/", 1)[-1]): url for url in named("AWS::SQS::Queue")}
     return {

@@ -17,6 +17,8 @@ pub struct Asked {
     pub path: Vec<String>,
     /// The query, decoded; the last where a name is repeated.
     pub query: BTreeMap<String, String>,
+    /// The path as it came.
+    raw_path: String,
     /// Headers, names in lower case.
     headers: BTreeMap<String, String>,
     body: Vec<u8>,
@@ -38,6 +40,7 @@ impl Asked {
             method: parts.method.to_ascii_uppercase(),
             path,
             query,
+            raw_path: parts.path.to_owned(),
             headers: parts
                 .headers
                 .into_iter()
@@ -52,6 +55,13 @@ impl Asked {
     /// Method and path, to be matched: `("GET", ["calls", provider, source, id])`.
     pub fn route(&self) -> (&str, Vec<&str>) {
         (&self.method, self.path.iter().map(String::as_str).collect())
+    }
+
+    /// All of the path behind its first segments, decoded, with the slashes that are in it: API
+    /// Gateway decodes a path before it hands it on, so an id with slashes comes as several segments.
+    pub fn rest(&self, segments: usize) -> Option<String> {
+        let rest = self.raw_path.trim_start_matches('/').splitn(segments + 1, '/').nth(segments)?;
+        percent_decode_str(rest).decode_utf8().ok().map(String::from)
     }
 
     /// A header, by its name in lower case.

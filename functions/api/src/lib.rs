@@ -3,8 +3,10 @@
 
 pub mod access;
 pub mod asked;
+pub mod calls;
 pub mod problem;
 pub mod serve;
+pub mod start;
 pub mod telephony;
 
 pub use access::{Access, Caller, Right};

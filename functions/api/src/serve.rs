@@ -114,6 +114,11 @@ async fn reply<A: Area>(
             (problem.into_reply(), kind)
         }
     };
+    let mut reply = reply;
+    // What is answered may be personal, and is another a moment later.
+    reply.headers.insert("cache-control", "no-store".into());
+    // The id that the log line below is found by.
+    reply.headers.insert("x-request-id", id.clone());
     let status = reply.status;
     let fields: [(&str, &dyn std::fmt::Display); 5] = [
         ("request_id", id),
@@ -140,5 +145,90 @@ async fn caller(access: &Cached<Access>, event: &Event) -> Result<Caller, Proble
     match access.get().await.map_err(unreadable)?.caller(sent) {
         Err(_) if sent.is_some() => access.get_again().await.map_err(unreadable)?.caller(sent),
         result => result,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
+    use serde_json::json;
+    use switchboard_shell::parameters::Parameters;
+
+    use super::*;
+    use crate::access::Right;
+
+    /// Answers with what the caller may do.
+    struct Mirror;
+
+    impl Area for Mirror {
+        async fn answer(&self, _asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+            caller.needs(Right::Read)?;
+            Answer::ok(json!({ "name": caller.name, "employee": caller.employee }))
+        }
+    }
+
+    fn event(context: Value) -> LambdaEvent<Event> {
+        let event = json!({
+            "version": "2.0", "routeKey": "GET /calls", "rawPath": "/calls", "rawQueryString": "",
+            "headers": {"authorization": "Bearer x"}, "isBase64Encoded": false,
+            "requestContext": context,
+        });
+        let mut lambda = lambda_runtime::Context::default();
+        lambda.request_id = "request-1".into();
+        LambdaEvent::new(serde_json::from_value(event).unwrap(), lambda)
+    }
+
+    /// As API Gateway hands on what it has checked.
+    fn with_claims(claims: Value) -> LambdaEvent<Event> {
+        event(json!({
+            "http": {"method": "GET", "path": "/calls"},
+            "authorizer": {"jwt": {"claims": claims, "scopes": null}},
+        }))
+    }
+
+    /// Tokens that cannot be read: whoever is let in was let in without them.
+    fn no_tokens() -> Cached<Access> {
+        let config = aws_sdk_ssm::Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("eu-central-1"))
+            .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
+            .http_client(switchboard_shell::aws::http_client())
+            .retry_config(aws_sdk_ssm::config::retry::RetryConfig::disabled())
+            .endpoint_url("http://127.0.0.1:1")
+            .build();
+        let parameters = Parameters::new(aws_sdk_ssm::Client::from_conf(config));
+        let log = Telemetry::memory("test");
+        Cached::new(parameters, "/test".into(), vec![TOKENS.into()], log, |_| Access::default())
+    }
+
+    #[tokio::test]
+    async fn the_claims_of_a_checked_jwt_are_the_callers_rights() {
+        let telemetry = Telemetry::memory("test");
+        let tokens = no_tokens();
+        let claims = json!({
+            "sub": "kim", "scope": "openid switchboard/read", "switchboard_employee": "e1",
+        });
+        let answered = reply(&Mirror, &tokens, &telemetry, &with_claims(claims)).await;
+        assert_eq!(answered.status, 200);
+        assert_eq!(answered.body, json!({ "name": "kim", "employee": "e1" }));
+        assert_eq!(answered.headers["cache-control"], "no-store");
+        assert_eq!(answered.headers["x-request-id"], "request-1");
+        let line = telemetry.lines().pop().unwrap();
+        assert!(line.contains("request-1") && line.contains("kim"), "{line}");
+
+        let few = with_claims(json!({ "sub": "kim", "scope": "switchboard/dial" }));
+        let refused = reply(&Mirror, &tokens, &telemetry, &few).await;
+        assert_eq!((refused.status, &refused.body["right"]), (403, &json!("read")));
+        assert_eq!(refused.headers["content-type"], "application/problem+json");
+        let none = with_claims(json!({ "sub": "kim" }));
+        assert_eq!(reply(&Mirror, &tokens, &telemetry, &none).await.status, 403);
+    }
+
+    #[tokio::test]
+    async fn without_a_jwt_tokens_decide_and_while_they_cannot_be_read_nobody_is_let_in() {
+        let telemetry = Telemetry::memory("test");
+        let plain = event(json!({"http": {"method": "GET", "path": "/calls"}}));
+        let refused = reply(&Mirror, &no_tokens(), &telemetry, &plain).await;
+        assert_eq!(refused.status, 503);
     }
 }

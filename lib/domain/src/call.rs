@@ -79,7 +79,13 @@ impl Call {
             (&facts.from, &facts.to, &facts.contact, &facts.employee),
         );
         // These are structs and lists of text and numbers, which always serialize.
-        Digest::of(&[&serde_json::to_vec(&told).unwrap_or_default()])
+        let told = serde_json::to_vec(&told).unwrap_or_default();
+        let ids = (&facts.contact_id, &facts.lead_id);
+        // A call without them has the fingerprint that it had before they were known of.
+        if ids == (&None, &None) {
+            return Digest::of(&[&told]);
+        }
+        Digest::of(&[&told, &serde_json::to_vec(&ids).unwrap_or_default()])
     }
 }
 
@@ -94,18 +100,23 @@ fn transcript_identity(text: &Text) -> &str {
 ///
 /// The order of the arguments does not matter: updates are taken by state, then by the provider's
 /// order, then by digest, so that what a message says at the end of a call beats what one said at
-/// its start. A later value replaces an earlier one, nothing replaces something, the call's
+/// its start; and last of all by what a caller of the API said, who knows what the call is about.
+/// A later value replaces an earlier one, nothing replaces something, the call's
 /// state only rises, the start is the earliest and the end the latest that anyone says.
 pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
     let mut updates: Vec<&Update> = updates.into_iter().collect();
-    updates.sort_by_key(|update| (update.facts.state, update.order, &update.digest));
+    updates.sort_by_key(|update| {
+        (update.is_context(), update.facts.state, update.order, &update.digest)
+    });
     updates.dedup_by_key(|update| &update.digest);
 
     let mut facts = Facts::default();
     for update in &updates {
         merge(&mut facts, &update.facts);
     }
-    let told_at = updates.iter().map(|update| update.received_at).min();
+    // A context may be given long before the call: it tells nothing about when that was.
+    let told = updates.iter().filter(|update| !update.is_context());
+    let told_at = told.map(|update| update.received_at).min();
     settle_times(&mut facts, told_at);
     Call { outcome: outcome(&facts), facts }
 }

@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod config;
+pub mod context;
 pub mod delivery;
 pub mod digest;
 pub mod directory;
@@ -20,6 +21,7 @@ pub mod update;
 
 pub use call::{Call, Outcome, fold};
 pub use config::ConfigError;
+pub use context::Context;
 pub use delivery::{Attempt, Delivery, DeliveryId, DeliveryState, Event};
 pub use digest::Digest;
 pub use key::{CallKey, KeyError, Name};

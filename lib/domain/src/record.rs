@@ -190,6 +190,15 @@ impl CallRecord {
         self.owed.values().min().copied()
     }
 
+    /// When the call began or, where nothing tells, when it was heard of first: where it stands in
+    /// lists.
+    pub fn began_at(&self) -> Timestamp {
+        let heard = |update: &&Update| (update.is_context(), update.received_at);
+        let first = self.updates.values().min_by_key(heard);
+        let heard_at = first.map_or(Timestamp::UNIX_EPOCH, |update| update.received_at);
+        self.call.facts.started_at.unwrap_or(heard_at)
+    }
+
     /// Whether no further message about the call can be taken in.
     pub fn is_full(&self) -> bool {
         let weight: usize = self.updates.values().map(Update::weight).sum();

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::context;
 use crate::digest::Digest;
 use crate::party::Party;
 use crate::private::Personal;
@@ -63,6 +64,11 @@ impl Update {
         self.digest = Digest::of(&[self.digest.as_str().as_bytes(), target.as_bytes()]);
         self.target = Personal::new(target);
         self
+    }
+
+    /// Whether it is what a caller of the API says the call is about, and no provider's message.
+    pub fn is_context(&self) -> bool {
+        self.kind == context::KIND && self.target.expose().is_empty()
     }
 
     /// About how many bytes it takes in the call's item.

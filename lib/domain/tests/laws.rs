@@ -120,8 +120,20 @@ prop_compose! {
         ],
         received in 0..50i64,
         raw in any::<[u8; 8]>(),
+        ids in (option::of(word()), option::of(word())),
+        is_context in prop::bool::weighted(0.2),
     ) -> Update {
-        Update::new("test", order, at(received), facts, raw.to_vec())
+        let (contact_id, lead_id) = ids;
+        let facts = match is_context {
+            // Somebody who says what a call is about says nothing of its course.
+            true => Facts {
+                contact_id, lead_id, campaign: facts.campaign, conversation: facts.conversation,
+                contact_name: facts.contact_name, ..Facts::default()
+            },
+            false => Facts { contact_id, lead_id, ..facts },
+        };
+        let kind = if is_context { "context" } else { "test" };
+        Update::new(kind, order, at(received), facts, raw.to_vec())
     }
 }
 

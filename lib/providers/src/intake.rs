@@ -126,6 +126,8 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
     facts.contact_name = fields.personal("clientName")?;
     facts.employee = fields.text("employeePhone")?.as_deref().and_then(Party::read);
     facts.campaign = fields.text("campaign")?;
+    facts.contact_id = fields.text("contactId")?;
+    facts.lead_id = fields.text("leadId")?;
     facts.started_at = instant(fields, "startedAt", zone.as_ref(), &mut facts)?;
     facts.answered_at = instant(fields, "answeredAt", zone.as_ref(), &mut facts)?;
     facts.ended_at = instant(fields, "endedAt", zone.as_ref(), &mut facts)?;

@@ -24,6 +24,16 @@ use crate::{Content, Provider, Record, Route, Unread, json};
 /// The header with the signature.
 pub const SIGNATURE_HEADER: &str = "x-twilio-signature";
 
+/// The parameters of a callback's URL that say what the call is about; most have a long name and a
+/// short one.
+const CAMPAIGN: &str = "campaign";
+const CONTACT: (&str, &str) = ("contact_id", "contact");
+const LEAD: (&str, &str) = ("lead_id", "lead");
+const CONVERSATION: (&str, &str) = ("conversation_id", "conversation");
+const NAME: (&str, &str) = ("contact_name", "name");
+/// The customer, of a call that rings an agent first.
+const CONTACT_NUMBER: &str = "contact_number";
+
 /// Twilio voice.
 pub struct Twilio;
 
@@ -177,14 +187,17 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
     };
     let (order, mut facts) = callback(parameters.0);
     // Whoever places a call may say what it is about, in the callback URL that Twilio signs.
-    let ours = |name| request.query_parameter(name).filter(|value| known(value).is_some());
-    facts.campaign = ours("campaign");
-    facts.conversation = ours("conversation_id");
-    if let Some(name) = ours("contact_name") {
+    let one = |name: &str| request.query_parameter(name).filter(|value| known(value).is_some());
+    let ours = |(long, short): (&str, &str)| one(long).or_else(|| one(short));
+    facts.campaign = one(CAMPAIGN);
+    facts.contact_id = ours(CONTACT);
+    facts.lead_id = ours(LEAD);
+    facts.conversation = ours(CONVERSATION);
+    if let Some(name) = ours(NAME) {
         facts.contact_name = Some(Personal::new(name));
     }
     // A call that we placed rings the agent first: then that is who `To` is.
-    if let Some(contact) = ours("contact_number").as_deref().and_then(Party::read) {
+    if let Some(contact) = one(CONTACT_NUMBER).as_deref().and_then(Party::read) {
         facts.employee = facts.to.clone();
         facts.contact = Some(contact);
     }
@@ -284,8 +297,9 @@ fn extra(parameters: Parameters) -> BTreeMap<String, Personal> {
         let parts = ["City", "State", "Zip", "Country"];
         sides.iter().any(|side| name.strip_prefix(side).is_some_and(|part| parts.contains(&part)))
     };
-    let ours = ["source", "campaign", "conversation_id", "contact_name"];
-    let known = |name: &str| is_place(name) || NOT_KEPT.contains(&name) || ours.contains(&name);
+    let ours = [CONTACT, LEAD, CONVERSATION, NAME, ("source", CAMPAIGN)];
+    let is_ours = |name: &str| ours.iter().any(|(long, short)| name == *long || name == *short);
+    let known = |name: &str| is_place(name) || NOT_KEPT.contains(&name) || is_ours(name);
     parameters
         .0
         .into_iter()

@@ -15,22 +15,30 @@ use aws_sdk_dynamodb::types::{
     ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
 };
 use aws_smithy_types::retry::ErrorKind;
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
+use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use switchboard_domain::{
     Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
 };
 
+use crate::listing::{DAY_SHARDS, contact_of};
 use crate::{
-    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Put, PutDelivery, QuarantineCursor,
-    QuarantinePage, Quarantined, Store, StoreError, Trace, compression,
+    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Place, Put,
+    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    compression,
 };
 
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The index of everything due.
 const DUE_INDEX: &str = "due";
+/// The index of calls by day.
+const DAY_INDEX: &str = "day";
+/// The index of calls by contact.
+const CONTACT_INDEX: &str = "contact";
 /// The sort key of a call's own item.
 const CALL: &str = "call";
 /// As many items as a query of due work gives at a time.
@@ -82,6 +90,16 @@ impl DynamoStore {
         let mut item = to_item("call", record)?;
         item.insert("version".into(), version_after(record.version));
         self.stamp(&mut item, &record.key, CALL.to_owned(), record.due_at());
+        let line = Line::of(record);
+        item.insert(
+            "day_shard".into(),
+            text(day_name(line.day(), record.key.due_shard() % DAY_SHARDS)),
+        );
+        item.insert("began".into(), text(line.place().as_str().to_owned()));
+        if let Some(contact) = contact_of(record) {
+            item.insert("contact".into(), text(contact.to_string()));
+        }
+        item.insert("line".into(), AttributeValue::M(to_item("line", &line)?));
         Ok(item)
     }
 
@@ -203,6 +221,47 @@ impl DynamoStore {
             start = answer.last_evaluated_key;
             if start.is_none() {
                 return Ok(items);
+            }
+        }
+    }
+
+    /// Part of one partition of an index that lists calls, the newest first, and whether it goes on.
+    async fn listed(
+        &self,
+        (index, name, value): (&str, &str, String),
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<(Vec<Line>, bool), StoreError> {
+        // `BETWEEN` takes its upper bound in; the place before which to stop may be one of a line.
+        let between = format!("{name} = :value AND began BETWEEN :since AND :before");
+        let (mut lines, mut start) = (Vec::new(), None);
+        loop {
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(index)
+                .key_condition_expression(&between)
+                .expression_attribute_values(":value", text(value.clone()))
+                .expression_attribute_values(":since", text(Place::of(since).as_str().to_owned()))
+                .expression_attribute_values(":before", text(before.as_str().to_owned()))
+                .scan_index_forward(false)
+                .limit(i32::try_from(limit).unwrap_or(PAGE).saturating_add(1))
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| fault("query", &error))?;
+            for mut item in answer.items.unwrap_or_default() {
+                let Some(AttributeValue::M(line)) = item.remove("line") else { continue };
+                let line: Line = from_item("line", line)?;
+                if line.place() < *before {
+                    lines.push(line);
+                }
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || lines.len() >= limit {
+                return Ok((lines, start.is_some()));
             }
         }
     }
@@ -477,6 +536,33 @@ impl Store for DynamoStore {
         Ok(CallsPage { calls, next })
     }
 
+    async fn lines(
+        &self,
+        list: &List,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<Lines, StoreError> {
+        // An upper bound below the lower one is an error to DynamoDB, and to us an empty stretch.
+        if *before <= Place::of(since) {
+            return Ok(Lines::default());
+        }
+        let (mut lines, mut more) = (Vec::new(), false);
+        let parts = match list {
+            List::Day(day) => {
+                let shard = |shard| (DAY_INDEX, "day_shard", day_name(*day, shard));
+                (0..DAY_SHARDS).map(shard).collect()
+            }
+            List::Contact(id) => vec![(CONTACT_INDEX, "contact", id.to_string())],
+        };
+        let parts = parts.into_iter().map(|part| self.listed(part, since, before, limit));
+        for (part, goes_on) in try_join_all(parts).await? {
+            lines.extend(part);
+            more |= goes_on;
+        }
+        Ok(Lines::newest(lines, limit, more))
+    }
+
     async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {
         let sk = quarantine_sk(one.received_at, &one.digest);
         let parts = pack(body)?;
@@ -596,6 +682,10 @@ fn quarantine_sk(received_at: Timestamp, digest: &Digest) -> String {
 
 fn shard_name(shard: u16) -> String {
     format!("{shard:02}")
+}
+
+fn day_name(day: Date, shard: u16) -> String {
+    format!("{day}#{shard}")
 }
 
 fn version_condition(version: u64) -> (String, Option<Item>) {

@@ -15,11 +15,13 @@ use switchboard_domain::{
 mod compression;
 pub mod directory;
 pub mod dynamodb;
+pub mod listing;
 pub mod memory;
 pub mod presses;
 
 pub use directory::Directory;
 pub use dynamodb::DynamoStore;
+pub use listing::{Line, Lines, List, Place};
 pub use memory::MemoryStore;
 
 /// What a store can do. Every write is conditional: nobody overwrites what they have not read.
@@ -106,6 +108,16 @@ pub trait Store: Send + Sync {
         provider: Option<&Name>,
         page: Option<CallsCursor>,
     ) -> impl Future<Output = Result<CallsPage, StoreError>> + Send;
+
+    /// Part of a list, the newest first: at most `limit` calls that began at `since` or later and
+    /// stand before `before`. It may lag a little behind the calls.
+    fn lines(
+        &self,
+        list: &List,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> impl Future<Output = Result<Lines, StoreError>> + Send;
 
     /// Keeps an authenticated body that was not understood; each arrival of it.
     fn put_quarantined(

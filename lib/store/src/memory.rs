@@ -7,9 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 
+use crate::listing::contact_of;
 use crate::{
-    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Put, PutDelivery, QuarantineCursor,
-    QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Place, Put,
+    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
 };
 
 /// As many items as a query gives at a time.
@@ -231,6 +232,27 @@ impl Store for MemoryStore {
         calls.truncate(PAGE);
         let next = calls.last().filter(|_| more).map(|call| CallsCursor(place(&call.key)));
         Ok(CallsPage { calls, next })
+    }
+
+    async fn lines(
+        &self,
+        list: &List,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<Lines, StoreError> {
+        let tables = self.tables();
+        let stands = |call: &CallRecord, line: &Line| match list {
+            List::Day(day) => line.day() == *day,
+            List::Contact(id) => contact_of(call) == Some(id),
+        };
+        let since = Place::of(since);
+        let lines = tables.calls.values().filter_map(|call| {
+            let line = Line::of(call);
+            let place = line.place();
+            (stands(call, &line) && since <= place && place < *before).then_some(line)
+        });
+        Ok(Lines::newest(lines.collect(), limit, false))
     }
 
     async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {

@@ -55,6 +55,17 @@ async fn client() -> Client {
         .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
         .build()
         .unwrap();
+    // As the template projects them: the lines alone, never the calls.
+    let list = |name: &str, by: &str| {
+        let line = Projection::builder().projection_type(ProjectionType::Include);
+        GlobalSecondaryIndex::builder()
+            .index_name(name)
+            .key_schema(schema(by, KeyType::Hash))
+            .key_schema(schema("began", KeyType::Range))
+            .projection(line.non_key_attributes("line").build())
+            .build()
+            .unwrap()
+    };
     client
         .create_table()
         .table_name(TABLE)
@@ -63,9 +74,14 @@ async fn client() -> Client {
         .attribute_definitions(attribute("sk", ScalarAttributeType::S))
         .attribute_definitions(attribute("due_shard", ScalarAttributeType::S))
         .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
+        .attribute_definitions(attribute("day_shard", ScalarAttributeType::S))
+        .attribute_definitions(attribute("contact", ScalarAttributeType::S))
+        .attribute_definitions(attribute("began", ScalarAttributeType::S))
         .key_schema(schema("pk", KeyType::Hash))
         .key_schema(schema("sk", KeyType::Range))
         .global_secondary_indexes(due)
+        .global_secondary_indexes(list("day", "day_shard"))
+        .global_secondary_indexes(list("contact", "contact"))
         .send()
         .await
         .unwrap();
@@ -107,6 +123,10 @@ contract!(
     quarantined_bodies_come_newest_first,
     what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it,
     the_pages_of_calls_hold_each_of_them_once,
+    a_day_lists_its_calls_newest_first,
+    a_contact_lists_its_calls_newest_first,
+    a_call_stands_once_where_it_belongs_now,
+    any_call_can_stand_in_a_list,
 );
 
 async fn everything(client: &Client) -> Vec<Item> {

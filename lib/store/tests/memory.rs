@@ -38,6 +38,10 @@ contract!(
     quarantined_bodies_come_newest_first,
     what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it,
     the_pages_of_calls_hold_each_of_them_once,
+    a_day_lists_its_calls_newest_first,
+    a_contact_lists_its_calls_newest_first,
+    a_call_stands_once_where_it_belongs_now,
+    any_call_can_stand_in_a_list,
 );
 
 #[tokio::test]

@@ -3,7 +3,8 @@
 use std::fmt::Write as _;
 
 use switchboard_domain::{CallKey, CallRecord, Delivery, DeliveryId, Party, Person};
-use switchboard_store::{PutDelivery, Store};
+use switchboard_shell::redeliver::{self, Again};
+use switchboard_store::Store;
 
 use crate::Failure;
 
@@ -22,13 +23,11 @@ pub async fn redeliver<S: Store>(
     key: &CallKey,
     id: &DeliveryId,
 ) -> Result<String, Failure> {
-    let Some(delivery) = store.delivery(key, id).await? else {
-        return Err(Failure::Wrong(format!("{key} has no delivery {id}")));
-    };
     let now = jiff::Timestamp::now();
-    match store.put_delivery(&delivery.again(&now.to_string(), now), None).await? {
-        PutDelivery::Stored(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),
-        PutDelivery::Conflict => {
+    match redeliver::redeliver(store, key, id, &now.to_string(), now).await? {
+        Again::Due(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),
+        Again::Unknown => Err(Failure::Wrong(format!("{key} has no delivery {id}"))),
+        Again::Busy => {
             Err(Failure::Wrong(format!("{id} is being sent just now; look again and repeat")))
         }
     }

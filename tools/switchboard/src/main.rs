@@ -45,25 +45,25 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a source or destination without writing it.
+    /// Check a source, a destination or a token of the API without writing it.
     Check {
-        /// What it is to be: sources/<provider>/<source> or destinations/<destination>.
+        /// What it is to be: sources/<provider>/<source>, destinations/<destination> or api/<token>.
         name: String,
         /// The JSON; without it, standard input.
         file: Option<PathBuf>,
     },
-    /// Write a source or destination, if it is right. Functions take it up within five minutes.
+    /// Write a source, a destination or a token of the API, if it is right. Functions take it up within five minutes.
     Put {
-        /// sources/<provider>/<source> or destinations/<destination>.
+        /// sources/<provider>/<source>, destinations/<destination> or api/<token>.
         name: String,
         /// The JSON; without it, standard input.
         file: Option<PathBuf>,
     },
-    /// Name every source and destination of the stage.
+    /// Name every source, destination and token of the stage.
     List,
-    /// Show a source or destination, its secrets masked.
+    /// Show a source, a destination or a token, its secrets masked.
     Show {
-        /// sources/<provider>/<source> or destinations/<destination>.
+        /// sources/<provider>/<source>, destinations/<destination> or api/<token>.
         name: String,
     },
     /// Send a delivery once more, with the call as it is now and under a new idempotency key.

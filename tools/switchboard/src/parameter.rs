@@ -1,8 +1,9 @@
-//! Sources and destinations in the Parameter Store.
+//! Sources, destinations and tokens of the API in the Parameter Store.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
+use switchboard_api::access::Token;
 use switchboard_crm::Destination;
 use switchboard_domain::Name;
 use switchboard_providers::{Source, dial, provider};
@@ -12,19 +13,20 @@ use crate::Failure;
 use crate::configured::Configured;
 
 /// Fields whose values are secrets, wherever they stand.
-const SECRET_FIELDS: [&str; 9] = [
+const SECRET_FIELDS: [&str; 10] = [
     "secrets",
     "secret",
     "api_key",
     "signing_secrets",
     "token",
+    "tokens",
     "password",
     "value",
     "auth_token",
     "api_secret",
 ];
 
-/// Checks a source or destination as the functions that read it will.
+/// Checks a source, a destination or a token as the functions that read it will.
 pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
     let wrong = |problem: String| Failure::Wrong(format!("{name}: {problem}"));
     let parts: Vec<&str> = name.split('/').collect();
@@ -44,8 +46,13 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
             let parsed = Destination::parse(json, allow_private);
             parsed.map(|_| ()).map_err(|error| wrong(error.to_string()))
         }
+        ["api", token] => {
+            Name::new("token", token).map_err(|error| wrong(error.to_string()))?;
+            Token::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
+        }
         _ => {
-            let form = "must be sources/<provider>/<source> or destinations/<destination>";
+            let form =
+                "must be sources/<provider>/<source>, destinations/<destination> or api/<token>";
             Err(wrong(form.to_owned()))
         }
     }
@@ -127,6 +134,8 @@ mod tests {
     fn what_functions_would_refuse_is_refused_here() {
         let twilio = r#"{"secrets": ["fake"], "public_url": "https://calls.example.com"}"#;
         assert!(check("sources/twilio/main", twilio, false).is_ok());
+        let both = r#"{"tokens": ["fake-token-of-a-crm-0001", "fake-token-of-a-crm-0002"], "rights": ["read"]}"#;
+        assert!(check("api/crm", both, false).is_ok());
         for (name, json, problem) in [
             ("sources/twilio/main", r#"{"secrets": ["fake"]}"#, "public_url: is required"),
             ("sources/twillio/main", twilio, "there is no provider twillio"),
@@ -134,6 +143,10 @@ mod tests {
             ("source/twilio", twilio, "must be sources/<provider>/<source>"),
             ("destinations/crm", r#"{"url": "http://crm.example.com"}"#, "destinations/crm: "),
             ("sources/twilio/main", "{", "is not valid JSON"),
+            ("api/a b", "{}", "token has a character"),
+            ("api/crm", r#"{"tokens": ["fake-short"], "rights": ["read"]}"#, "under 24 characters"),
+            ("api/crm", r#"{"tokens": ["fake-token-of-a-crm-0001"], "rights": []}"#, "rights: "),
+            ("api/crm/x", "{}", "or api/<token>"),
         ] {
             let error = check(name, json, false).unwrap_err().to_string();
             assert!(error.contains(problem) && !error.contains("fake"), "{error}");
@@ -145,11 +158,12 @@ mod tests {
         let shown = masked(
             r#"{"secrets": ["fake-1", {"secret": "fake-2", "account": "AC1"}], "api_key": "fake-3",
                 "auth": {"type": "header", "name": "X-Key", "value": "fake-4"},
-                "signing_secrets": ["fake-5"], "country": "AU"}"#,
+                "signing_secrets": ["fake-5"], "country": "AU",
+                "tokens": ["fake-6", "fake-7"], "rights": ["read"]}"#,
         )
         .unwrap();
         assert!(!shown.contains("fake"), "{shown}");
-        for kept in ["AC1", "X-Key", "header", "AU"] {
+        for kept in ["AC1", "X-Key", "header", "AU", "read"] {
             assert!(shown.contains(kept), "{shown}");
         }
     }

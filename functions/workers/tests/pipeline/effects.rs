@@ -8,8 +8,8 @@ use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 use switchboard_queue::{MemoryQueue, Queue, QueueError, Send, Waiting};
 use switchboard_store::{
-    Between, CallsCursor, CallsPage, DueCursor, DuePage, MemoryStore, Put, PutDelivery,
-    QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, DueCursor, DuePage, Lines, List, MemoryStore, Place, Put,
+    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
 };
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -206,6 +206,16 @@ impl Store for Watched {
         page: Option<CallsCursor>,
     ) -> Result<CallsPage, StoreError> {
         self.store.calls_page(provider, page).await
+    }
+
+    async fn lines(
+        &self,
+        list: &List,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<Lines, StoreError> {
+        self.store.lines(list, since, before, limit).await
     }
 
     async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {

@@ -40,6 +40,8 @@ struct Data<'a> {
     employee: Option<Side<'a>>,
     contact_name: Option<&'a Personal>,
     campaign: Option<&'a str>,
+    contact_id: Option<&'a str>,
+    lead_id: Option<&'a str>,
     started_at: Option<Timestamp>,
     answered_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
@@ -97,6 +99,8 @@ pub fn render(record: &CallRecord, event: Event, transcript: Option<&str>) -> Ve
             employee: call.employee().map(|party| side(party, people.employee.as_ref())),
             contact_name: facts.contact_name.as_ref(),
             campaign: facts.campaign.as_deref(),
+            contact_id: facts.contact_id.as_deref(),
+            lead_id: facts.lead_id.as_deref(),
             started_at: facts.started_at,
             answered_at: facts.answered_at,
             ended_at: facts.ended_at,
@@ -174,6 +178,8 @@ mod tests {
             facts.answered_by = Some(AnsweredBy::Human);
             facts.contact_name = Some(Personal::new("Zoë Example"));
             facts.campaign = Some("Spring".into());
+            facts.contact_id = Some("c-17".into());
+            facts.lead_id = Some("L-42".into());
             facts.started_at = Some(at("2026-02-20T09:00:00.250Z"));
             facts.answered_at = Some(at("2026-02-20T09:00:05Z"));
             facts.talk = Some(Seconds(120));
@@ -219,12 +225,12 @@ mod tests {
 
     #[test]
     fn a_full_call() {
-        assert_snapshot!(text(&full(), Event::Completed), @r#"{"type":"call.completed","version":"1","timestamp":"2026-02-20T09:02:05Z","data":{"provider":"twilio","source":"twilio-main","call_id":"CA00000000000000000000000000000001","correlation_id":"6932446ea73ad5d66b0238bd255805d1","parent_call_id":"CA00000000000000000000000000000000","direction":"inbound","outcome":"answered","answered_by":"human","from":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"to":{"address":"101","kind":"extension","e164":null},"contact":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"employee":{"address":"101","kind":"extension","e164":null},"contact_name":"Zoë Example","campaign":"Spring","started_at":"2026-02-20T09:00:00.25Z","answered_at":"2026-02-20T09:00:05Z","ended_at":"2026-02-20T09:02:05Z","talk_seconds":120,"total_seconds":125,"billed_seconds":180,"recordings":[{"id":"RE1","url":"https://pbx.example/RE1.mp3","duration_seconds":119,"status":"completed"},{"id":"RE3","url":"https://pbx.example/RE3","duration_seconds":119,"status":"completed"}],"conversation_id":"conv_1","summary":"Wants an offer.","transcript":"Agent: Hello.\nZoë: Hi.","flags":["start_estimated","zone_fold"]}}"#);
+        assert_snapshot!(text(&full(), Event::Completed), @r#"{"type":"call.completed","version":"1","timestamp":"2026-02-20T09:02:05Z","data":{"provider":"twilio","source":"twilio-main","call_id":"CA00000000000000000000000000000001","correlation_id":"6932446ea73ad5d66b0238bd255805d1","parent_call_id":"CA00000000000000000000000000000000","direction":"inbound","outcome":"answered","answered_by":"human","from":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"to":{"address":"101","kind":"extension","e164":null},"contact":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"employee":{"address":"101","kind":"extension","e164":null},"contact_name":"Zoë Example","campaign":"Spring","contact_id":"c-17","lead_id":"L-42","started_at":"2026-02-20T09:00:00.25Z","answered_at":"2026-02-20T09:00:05Z","ended_at":"2026-02-20T09:02:05Z","talk_seconds":120,"total_seconds":125,"billed_seconds":180,"recordings":[{"id":"RE1","url":"https://pbx.example/RE1.mp3","duration_seconds":119,"status":"completed"},{"id":"RE3","url":"https://pbx.example/RE3","duration_seconds":119,"status":"completed"}],"conversation_id":"conv_1","summary":"Wants an offer.","transcript":"Agent: Hello.\nZoë: Hi.","flags":["start_estimated","zone_fold"]}}"#);
     }
 
     #[test]
     fn a_minimal_call() {
-        assert_snapshot!(text(&minimal(), Event::Updated), @r#"{"type":"call.updated","version":"1","timestamp":"2026-02-20T09:02:07Z","data":{"provider":"asterisk","source":"asterisk","call_id":"ast-20260220-000123","correlation_id":"39db0f2f0475f97c84cf517f7eb107f2","parent_call_id":null,"direction":null,"outcome":null,"answered_by":null,"from":null,"to":null,"contact":null,"employee":null,"contact_name":null,"campaign":null,"started_at":"2026-02-20T09:02:07Z","answered_at":null,"ended_at":null,"talk_seconds":null,"total_seconds":null,"billed_seconds":null,"recordings":[],"conversation_id":null,"summary":null,"transcript":null,"flags":["start_estimated"]}}"#);
+        assert_snapshot!(text(&minimal(), Event::Updated), @r#"{"type":"call.updated","version":"1","timestamp":"2026-02-20T09:02:07Z","data":{"provider":"asterisk","source":"asterisk","call_id":"ast-20260220-000123","correlation_id":"39db0f2f0475f97c84cf517f7eb107f2","parent_call_id":null,"direction":null,"outcome":null,"answered_by":null,"from":null,"to":null,"contact":null,"employee":null,"contact_name":null,"campaign":null,"contact_id":null,"lead_id":null,"started_at":"2026-02-20T09:02:07Z","answered_at":null,"ended_at":null,"talk_seconds":null,"total_seconds":null,"billed_seconds":null,"recordings":[],"conversation_id":null,"summary":null,"transcript":null,"flags":["start_estimated"]}}"#);
     }
 
     #[test]

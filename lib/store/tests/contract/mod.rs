@@ -15,7 +15,7 @@ use switchboard_domain::{
     Person, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
 };
 use switchboard_store::{
-    Between, DuePage, Put, PutDelivery, Quarantined, Store, StoreError, Trace,
+    Between, DuePage, Line, List, Place, Put, PutDelivery, Quarantined, Store, StoreError, Trace,
 };
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
@@ -720,4 +720,129 @@ pub async fn the_pages_of_calls_hold_each_of_them_once(store: &impl Store) {
         assert!(seen == expected, "{provider:?}: {} of {}", seen.len(), expected.len());
         assert!(pages > 1 || expected.len() < 230);
     }
+}
+
+/// A call that began some seconds after [`at`]'s zero, with a contact.
+fn begun(call_id: &str, second: i64, contact: Option<&str>) -> CallRecord {
+    let mut facts = update(call_id, State::Ended).facts;
+    facts.started_at = Some(at(second));
+    facts.contact = Party::read("0491 570 156");
+    let update = Update::new("status", Order::Unordered, at(0), facts, call_id.into());
+    let mut record = CallRecord::first(key(call_id), update, POLICY, at(0));
+    let mut person = Person::unknown(PartyKind::E164, Some(Personal::new("+61491570156")));
+    person.entry = contact.map(name);
+    record.people.contact = Some(person);
+    record
+}
+
+const TODAY: i64 = 1_771_577_000 - 1_771_577_000 % 86_400 - 1_771_577_000;
+
+/// Every line of a list in a stretch, read in parts of `limit`.
+async fn listed(store: &impl Store, list: &List, stretch: (i64, i64), limit: usize) -> Vec<Line> {
+    let (mut lines, mut before) = (Vec::new(), Place::of(at(stretch.1)));
+    loop {
+        let part = store.lines(list, at(stretch.0), &before, limit).await.unwrap();
+        assert!(part.lines.len() <= limit);
+        let last = part.lines.last().map(Line::place);
+        lines.extend(part.lines);
+        assert!(lines.len() < 1_000, "it does not go on");
+        match last {
+            Some(last) if part.more => before = last,
+            Some(_) | None => {
+                assert!(!part.more, "there is more, and nobody can go on");
+                return lines;
+            }
+        }
+    }
+}
+
+pub async fn a_day_lists_its_calls_newest_first(store: &impl Store) {
+    let today = List::Day(at(0).to_zoned(jiff::tz::TimeZone::UTC).date());
+    let mut wanted = Vec::new();
+    // Several in each second, and some on the days before and after.
+    for n in 0..60 {
+        let second = TODAY + i64::from(n / 3) * 4_000;
+        let record = begun(&format!("CA/{n}#"), second, None);
+        stored(store, &record).await;
+        wanted.push(Line::of(&record));
+    }
+    for (call_id, second) in [("CA-before", TODAY - 1), ("CA-after", TODAY + 86_400)] {
+        stored(store, &begun(call_id, second, None)).await;
+    }
+    wanted.sort_by_key(|line| std::cmp::Reverse(line.place()));
+    for limit in [1, 7, 100] {
+        let day = (TODAY - 100_000, TODAY + 200_000);
+        assert_eq!(listed(store, &today, day, limit).await, wanted);
+    }
+    // From a moment on, and up to another, which is out.
+    let stretch = (TODAY + 8_000, TODAY + 20_000);
+    let found = listed(store, &today, stretch, 2).await;
+    let is_in = |line: &&Line| (at(stretch.0)..at(stretch.1)).contains(&line.began_at);
+    assert_eq!(found, wanted.iter().filter(is_in).cloned().collect::<Vec<_>>());
+    assert_eq!(found.len(), 9);
+    // A stretch that ends before it begins holds nothing, and neither does one of a moment.
+    for until in [stretch.0, stretch.0 - 1] {
+        assert_eq!(listed(store, &today, (stretch.0, until), 2).await, []);
+    }
+}
+
+pub async fn a_contact_lists_its_calls_newest_first(store: &impl Store) {
+    let mut wanted = Vec::new();
+    for n in 0..9 {
+        // Months apart.
+        let record = begun(&format!("CA{n}"), -n * 2_000_000, Some("c1"));
+        stored(store, &record).await;
+        wanted.push(Line::of(&record));
+    }
+    stored(store, &begun("CA-other", 0, Some("c2"))).await;
+    stored(store, &begun("CA-nobody", 0, None)).await;
+    let always = (-999_999_999, 999);
+    for limit in [2, 100] {
+        assert_eq!(listed(store, &List::Contact(name("c1")), always, limit).await, wanted);
+    }
+    assert_eq!(listed(store, &List::Contact(name("c2")), always, 9).await.len(), 1);
+    assert_eq!(listed(store, &List::Contact(name("c")), always, 9).await, []);
+}
+
+pub async fn a_call_stands_once_where_it_belongs_now(store: &impl Store) {
+    let day = |second| List::Day(at(second).to_zoned(jiff::tz::TimeZone::UTC).date());
+    let always = (-999_999_999, 999_999_999);
+    let first = stored(store, &begun("CA1", TODAY + 60, Some("c1"))).await;
+    let line = listed(store, &day(TODAY), always, 9).await;
+    assert_eq!(line, [Line::of(&first)]);
+    assert_eq!(line[0].contact.as_ref().unwrap().address.expose(), "+61491570156");
+    // Its start is corrected to the day before, and it turns out to have been with somebody else.
+    let mut later = begun("CA1", TODAY - 60, Some("c2"));
+    later.version = first.version;
+    let later = stored(store, &later).await;
+    assert_eq!(listed(store, &day(TODAY), always, 9).await, []);
+    assert_eq!(listed(store, &day(TODAY - 60), always, 9).await, [Line::of(&later)]);
+    assert_eq!(listed(store, &List::Contact(name("c1")), always, 9).await, []);
+    assert_eq!(listed(store, &List::Contact(name("c2")), always, 9).await, [Line::of(&later)]);
+    // With nobody at all, it is in no contact's list; a delivery is in none ever.
+    let mut nobody = begun("CA1", TODAY - 60, None);
+    nobody.version = later.version;
+    let delivery = Delivery::planned(nobody.key.clone(), id("crm#call.completed"), at(0));
+    store.put_call_and_deliveries(&nobody, &[delivery], &[]).await.unwrap();
+    assert_eq!(listed(store, &List::Contact(name("c2")), always, 9).await, []);
+    assert_eq!(listed(store, &day(TODAY - 60), always, 9).await.len(), 1);
+}
+
+/// Also one whose facts are long, and one of which no time is known.
+pub async fn any_call_can_stand_in_a_list(store: &impl Store) {
+    let mut record = full_record("CA-full");
+    record.call.facts.campaign = Some("名".repeat(9_000));
+    record.call.facts.contact_name = Some(Personal::new("x".repeat(9_000)));
+    record.call.facts.started_at = None;
+    stored(store, &record).await;
+    let day = List::Day(record.began_at().to_zoned(jiff::tz::TimeZone::UTC).date());
+    let found = listed(store, &day, (-999_999_999, 999_999_999), 9).await;
+    assert_eq!(found, [Line::of(&record)]);
+    assert!(texts_length(&found[0]) < 2_000);
+}
+
+/// How long the texts of a line are, bytes.
+fn texts_length(line: &Line) -> usize {
+    let texts = [&line.campaign, &line.contact_name.as_ref().map(|name| name.expose().to_owned())];
+    texts.iter().filter_map(|text| text.as_ref()).map(String::len).sum()
 }

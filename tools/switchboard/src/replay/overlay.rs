@@ -7,8 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 use switchboard_store::{
-    Between, CallsCursor, CallsPage, DueCursor, DuePage, Put, PutDelivery, QuarantineCursor,
-    QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, DueCursor, DuePage, Lines, List, Place, Put, PutDelivery,
+    QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
 };
 
 /// What is stored, and above it what would be.
@@ -124,6 +124,16 @@ impl<S: Store> Store for Overlay<'_, S> {
         page: Option<CallsCursor>,
     ) -> Result<CallsPage, StoreError> {
         self.below.calls_page(provider, page).await
+    }
+
+    async fn lines(
+        &self,
+        list: &List,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<Lines, StoreError> {
+        self.below.lines(list, since, before, limit).await
     }
 
     async fn put_quarantined(&self, _one: &Quarantined, _body: &[u8]) -> Result<(), StoreError> {

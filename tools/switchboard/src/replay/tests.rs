@@ -366,3 +366,22 @@ fn legs_are_as_the_workers_find_them() {
     }
     assert_eq!(super::testing::configured().policy(&key("x/y/1")).legs, Legs::Parent);
 }
+
+#[tokio::test]
+async fn a_context_is_kept_as_it_was_given() {
+    use switchboard_domain::Context;
+    use switchboard_domain::context::Given;
+    let store = MemoryStore::default();
+    post(&store, &format!("{INTAKE}?source=asterisk-main"), at(1), WHOLE).await;
+    let mut record = told(&store, CALL).await;
+    let context = Context { campaign: Some("Given".into()), ..Context::default() };
+    let Given::New(update) = context.given_to(Some(&record), at(2)) else { panic!("it is new") };
+    record.absorb(*update, Policy { settle: Seconds(0), legs: Legs::Parent }, at(2));
+    record.owed.clear();
+    store.put_call(&record).await.unwrap();
+    let before = all(&store);
+    let said = replay(&store, &format!("calls {CALL}")).await;
+    assert!(said.contains("0 changed, 1 as they were; 0 still unreadable"), "{said}");
+    assert_eq!(all(&store), before);
+    assert_eq!(call(&store, CALL).await.call.facts.campaign.as_deref(), Some("Given"));
+}

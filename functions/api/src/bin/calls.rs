@@ -1,0 +1,6 @@
+//! Calls: lists, stories, redelivery, context.
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), lambda_runtime::Error> {
+    switchboard_api::calls::start::calls().await
+}

@@ -1,0 +1,153 @@
+//! Calls: lists, one call's whole story, its transcript; telling it to destinations again; saying
+//! what it is about.
+
+mod context;
+mod cursor;
+mod list;
+mod redeliver;
+pub mod start;
+mod story;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use switchboard_domain::{CallKey, CallRecord, Name, PartyKind, Personal};
+use switchboard_queue::{Job, Queue};
+use switchboard_shell::Telemetry;
+use switchboard_shell::parameters::{Cached, ParameterError};
+use switchboard_store::Store;
+
+use crate::{Answer, Area, Asked, Caller, Problem, Right};
+
+/// The area and what it acts on.
+pub struct Calls<S, Q, N> {
+    /// Where calls are.
+    pub store: S,
+    /// Where jobs are queued.
+    pub queue: Q,
+    /// Which sources may hold a call of which only Twilio's id is known.
+    pub sources: N,
+    /// Where it says what it does.
+    pub telemetry: Telemetry,
+}
+
+/// Who knows the sources of Twilio.
+pub trait TwilioSources: Send + Sync {
+    /// Their names.
+    fn names(&self) -> impl Future<Output = Result<Arc<Vec<Name>>, ParameterError>> + Send;
+}
+
+impl TwilioSources for Cached<Vec<Name>> {
+    async fn names(&self) -> Result<Arc<Vec<Name>>, ParameterError> {
+        self.get().await
+    }
+}
+
+impl<S: Store, Q: Queue, N: TwilioSources> Area for Calls<S, Q, N> {
+    async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+        match asked.route() {
+            ("GET", path) if path == ["calls"] => self.list(asked, caller).await,
+            ("POST", path) if path == ["api", "test-crm-webhook"] => {
+                self.test_webhook(asked, caller).await
+            }
+            (method, path) if path.len() > 3 && path.starts_with(&["calls"]) => {
+                self.about_one(method, asked, caller).await
+            }
+            _ => Err(Problem::not_found("path")),
+        }
+    }
+}
+
+impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+    /// What is asked about one call. Its id may hold slashes; what is wanted of it stands behind.
+    async fn about_one(
+        &self,
+        method: &str,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Answer, Problem> {
+        let rest = asked.rest(3).ok_or_else(|| Problem::invalid("path", "is not UTF-8"))?;
+        let key = |id: &str| -> Result<CallKey, Problem> {
+            let part = |name, at: usize| {
+                Name::new(name, asked.path.get(at).map_or("", String::as_str)).map_err(wrong_key)
+            };
+            CallKey::new(part("provider", 1)?, part("source", 2)?, id).map_err(wrong_key)
+        };
+        match (method, rest.rsplit_once('/')) {
+            ("GET", Some((id, "transcript"))) => self.transcript(&key(id)?, asked, caller).await,
+            ("GET", _) => self.story(&key(&rest)?, asked, caller).await,
+            ("POST", Some((id, "redeliver"))) => self.redeliver(&key(id)?, asked, caller).await,
+            ("PUT", Some((id, "context"))) => self.context(&key(id)?, asked, caller).await,
+            _ => Err(Problem::not_found("path")),
+        }
+    }
+
+    async fn stored(&self, key: &CallKey) -> Result<CallRecord, Problem> {
+        self.store.call(key).await?.ok_or_else(|| Problem::not_found("call"))
+    }
+
+    /// Queues jobs for what is stored as due. If that fails, the sweep does it within a minute.
+    async fn queue(&self, jobs: &[switchboard_queue::Send]) {
+        if !jobs.is_empty()
+            && let Err(error) = self.queue.send(jobs).await
+        {
+            self.telemetry.warn("work was stored and not queued", &[("error", &error)]);
+        }
+    }
+
+    /// Writes down who changed what.
+    fn audit(&self, what: &str, asked: &Asked, caller: &Caller, key: &CallKey) {
+        self.telemetry.info(
+            what,
+            &[
+                ("request_id", &asked.id),
+                ("caller", &caller.name),
+                ("call", key),
+                ("correlation_id", &key.correlation_id()),
+            ],
+        );
+    }
+}
+
+fn wrong_key(error: switchboard_domain::KeyError) -> Problem {
+    Problem::invalid(error.part, error.problem)
+}
+
+/// A call's name in answers.
+fn name(key: &CallKey) -> Value {
+    json!({ "provider": key.provider, "source": key.source, "call_id": key.call_id() })
+}
+
+/// How personal values are shown to a caller.
+#[derive(Clone, Copy)]
+struct Shown {
+    personal: bool,
+}
+
+impl Shown {
+    fn to(caller: &Caller) -> Self {
+        Self { personal: caller.may(Right::Personal) }
+    }
+
+    fn value(self, value: &Personal) -> String {
+        if self.personal { value.expose().to_owned() } else { value.masked() }
+    }
+
+    fn some(self, value: Option<&Personal>) -> Option<String> {
+        value.map(|value| self.value(value))
+    }
+
+    /// An address. What hides its number is no secret.
+    fn address(self, kind: PartyKind, value: &Personal) -> String {
+        if kind == PartyKind::Anonymous { value.expose().to_owned() } else { self.value(value) }
+    }
+}
+
+/// The job of a delivery that is due now.
+fn job(delivery: &switchboard_domain::Delivery) -> switchboard_queue::Send {
+    let (call, delivery) = (delivery.key.clone(), delivery.id.clone());
+    switchboard_queue::Send { job: Job::Deliver { call, delivery }, delay: 0 }
+}

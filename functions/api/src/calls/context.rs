@@ -1,0 +1,81 @@
+//! `PUT …/context`: whoever places a call says what it is about, before or after any webhook.
+
+use serde_json::json;
+use switchboard_domain::context::Given;
+use switchboard_domain::{CallKey, CallRecord, Context, Legs, Policy, Seconds};
+use switchboard_queue::{Job, Queue, Send};
+use switchboard_store::{Put, Store};
+
+use super::{Calls, Shown, TwilioSources, name};
+use crate::{Answer, Asked, Caller, Problem, Right};
+
+/// How often a write is tried against other writers of the same call.
+const ROUNDS: usize = 60;
+/// This function does not know the call's source. So it has a leg looked at too: whether that is
+/// told by itself is decided where the source is known.
+const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Each };
+
+impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+    /// Gives a call a context, be it stored or not.
+    pub(super) async fn context(
+        &self,
+        key: &CallKey,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Answer, Problem> {
+        caller.needs(Right::Context)?;
+        asked.only(&[])?;
+        let context: Context = asked.json()?;
+        let context =
+            context.checked().map_err(|(field, problem)| Problem::invalid(field, problem))?;
+        let shown = Shown::to(caller);
+        let mut stored = self.store.call(key).await?;
+        for _ in 0..ROUNDS {
+            let update = match context.given_to(stored.as_ref(), asked.now) {
+                Given::New(update) => *update,
+                Given::Known => return answer(key, stored.as_ref(), shown),
+                Given::TooMany => {
+                    return Err(Problem::conflict(
+                        "the call's context was changed 20 times already",
+                    ));
+                }
+            };
+            let record = match stored.take() {
+                Some(record) if record.is_full() => {
+                    return Err(Problem::conflict("the call has too many messages already"));
+                }
+                Some(mut record) => {
+                    record.absorb(update, POLICY, asked.now);
+                    record
+                }
+                None => CallRecord::first(key.clone(), update, POLICY, asked.now),
+            };
+            match self.store.put_call(&record).await? {
+                Put::Stored(_) => {
+                    self.audit("context given", asked, caller, key);
+                    let job = |at| Send::at(Job::Enrich { call: key.clone() }, at, asked.now);
+                    self.queue(&record.due_at().and_then(job).into_iter().collect::<Vec<_>>())
+                        .await;
+                    return answer(key, Some(&record), shown);
+                }
+                Put::Conflict(other) => stored = Some(*other),
+                Put::DeliveryConflict => break,
+            }
+        }
+        Err(Problem::ours("too many writers of one call"))
+    }
+}
+
+/// The call's whole context. Somebody else may have given a part of it.
+fn answer(key: &CallKey, record: Option<&CallRecord>, shown: Shown) -> Result<Answer, Problem> {
+    let mut answer = name(key);
+    let context = record.map(Context::of).unwrap_or_default();
+    answer["context"] = json!({
+        "campaign": context.campaign,
+        "contact_id": context.contact_id,
+        "lead_id": context.lead_id,
+        "conversation_id": context.conversation_id,
+        "contact_name": shown.some(context.contact_name.as_ref()),
+    });
+    Answer::ok(answer)
+}

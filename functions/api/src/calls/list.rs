@@ -1,0 +1,302 @@
+//! `GET /calls`: the newest first, by day or by contact, with filters.
+
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use serde::de::IntoDeserializer as _;
+use serde_json::{Value, json};
+use switchboard_domain::{Delivery, DeliveryState, Digest, Name, Outcome};
+use switchboard_queue::Queue;
+use switchboard_store::listing::{LineSide, day_of};
+use switchboard_store::{Line, List, Place, Store};
+
+use super::{Calls, Shown, TwilioSources, cursor};
+use crate::{Answer, Asked, Caller, Problem, Right};
+
+const PARAMETERS: [&str; 11] = [
+    "provider", "source", "from", "to", "contact", "employee", "number", "outcome", "delivery",
+    "limit", "cursor",
+];
+/// A page has so many calls unless asked for otherwise.
+const DEFAULT_LIMIT: usize = 50;
+const LARGEST_LIMIT: usize = 100;
+/// How far back is looked where nothing is said.
+const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(24 * 30);
+/// A call may have begun a little later than our clock says it is.
+const AHEAD: SignedDuration = SignedDuration::from_hours(24);
+/// So many reads of a list one page may cost; then it ends, full or not.
+const MOST_READS: usize = 45;
+/// And so many calls whose deliveries are read, one read each.
+const MOST_LOOKUPS: usize = 100;
+
+/// Where the deliveries of a call stand, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Told {
+    /// At least one destination refused it for good.
+    Failed,
+    /// At least one is still to be told.
+    Pending,
+    /// All that were to be told have been.
+    Delivered,
+    /// None is to be told, or not yet.
+    None,
+}
+
+impl Told {
+    /// Where a call stands whose deliveries are these.
+    pub fn of(deliveries: &[Delivery]) -> Self {
+        let any = |state| deliveries.iter().any(|delivery| delivery.state == state);
+        if any(DeliveryState::Failed) {
+            Self::Failed
+        } else if any(DeliveryState::Pending) {
+            Self::Pending
+        } else if any(DeliveryState::Delivered) {
+            Self::Delivered
+        } else {
+            Self::None
+        }
+    }
+
+    fn read(word: &str) -> Option<Self> {
+        Some(match word {
+            "failed" => Self::Failed,
+            "pending" => Self::Pending,
+            "delivered" => Self::Delivered,
+            "none" => Self::None,
+            _ => return None,
+        })
+    }
+}
+
+/// What was asked for.
+struct Filters {
+    provider: Option<Name>,
+    source: Option<Name>,
+    contact: Option<Name>,
+    employee: Option<Name>,
+    number: Option<String>,
+    outcome: Option<Outcome>,
+    told: Option<Told>,
+    since: Timestamp,
+    until: Timestamp,
+    limit: usize,
+    /// What a cursor is bound to.
+    digest: Digest,
+}
+
+impl Filters {
+    fn read(asked: &Asked) -> Result<Self, Problem> {
+        asked.only(&PARAMETERS)?;
+        let name = |parameter: &'static str| -> Result<Option<Name>, Problem> {
+            let read = |value| Name::new(parameter, value);
+            let wrong =
+                |error: switchboard_domain::KeyError| Problem::invalid(parameter, error.problem);
+            asked.parameter(parameter).map(read).transpose().map_err(wrong)
+        };
+        let outcome = asked.parameter("outcome").map(outcome).transpose()?;
+        let told = |word| {
+            let known = "must be delivered, pending, failed or none";
+            Told::read(word).ok_or_else(|| Problem::invalid("delivery", known))
+        };
+        let limit = match asked.parameter("limit") {
+            None => DEFAULT_LIMIT,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
+                .ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))?,
+        };
+        let until = match asked.parameter("to") {
+            Some(text) => moment("to", text, 1)?,
+            None => asked.now.saturating_add(AHEAD).unwrap_or(asked.now),
+        };
+        let since = match asked.parameter("from") {
+            Some(text) => moment("from", text, 0)?,
+            // A contact has few calls: all of them.
+            None if asked.parameter("contact").is_some() => Timestamp::MIN,
+            None => until.saturating_sub(DEFAULT_RANGE).unwrap_or(until),
+        };
+        if asked.parameter("from").is_some() && since >= until {
+            return Err(Problem::invalid("from", "is not before to"));
+        }
+        let bound = PARAMETERS.iter().filter(|name| !["limit", "cursor"].contains(name));
+        let bound: Vec<_> = bound.map(|name| (name, asked.parameter(name))).collect();
+        Ok(Self {
+            provider: name("provider")?,
+            source: name("source")?,
+            contact: name("contact")?,
+            employee: name("employee")?,
+            number: asked.parameter("number").map(|number| digits(number).to_owned()),
+            outcome,
+            told: asked.parameter("delivery").map(told).transpose()?,
+            since,
+            until,
+            limit,
+            // Names and texts always serialize.
+            digest: Digest::of(&[&serde_json::to_vec(&bound).unwrap_or_default()]),
+        })
+    }
+
+    fn hold(&self, line: &Line) -> bool {
+        fn is<T: PartialEq>(wanted: &Option<T>, found: Option<&T>) -> bool {
+            wanted.as_ref().is_none_or(|wanted| found == Some(wanted))
+        }
+        let entry = |side: &Option<LineSide>| side.as_ref().and_then(|side| side.entry.clone());
+        let has = |side: &Option<LineSide>, number: &str| {
+            side.as_ref().is_some_and(|side| digits(side.address.expose()) == number)
+        };
+        is(&self.provider, Some(&line.key.provider))
+            && is(&self.source, Some(&line.key.source))
+            && is(&self.contact, entry(&line.contact).as_ref())
+            && is(&self.employee, entry(&line.employee).as_ref())
+            && is(&self.outcome, line.outcome.as_ref())
+            && self
+                .number
+                .as_ref()
+                .is_none_or(|number| has(&line.contact, number) || has(&line.employee, number))
+    }
+}
+
+/// A number without its `+`, which is a blank where a query was not written with care.
+fn digits(number: &str) -> &str {
+    number.trim().trim_start_matches('+')
+}
+
+fn outcome(word: &str) -> Result<Outcome, Problem> {
+    let read: Result<Outcome, serde::de::value::Error> =
+        serde::Deserialize::deserialize(word.into_deserializer());
+    let known = "must be answered, no_answer, busy, failed, canceled or voicemail";
+    read.map_err(|_| Problem::invalid("outcome", known))
+}
+
+/// A time, or a day, which begins at 00:00 UTC; `to` a day takes all of it in.
+fn moment(parameter: &str, text: &str, more_days: i32) -> Result<Timestamp, Problem> {
+    let day = || {
+        let day: Date = text.parse().ok().filter(|_| text.len() == "2026-02-20".len())?;
+        let day = day.checked_add(jiff::Span::new().days(more_days)).ok()?;
+        Some(day.to_zoned(TimeZone::UTC).ok()?.timestamp())
+    };
+    // In a query a + that was not escaped is a blank.
+    let at = day().or_else(|| text.replace(' ', "+").parse().ok());
+    let known = "is neither a time, as 2026-02-20T09:00:00Z, nor a day, as 2026-02-20";
+    at.ok_or_else(|| Problem::invalid(parameter, known))
+}
+
+/// Where a walk through a list has come to.
+struct Walk<'a> {
+    filters: &'a Filters,
+    /// What comes next stands before this.
+    before: Place,
+}
+
+impl Walk<'_> {
+    /// The part of the list to read next: a day at a time, back from the newest. `None`: the end.
+    fn next(&self) -> Option<List> {
+        if self.before <= Place::of(self.filters.since) {
+            return None;
+        }
+        if let Some(contact) = &self.filters.contact {
+            return Some(List::Contact(contact.clone()));
+        }
+        let at = self.before.at()?;
+        // A place that is only a moment stands before all that began then: at the first moment of a
+        // day, what comes next is of the day before.
+        let is_moment = self.before == Place::of(at);
+        let back = SignedDuration::from_nanos(i64::from(is_moment));
+        Some(List::Day(day_of(at.saturating_sub(back).unwrap_or(at))))
+    }
+
+    /// All of a part of the list has been read.
+    fn leave(&mut self, list: &List) {
+        let begin = match list {
+            List::Day(day) => day.to_zoned(TimeZone::UTC).ok().map(|begin| begin.timestamp()),
+            List::Contact(_) => None,
+        };
+        let since = self.filters.since;
+        self.before = Place::of(begin.unwrap_or(since).max(since));
+    }
+}
+
+impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+    /// A page of calls.
+    pub(super) async fn list(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+        caller.needs(Right::Read)?;
+        let filters = Filters::read(asked)?;
+        if filters.number.is_some() {
+            // Else numbers that are masked could be guessed one after the other.
+            caller.needs(Right::Personal)?;
+        }
+        let before = match asked.parameter("cursor") {
+            Some(text) => cursor::read(text, &filters.digest)?,
+            None => Place::of(filters.until),
+        };
+        let shown = Shown::to(caller);
+        let mut walk = Walk { filters: &filters, before };
+        let (mut calls, mut reads, mut lookups) = (Vec::new(), 0, 0);
+        let next = 'page: loop {
+            let Some(list) = walk.next() else { break None };
+            if reads == MOST_READS {
+                break Some(walk.before);
+            }
+            reads += 1;
+            let part = self.store.lines(&list, filters.since, &walk.before, LARGEST_LIMIT).await?;
+            for line in part.lines {
+                if filters.hold(&line) {
+                    if calls.len() == filters.limit || lookups == MOST_LOOKUPS {
+                        break 'page Some(walk.before);
+                    }
+                    if filters.told.is_some() {
+                        lookups += 1;
+                        let told = Told::of(&self.store.deliveries(&line.key).await?);
+                        if filters.told == Some(told) {
+                            calls.push(show(&line, Some(told), shown));
+                        }
+                    } else {
+                        calls.push(show(&line, None, shown));
+                    }
+                }
+                walk.before = line.place();
+            }
+            if !part.more {
+                walk.leave(&list);
+            }
+        };
+        let next = next.map(|place| cursor::write(&place, &filters.digest));
+        Answer::ok(json!({ "calls": calls, "next": next }))
+    }
+}
+
+/// A line as it is answered. Every member is always there; null means that nothing told us.
+fn show(line: &Line, told: Option<Told>, shown: Shown) -> Value {
+    let side = |side: &Option<LineSide>| {
+        side.as_ref().map(|side| {
+            json!({
+                "kind": side.kind,
+                "address": shown.address(side.kind, &side.address),
+                "id": side.entry,
+            })
+        })
+    };
+    let mut value = super::name(&line.key);
+    let more = json!({
+        "began_at": line.began_at,
+        "ended_at": line.ended_at,
+        "state": line.state,
+        "outcome": line.outcome,
+        "direction": line.direction,
+        "talk_seconds": line.talk,
+        "contact": side(&line.contact),
+        "employee": side(&line.employee),
+        "contact_name": shown.some(line.contact_name.as_ref()),
+        "campaign": line.campaign,
+    });
+    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
+        value.extend(more);
+        if let Some(told) = told {
+            value.insert("delivery".into(), json!(told));
+        }
+    }
+    value
+}

@@ -1,0 +1,123 @@
+//! Telling a stored call to its destinations once more, now.
+
+use serde::Deserialize;
+use serde_json::json;
+use switchboard_domain::{CallKey, Delivery, DeliveryId, Event, Name};
+use switchboard_providers::Provider as _;
+use switchboard_providers::twilio::Twilio;
+use switchboard_queue::Queue;
+use switchboard_shell::redeliver::{Again, redeliver};
+use switchboard_store::Store;
+
+use super::{Calls, TwilioSources, job, name, story, wrong_key};
+use crate::{Answer, Asked, Caller, Problem, Right};
+
+/// What is to be sent again. All of it, where nothing is said.
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Wanted {
+    /// To whom. Nobody named: to all that the call was told to.
+    destinations: Vec<Name>,
+    /// Which event: `call.completed`, unless another is named. Either says all that is known by now.
+    event: Option<Event>,
+}
+
+/// Which call is to be sent again: by Twilio's id, or by its key.
+#[derive(Deserialize)]
+struct Test {
+    #[serde(default, rename = "callSid")]
+    call_sid: Option<String>,
+    #[serde(default)]
+    call: Option<String>,
+}
+
+impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+    /// Tells one call again.
+    pub(super) async fn redeliver(
+        &self,
+        key: &CallKey,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Answer, Problem> {
+        caller.needs(Right::Deliver)?;
+        asked.only(&[])?;
+        let is_empty = asked.bytes().trim_ascii().is_empty();
+        let wanted: Wanted = if is_empty { Wanted::default() } else { asked.json()? };
+        self.again(key, &wanted, asked, caller).await
+    }
+
+    /// Tells a call again of which Twilio's id alone may be known.
+    pub(super) async fn test_webhook(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Answer, Problem> {
+        caller.needs(Right::Deliver)?;
+        asked.only(&[])?;
+        let test: Test = asked.json()?;
+        let key = match (test.call, test.call_sid) {
+            (Some(call), None) => call.parse().map_err(wrong_key)?,
+            (None, Some(call_sid)) => self.of_twilio(&call_sid).await?,
+            _ => return Err(Problem::invalid("body", "must hold callSid or call, one of them")),
+        };
+        self.again(&key, &Wanted::default(), asked, caller).await
+    }
+
+    /// The stored call with an id of Twilio's, of whichever source.
+    async fn of_twilio(&self, call_sid: &str) -> Result<CallKey, Problem> {
+        let unreadable = |_| Problem::ours("the configuration cannot be read");
+        let provider = Name::new("provider", Twilio.name()).map_err(wrong_key)?;
+        for source in self.sources.names().await.map_err(unreadable)?.iter() {
+            let wrong = |_| Problem::invalid("callSid", "is no id of a call");
+            let key = CallKey::new(provider.clone(), source.clone(), call_sid).map_err(wrong)?;
+            if self.store.call(&key).await?.is_some() {
+                return Ok(key);
+            }
+        }
+        Err(Problem::not_found("call"))
+    }
+
+    async fn again(
+        &self,
+        key: &CallKey,
+        wanted: &Wanted,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Answer, Problem> {
+        let record = self.stored(key).await?;
+        let event = wanted.event.unwrap_or(Event::Completed);
+        let planned = record.deliveries.iter().filter(|id| id.event == event);
+        let ids: Vec<DeliveryId> = match wanted.destinations[..] {
+            [] => planned.cloned().collect(),
+            _ => {
+                let id = |to: &Name| DeliveryId { destination: to.clone(), event };
+                wanted.destinations.iter().map(id).collect()
+            }
+        };
+        if ids.is_empty() {
+            let detail = "the call was told to nobody yet: it has not ended, is a leg of another, or \
+                          no destination wants it";
+            return Err(Problem::conflict(detail));
+        }
+        if let Some(unknown) = ids.iter().find(|id| !record.deliveries.contains(id)) {
+            let detail = format!("the call was never to be told to {unknown}");
+            return Err(Problem { detail, ..Problem::not_found("delivery") });
+        }
+        let (mut due, mut busy): (Vec<Delivery>, Vec<DeliveryId>) = Default::default();
+        for id in ids {
+            match redeliver(&self.store, key, &id, &asked.id, asked.now).await? {
+                Again::Due(delivery) => due.push(*delivery),
+                Again::Busy | Again::Unknown => busy.push(id),
+            }
+        }
+        self.audit("told again by request", asked, caller, key);
+        self.queue(&due.iter().map(job).collect::<Vec<_>>()).await;
+        if due.is_empty() {
+            return Err(Problem::conflict("a worker is at it just now: look again, and repeat"));
+        }
+        let mut answer = name(key);
+        answer["queued"] = due.iter().map(story::delivery).collect();
+        answer["busy"] = json!(busy);
+        Answer::with(202, answer)
+    }
+}
