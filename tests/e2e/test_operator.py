@@ -11,7 +11,8 @@ from test_faults import post
 
 def switchboard(world, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
     """Runs the command line as an operator would."""
-    environment = states.environment(world.stack.state) | {"CALLS_TABLE": world.stack.stack["tables"]["calls"]}
+    tables = {f"{name.upper()}_TABLE": table for name, table in world.stack.stack["tables"].items()}
+    environment = states.environment(world.stack.state) | tables
     command = [str(ROOT / "target" / "debug" / "switchboard"), "--stage", "local", *arguments]
     return subprocess.run(command, env=environment, input=text, capture_output=True, text=True, check=False)
 

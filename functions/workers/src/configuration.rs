@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switchboard_crm::Destination;
 use switchboard_domain::{CallKey, Name};
+use switchboard_people::leads::Rules;
 use switchboard_providers::{Provider as _, Source, intake};
 use switchboard_shell::Telemetry;
 use switchboard_shell::parameters::Values;
@@ -15,11 +16,14 @@ pub struct Configuration {
     /// Where calls are delivered to. A destination that cannot be read has no configuration here,
     /// and is still one: what it is to be told waits until it is mended.
     pub destinations: BTreeMap<Name, Option<Destination>>,
+    /// Which calls move a lead on. Rules that cannot be read move none.
+    pub leads: Rules,
 }
 
 impl Configuration {
     /// Reads the parameters of a stage: `sources/<provider>/<source>` and
-    /// `destinations/<destination>`. One that cannot be read is left out and named in the log.
+    /// `destinations/<destination>`, `leads/rules`. One that cannot be read is left out and named in
+    /// the log.
     pub fn read(values: &Values, allow_private: bool, telemetry: &Telemetry) -> Self {
         let mut configuration = Self::default();
         for (path, json) in values {
@@ -43,7 +47,17 @@ impl Configuration {
                     }
                     Err(error) => error.to_string(),
                 },
-                _ => "is neither a source nor a destination".to_owned(),
+                Some(("leads", "rules")) => match Rules::parse(json) {
+                    Ok(rules) => {
+                        configuration.leads = rules;
+                        continue;
+                    }
+                    Err(error) => {
+                        configuration.leads = Rules::none();
+                        error.to_string()
+                    }
+                },
+                _ => "is neither a source, nor a destination, nor leads/rules".to_owned(),
             };
             telemetry
                 .error("a parameter is not used", &[("parameter", path), ("problem", &problem)]);

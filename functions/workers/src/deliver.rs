@@ -119,7 +119,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                 }
                 let body = self.render(&record, delivery.id.event, destination).await?;
                 let kept = self.keep(&delivery.key, &body).await?;
-                (Frozen { news: record.call.news(), body: kept }, body, Some(record.version))
+                (Frozen { news: record.news(), body: kept }, body, Some(record.version))
             }
         };
         let lease = Seconds(destination.timeout.0 + LEASE_MARGIN);

@@ -1,25 +1,28 @@
-//! `enrich`: numbers to E.164, the conversation's summary, then one delivery per destination.
+//! `enrich`: the conversation's summary, who was on the call, then one delivery per destination and
+//! the contact's timeline.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::lookup::{self, Patience};
 use switchboard_domain::plan::Subscriber;
 use switchboard_domain::{
-    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Update, Work,
-    plan,
+    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Person, Update,
+    Work, plan,
 };
 use switchboard_providers::elevenlabs::ElevenLabs;
 use switchboard_providers::{Provider as _, Source};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_shell::Telemetry;
 use switchboard_shell::worker::Retry;
-use switchboard_store::{Put, Store, StoreError};
+use switchboard_store::{Directory, Put, Store, StoreError};
 
 use crate::configuration::Configuration;
 use crate::conversations::Conversations;
+use crate::people::{self, Known};
 
-/// While a conversation is looked for, nobody else looks for it. Longer than the function runs.
+/// While a conversation is looked for, or a timeline is written, nobody else does. Longer than the
+/// function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(45);
 /// A message may be a little early against the clock of the one who set the time.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
@@ -27,11 +30,13 @@ const SLACK: SignedDuration = SignedDuration::from_secs(2);
 const ROUNDS: usize = 20;
 
 /// The enrich worker and what it acts on.
-pub struct Enrich<S, Q> {
+pub struct Enrich<S, Q, D> {
     /// Where calls are.
     pub store: S,
     /// Where deliveries are queued.
     pub queue: Q,
+    /// Where contacts and employees are.
+    pub directory: D,
     /// Where summaries come from.
     pub conversations: Conversations,
     /// Where it says what it does.
@@ -45,7 +50,7 @@ struct Looked {
     update: Option<Update>,
 }
 
-impl<S: Store, Q: Queue> Enrich<S, Q> {
+impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
     /// Does what a call owes now, if it still owes it.
     pub async fn run(
         &self,
@@ -68,36 +73,104 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
             Ok(looked) => looked,
             Err(Claimed) => return Ok(()),
         };
+        let waiting = looked.as_ref().and_then(|looked| looked.again);
+        let mut planned = Vec::new();
+        let result = match waiting {
+            Some(again) => self.wait(record, source, looked.as_ref(), again, now).await,
+            None => {
+                let task = Task { source, configuration, looked: looked.as_ref(), now };
+                self.conclude(record, &task, &mut planned).await
+            }
+        };
+        // What was planned is stored, even where the rest could not be done.
+        self.queue_follow_ups(key, waiting, &planned, now).await;
+        let record = result?;
+        self.report(&record, waiting.is_some(), planned.len());
+        Ok(())
+    }
+
+    /// Stores how far the search for a conversation is. The directory is asked when it is over.
+    async fn wait(
+        &self,
+        mut record: CallRecord,
+        source: &Source,
+        looked: Option<&Looked>,
+        again: Timestamp,
+        now: Timestamp,
+    ) -> Result<CallRecord, Retry> {
         for _ in 0..ROUNDS {
-            let mut next = with_findings(record.clone(), source, looked.as_ref(), now);
-            let waiting = looked.as_ref().and_then(|looked| looked.again);
-            let (planned, untried) = match waiting {
-                Some(again) => {
-                    next.owed.insert(Work::Enrich, again);
-                    Default::default()
-                }
-                None => {
-                    next.owed.remove(&Work::Enrich);
-                    match plan::is_told(&next.call, source.legs) {
-                        true => self.plan(&mut next, configuration, now).await?,
-                        false => Default::default(),
-                    }
-                }
-            };
-            match self.store.put_call_and_deliveries(&next, &planned, &untried).await {
-                Ok(Put::Stored(_)) => {
-                    self.done(&next, waiting, &planned, now).await;
-                    return Ok(());
-                }
-                Ok(Put::Conflict(stored)) => record = *stored,
-                Ok(Put::DeliveryConflict) => {
-                    let stored = self.store.call(key).await?;
-                    record = stored.ok_or_else(|| Retry("the call is gone".into()))?;
-                }
-                Err(error) => return Err(error.into()),
+            let mut next = with_findings(record.clone(), source, looked, now);
+            if next.people.contact.as_ref().is_none_or(|person| !person.is_concluded()) {
+                next.people = switchboard_people::of(&next.call, source.country.as_deref());
+            }
+            next.owed.insert(Work::Enrich, again);
+            match self.store.put_call(&next).await? {
+                Put::Stored(_) => return Ok(next),
+                Put::Conflict(stored) => record = *stored,
+                Put::DeliveryConflict => {}
             }
         }
-        Err(Retry("too many writers of one call".into()))
+        Err(crowded())
+    }
+
+    /// Finds out who was on the call and stores that with the deliveries to make; then writes the
+    /// contact's timeline. Until that is done the call owes `enrich`, so a stop in between repeats it.
+    async fn conclude(
+        &self,
+        mut record: CallRecord,
+        task: &Task<'_>,
+        all_planned: &mut Vec<Delivery>,
+    ) -> Result<CallRecord, Retry> {
+        let Task { source, configuration, looked, now } = *task;
+        let lease = now.checked_add(LEASE).unwrap_or(now);
+        // Timelines that this run wrote, whatever others made of the call since.
+        let mut written = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let mut next = with_findings(record.clone(), source, looked, now);
+            let is_told = plan::is_told(&next.call, source.legs);
+            let creates = is_told && source.creates_contacts();
+            let Known { people, contact } =
+                people::who(&self.directory, &next, source, creates, now).await?;
+            next.people = people;
+            let contact = contact.filter(|_| is_told);
+            next.timelines.extend(written.iter().cloned());
+            next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));
+            match next.timelines.is_empty() {
+                true => next.owed.remove(&Work::Enrich),
+                false => next.owed.insert(Work::Enrich, lease),
+            };
+            let (planned, untried) = match is_told {
+                true => self.plan(&mut next, configuration, now).await?,
+                false => Default::default(),
+            };
+            match self.store.put_call_and_deliveries(&next, &planned, &untried).await? {
+                Put::Stored(version) => next.version = version,
+                Put::Conflict(stored) => {
+                    record = *stored;
+                    continue;
+                }
+                Put::DeliveryConflict => {
+                    let stored = self.store.call(&next.key).await?;
+                    record = stored.ok_or_else(|| Retry("the call is gone".into()))?;
+                    continue;
+                }
+            }
+            all_planned.extend(planned);
+            if next.timelines.is_empty() {
+                return Ok(next);
+            }
+            people::place(&self.directory, &next, contact.as_ref(), &configuration.leads, now)
+                .await?;
+            next.timelines = contact.into_iter().map(|contact| contact.id).collect();
+            written.extend(next.timelines.iter().cloned());
+            next.owed.remove(&Work::Enrich);
+            match self.store.put_call(&next).await? {
+                Put::Stored(_) => return Ok(next),
+                Put::Conflict(stored) => record = *stored,
+                Put::DeliveryConflict => {}
+            }
+        }
+        Err(crowded())
     }
 
     /// Looks for the call's conversation, if its source has any. The outer error is worth a
@@ -181,7 +254,7 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
                 None => Subscriber { destination: name.clone(), events: vec![Event::Completed] },
             })
             .collect();
-        let ids = plan::deliveries(&next.call, &subscribers, &existing);
+        let ids = plan::deliveries(&next.news(), &subscribers, &existing);
         next.deliveries.extend(ids.iter().cloned());
         let planned =
             ids.into_iter().map(|id| Delivery::planned(next.key.clone(), id, now)).collect();
@@ -191,14 +264,13 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
     }
 
     /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
-    async fn done(
+    async fn queue_follow_ups(
         &self,
-        record: &CallRecord,
+        key: &CallKey,
         waiting: Option<Timestamp>,
         planned: &[Delivery],
         now: Timestamp,
     ) {
-        let key = &record.key;
         let mut jobs: Vec<Send> = planned
             .iter()
             .filter_map(|delivery| {
@@ -214,17 +286,36 @@ impl<S: Store, Q: Queue> Enrich<S, Q> {
         {
             self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
         }
+    }
+
+    fn report(&self, record: &CallRecord, is_waiting: bool, planned: usize) {
+        let key = &record.key;
+        let reason =
+            |person: &Option<Person>| person.as_ref().and_then(Person::reason).unwrap_or("nobody");
         self.telemetry.info(
-            if waiting.is_some() { "waiting for a summary" } else { "call enriched" },
+            if is_waiting { "waiting for a summary" } else { "call enriched" },
             &[
                 ("call", key),
                 ("correlation_id", &key.correlation_id()),
-                ("deliveries", &planned.len()),
+                ("deliveries", &planned),
+                ("contact", &reason(&record.people.contact)),
+                ("employee", &reason(&record.people.employee)),
             ],
         );
-        self.telemetry
-            .count(&[("due", planned.len() as u64)], &[("provider", key.provider.as_str())]);
+        self.telemetry.count(&[("due", planned as u64)], &[("provider", key.provider.as_str())]);
     }
+}
+
+/// What a run has to act on.
+struct Task<'a> {
+    source: &'a Source,
+    configuration: &'a Configuration,
+    looked: Option<&'a Looked>,
+    now: Timestamp,
+}
+
+fn crowded() -> Retry {
+    Retry("too many writers of one call".into())
 }
 
 /// Another worker took the call up first.
@@ -247,6 +338,5 @@ fn with_findings(
             record.absorb(update.clone(), policy, now);
         }
     }
-    record.people = switchboard_people::of(&record.call, source.country.as_deref());
     record
 }

@@ -7,6 +7,7 @@ pub mod configuration;
 pub mod conversations;
 pub mod deliver;
 pub mod enrich;
+pub mod people;
 pub mod start;
 pub mod sweep;
 

@@ -15,7 +15,7 @@ use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::worker::{Retry, batch};
 use switchboard_shell::{Telemetry, aws};
-use switchboard_store::{DynamoStore, Store as _};
+use switchboard_store::{DynamoDirectory, DynamoStore, Store as _};
 
 use crate::configuration::Configuration;
 use crate::conversations::Conversations;
@@ -75,20 +75,23 @@ impl Parts {
 /// Runs `enrich` as a function.
 pub async fn enrich() -> Result<(), Error> {
     let parts = parts("enrich")?;
-    let configuration = parts.configuration(&["sources", "destinations"])?;
+    let configuration = parts.configuration(&["sources", "destinations", "leads"])?;
     let conversations =
         Conversations::new(switchboard_http::client::transport(parts.allow_private()?)?);
+    let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
     let Parts { store, queue, telemetry, .. } = parts;
-    let (known, (), ()) = tokio::join!(
+    let (known, (), (), ()) = tokio::join!(
         configuration.get(),
         aws::briefly(store.connect()),
+        aws::briefly(directory.connect()),
         aws::briefly(queue.connect()),
     );
     let known = known?;
     for country in known.countries() {
         switchboard_people::number::warm_up(Some(country));
     }
-    let worker = Arc::new(Enrich { store, queue, conversations, telemetry: telemetry.clone() });
+    let worker =
+        Arc::new(Enrich { store, queue, directory, conversations, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
 use crate::party::Party;
+use crate::private::Personal;
 use crate::time::{Flag, is_in_future};
 use crate::update::{AnsweredBy, Direction, Disposition, Facts, Seconds, State, Text, Update};
 
@@ -63,6 +64,20 @@ impl Call {
             None => None,
         };
         facts.employee.as_ref().or(near_end)
+    }
+
+    /// The ids that say whom the call was with, the surest first: what whoever placed it said of the
+    /// contact and of the lead, then what its phone system was given along.
+    pub fn pointers(&self) -> [Option<&str>; 4] {
+        let facts = &self.facts;
+        let extra = |name: &str| facts.extra.get(name).map(Personal::expose);
+        [
+            facts.contact_id.as_deref(),
+            facts.lead_id.as_deref(),
+            extra("ref_id"),
+            extra("custom_identifier"),
+        ]
+        .map(|id| id.map(str::trim).filter(|id| !id.is_empty()))
     }
 
     /// A fingerprint of what a CRM would want to be told about: when it differs from what a CRM

@@ -45,7 +45,8 @@ pub enum Legs {
 /// What a call owes after an update. Nothing that was owed before is forgotten.
 ///
 /// A call owes `enrich` once it has ended, and again when something that CRMs want to know has
-/// changed since, or when a conversation was named whose summary they may want. A leg of another call owes nothing unless the source wants each leg told.
+/// changed since, or when a conversation was named whose summary they may want, or when somebody says
+/// whom the call was with. A leg of another call owes nothing unless the source wants each leg told.
 pub fn follow_ups(
     before: Option<&Call>,
     after: &Call,
@@ -56,7 +57,9 @@ pub fn follow_ups(
     let mut owed = owed.clone();
     let has_news = match before {
         Some(before) if before.has_ended() => {
-            before.news() != after.news() || before.facts.conversation != after.facts.conversation
+            before.news() != after.news()
+                || before.facts.conversation != after.facts.conversation
+                || before.pointers() != after.pointers()
         }
         _ => true,
     };
@@ -85,9 +88,10 @@ pub struct Subscriber {
 /// Which deliveries to make now, beside those that exist.
 ///
 /// `existing` holds each planned delivery with the news it froze when it was first tried. A
-/// destination that was told of the call and takes updates gets one, if there is news since.
+/// destination that was told of the call and takes updates gets one, if there is news since:
+/// `news` is what there is to be told now.
 pub fn deliveries(
-    call: &Call,
+    news: &Digest,
     subscribers: &[Subscriber],
     existing: &BTreeMap<DeliveryId, Option<Digest>>,
 ) -> Vec<DeliveryId> {
@@ -96,7 +100,7 @@ pub fn deliveries(
         let id = |event| DeliveryId { destination: subscriber.destination.clone(), event };
         let next = match existing.get(&id(Event::Completed)) {
             None => Event::Completed,
-            Some(Some(told)) if *told != call.news() => Event::Updated,
+            Some(Some(told)) if told != news => Event::Updated,
             // Told already, or not tried yet: then it will be told as the call is by that time.
             Some(_) => continue,
         };

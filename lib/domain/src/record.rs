@@ -41,6 +41,9 @@ pub struct CallRecord {
     /// Who was on the call: concluded by us, made again at will.
     #[serde(default)]
     pub people: People,
+    /// The contacts on whose timelines the call stands, or may stand: written before it is put there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub timelines: BTreeSet<Name>,
     /// The search for its conversation, once begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup: Option<Lookup>,
@@ -75,6 +78,12 @@ pub struct Person {
     /// Whom the directory has for it: the id of a contact or an employee.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Name>,
+    /// A contact's name, as the directory had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal>,
+    /// What other systems call a contact, as the directory had it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub external_ids: BTreeSet<Personal>,
     /// By what that entry was found.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched_by: Option<MatchedBy>,
@@ -86,7 +95,25 @@ pub struct Person {
 impl Person {
     /// One side, before the directory was asked.
     pub fn unknown(kind: PartyKind, e164: Option<Personal>) -> Self {
-        Self { kind, e164, entry: None, matched_by: None, unmatched: None }
+        Self {
+            kind,
+            e164,
+            entry: None,
+            name: None,
+            external_ids: BTreeSet::new(),
+            matched_by: None,
+            unmatched: None,
+        }
+    }
+
+    /// Whether the directory was asked about it.
+    pub fn is_concluded(&self) -> bool {
+        self.entry.is_some() || self.unmatched.is_some()
+    }
+
+    /// By what an entry was found, or why there is none: the word that is stored.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.matched_by.map(MatchedBy::as_str).or_else(|| self.unmatched.map(Unmatched::as_str))
     }
 }
 
@@ -108,6 +135,20 @@ pub enum MatchedBy {
     Created,
 }
 
+impl MatchedBy {
+    /// The word as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Extension => "extension",
+            Self::Email => "email",
+            Self::ExternalId => "external_id",
+            Self::Context => "context",
+            Self::Created => "created",
+        }
+    }
+}
+
 /// Why a side of a call has no entry of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -116,12 +157,28 @@ pub enum Unmatched {
     Ambiguous,
     /// The number is our own.
     OwnNumber,
+    /// On the customer's side was one of our employees.
+    Colleague,
     /// The caller withheld it.
     Anonymous,
     /// Nothing that could be looked up: a SIP address, a software client, text.
     NoNumber,
     /// Nobody holds it, and nobody is created for it.
     Unknown,
+}
+
+impl Unmatched {
+    /// The word as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ambiguous => "ambiguous",
+            Self::OwnNumber => "own_number",
+            Self::Colleague => "colleague",
+            Self::Anonymous => "anonymous",
+            Self::NoNumber => "no_number",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What became of an update that was offered to a record.
@@ -146,6 +203,7 @@ impl CallRecord {
             call,
             owed,
             people: People::default(),
+            timelines: BTreeSet::new(),
             lookup: None,
             deliveries: BTreeSet::new(),
             replayed_at: None,
@@ -183,6 +241,23 @@ impl CallRecord {
         let after = fold(self.updates.values());
         self.owed = follow_ups(Some(&self.call), &after, &self.owed, policy, now);
         self.call = after;
+    }
+
+    /// A fingerprint of what a CRM would want to be told about: the call's own, and who was on it.
+    pub fn news(&self) -> Digest {
+        let entry = |person: Option<&Person>| person.and_then(|person| person.entry.clone());
+        let (contact, employee) =
+            (entry(self.people.contact.as_ref()), entry(self.people.employee.as_ref()));
+        let call = self.call.news();
+        if contact.is_none() && employee.is_none() {
+            return call;
+        }
+        let text = |name: &Option<Name>| name.as_ref().map_or("", Name::as_str).to_owned();
+        Digest::of(&[
+            call.as_str().as_bytes(),
+            text(&contact).as_bytes(),
+            text(&employee).as_bytes(),
+        ])
     }
 
     /// When the next follow-up of the call itself is due.

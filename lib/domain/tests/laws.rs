@@ -95,16 +95,19 @@ prop_compose! {
             (option::of(word()), option::of(word()), option::of(word()), option::of(word())),
         (auto_analyze, create_tasks) in (any::<Option<bool>>(), any::<Option<bool>>()),
         recordings in btree_map(word(), recording(), 0..2),
-        extra in btree_map(word(), word(), 0..2),
+        (contact_id, lead_id) in (option::of(word()), option::of(word())),
+        extra in btree_map(
+            prop::sample::select(vec!["a", "b", "ref_id", "custom_identifier"]), word(), 0..2,
+        ),
     ) -> Facts {
         Facts {
-            from, to, contact, employee, campaign, conversation, parent, cause, auto_analyze,
+            contact_id, lead_id, from, to, contact, employee, campaign, conversation, parent, cause, auto_analyze,
             create_tasks, recordings,
             contact_name: name.map(Personal::new),
             summary: summary.map(Personal::new),
             transcript: transcript.map(|text| Text::Inline(Personal::new(text))),
             script_context: script.map(Personal::new),
-            extra: extra.into_iter().map(|(name, value)| (name, Personal::new(value))).collect(),
+            extra: extra.into_iter().map(|(name, value)| (name.to_owned(), Personal::new(value))).collect(),
             ..course
         }
     }
@@ -229,8 +232,8 @@ proptest! {
         prop_assert!(record.owed.get(&Work::Enrich).is_some_and(|at_| *at_ <= at(due)));
     }
 
-    /// A call that ends, or changes after its end in what a CRM wants to know or in the conversation
-    /// that was held on it, owes `enrich`.
+    /// A call that ends, or changes after its end in what a CRM wants to know, in the conversation
+    /// that was held on it or in whom it is said to be with, owes `enrich`.
     #[test]
     fn an_ended_call_with_news_owes(updates in vec(update(), 1..6), another in update()) {
         let mut record = stored(&updates);
@@ -240,7 +243,8 @@ proptest! {
         let is_leg = record.call.facts.parent.is_some();
         let has_news = !before.has_ended()
             || before.news() != record.call.news()
-            || before.facts.conversation != record.call.facts.conversation;
+            || before.facts.conversation != record.call.facts.conversation
+            || before.pointers() != record.call.pointers();
         let owes = record.owed.get(&Work::Enrich) == Some(&at(23));
         if absorbed == Absorbed::New {
             prop_assert_eq!(owes, record.call.has_ended() && has_news && !is_leg);
@@ -263,7 +267,7 @@ proptest! {
         let mut existing: BTreeMap<DeliveryId, _> = BTreeMap::new();
         for (n, tried) in (1..=updates.len()).zip(tried) {
             let call = fold(&updates[..n]);
-            for id in plan::deliveries(&call, &subscribers, &existing) {
+            for id in plan::deliveries(&call.news(), &subscribers, &existing) {
                 prop_assert!(existing.insert(id, None).is_none(), "planned twice");
             }
             if tried {
@@ -318,5 +322,31 @@ proptest! {
         }
         prop_assert!(delivery.failures as usize <= schedule.len() + 1);
         prop_assert_eq!(delivery.idempotency_key(), name);
+    }
+}
+
+/// Whom a call was with may be said after its end, and by nothing else that is new.
+#[test]
+fn a_pointer_that_comes_late_is_owed() {
+    let ended = Facts { state: Some(State::Ended), ..Facts::default() };
+    let word = || Some("lead-7".to_owned());
+    let extra = |name: &str| Facts {
+        extra: [(name.to_owned(), Personal::new("lead-7"))].into(),
+        ..Facts::default()
+    };
+    for (facts, owes) in [
+        (Facts { contact_id: word(), ..Facts::default() }, true),
+        (Facts { lead_id: word(), ..Facts::default() }, true),
+        (extra("ref_id"), true),
+        (extra("custom_identifier"), true),
+        (extra("something else"), false),
+    ] {
+        let update = |facts: Facts, raw: &str| {
+            Update::new("status", Order::Unordered, at(20), facts, raw.as_bytes().to_vec())
+        };
+        let mut record = stored(&[update(ended.clone(), "one")]);
+        record.owed.clear();
+        record.absorb(update(facts, "two"), POLICY, at(30));
+        assert_eq!(record.owed.contains_key(&Work::Enrich), owes);
     }
 }

@@ -6,7 +6,9 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use switchboard_domain::lookup::Patience;
-use switchboard_domain::{ConfigError, Legs, Name, Policy, Seconds, Secret};
+use switchboard_domain::{
+    ConfigError, Legs, Name, Party, PartyKind, Personal, Policy, Seconds, Secret,
+};
 
 use crate::Provider;
 
@@ -28,6 +30,11 @@ pub struct Source {
     /// From where no secret is asked for, as CIDR blocks: for systems that can send none, and whose
     /// messages are not signed. Behind one address there may be others who are trusted with it.
     pub trusted_networks: Vec<IpNet>,
+    /// Our own numbers (main lines, DIDs), in E.164 or as the source's country writes them: they are
+    /// never a customer's.
+    pub own_numbers: Vec<Personal>,
+    /// Whether a contact is created for a number that nobody holds. Default: yes.
+    pub create_contacts: Option<bool>,
     /// How the provider writes a date with slashes or dots: `day_first` or `month_first`.
     pub date_order: Option<DateOrder>,
     /// How far two stated starts of one call may lie apart, where the provider gives no id and a
@@ -170,6 +177,20 @@ impl Source {
         {
             return Err(ConfigError::new("country", "must be two capital letters, as AU"));
         }
+        for number in &self.own_numbers {
+            match Party::read(number.expose()).map(|party| party.kind) {
+                Some(PartyKind::E164) => {}
+                Some(PartyKind::Number) if self.country.is_some() => {}
+                Some(PartyKind::Number) => {
+                    let problem = "holds a number without +: say the country, or write it with +";
+                    return Err(ConfigError::new("own_numbers", problem));
+                }
+                _ => {
+                    let problem = "holds something that is no phone number, as +61491570156";
+                    return Err(ConfigError::new("own_numbers", problem));
+                }
+            }
+        }
         if self.time_zone.is_some() && self.zone().is_none() {
             return Err(ConfigError::new("time_zone", "is not an IANA zone, as Australia/Sydney"));
         }
@@ -187,6 +208,11 @@ impl Source {
             return Err(ConfigError::new("conversations.wait_seconds", "must be 86400 at most"));
         }
         Ok(())
+    }
+
+    /// Whether a contact is created for a number that nobody holds.
+    pub fn creates_contacts(&self) -> bool {
+        self.create_contacts.unwrap_or(true)
     }
 
     /// The source's time zone.
@@ -239,6 +265,14 @@ mod tests {
         assert!(problem(r#"{"public_url": "https://user@x"}"#).starts_with("public_url: "));
         assert!(problem(r#"{"public_url": "https://x/"}"#).starts_with("public_url: "));
         assert!(problem(r#"{"secrets": [""]}"#).starts_with("secrets: "));
+        for numbers in
+            [r#"["0255501234"]"#, r#"["+61255501234", "101"]"#, r#"["sip:a@b"]"#, r#"[""]"#]
+        {
+            let said = problem(&format!(r#"{{"own_numbers": {numbers}}}"#));
+            assert!(said.starts_with("own_numbers: ") && !said.contains("0255501234"), "{said}");
+        }
+        let national = r#"{"country": "AU", "own_numbers": ["02 5550 1234", "+61255501235"]}"#;
+        assert_eq!(Source::parse(national, None).unwrap().own_numbers.len(), 2);
         for (json, field) in [
             (r#"{"secret": "fake-and-not-to-be-shown"}"#, "secret: is unknown"),
             (r#"{"secrets": [{"secret": "fake", "acount": "fake"}]}"#, "secrets[0]: is unknown"),

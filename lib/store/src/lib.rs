@@ -19,7 +19,7 @@ pub mod listing;
 pub mod memory;
 pub mod presses;
 
-pub use directory::Directory;
+pub use directory::{Directory, DynamoDirectory, MemoryDirectory};
 pub use dynamodb::DynamoStore;
 pub use listing::{Line, Lines, List, Place};
 pub use memory::MemoryStore;

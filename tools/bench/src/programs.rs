@@ -222,6 +222,7 @@ pub fn environment(
         ("ALLOW_PRIVATE_DESTINATIONS", (stage == "local").to_string()),
         ("LOG_LEVEL", "info".into()),
         ("CALLS_TABLE", "calls".into()),
+        ("DIRECTORY_TABLE", "directory".into()),
         ("ENRICH_QUEUE_URL", queue("enrich")),
         ("DELIVER_QUEUE_URL", queue("deliver")),
         ("PARAMETER_PREFIX", PARAMETER_PREFIX.into()),

@@ -80,16 +80,26 @@ fn word<T: std::fmt::Debug>(value: &Option<T>) -> String {
 }
 
 fn side(party: Option<&Party>, person: Option<&Person>) -> String {
-    let Some(party) = party else { return "–".to_owned() };
+    let Some(party) = party else {
+        // An id may be all that is known.
+        let entry = person.and_then(|person| Some((person.entry.as_ref()?, person.reason()?)));
+        return entry.map_or("–".to_owned(), |(entry, reason)| format!("{entry} by {reason}"));
+    };
     let kind = person.map_or(party.kind, |person| person.kind);
     let number = person.and_then(|person| person.e164.as_ref()).unwrap_or(&party.raw);
-    format!("{kind:?} {}", number.masked())
+    let who = match (person.and_then(|p| p.entry.as_ref()), person.and_then(Person::reason)) {
+        (Some(entry), Some(reason)) => format!(", {entry} by {reason}"),
+        (None, Some(reason)) => format!(", nobody: {reason}"),
+        (_, None) => String::new(),
+    };
+    format!("{kind:?} {}{who}", number.masked())
 }
 
 #[cfg(test)]
 mod tests {
     use switchboard_domain::{
-        Attempt, DeliveryState, Facts, Legs, Order, Personal, Policy, Seconds, State, Update,
+        Attempt, DeliveryState, Facts, Legs, MatchedBy, Name, Order, PartyKind, Personal, Policy,
+        Seconds, State, Unmatched, Update,
     };
 
     use super::*;
@@ -110,6 +120,12 @@ mod tests {
         let key: CallKey = "asterisk/main/1".parse().unwrap();
         let mut record = CallRecord::first(key.clone(), update, policy, now);
         record.replayed_at = Some(now);
+        let mut person = Person::unknown(PartyKind::E164, None);
+        person.unmatched = Some(Unmatched::Ambiguous);
+        record.people.contact = Some(person.clone());
+        person.entry = Name::new("employee", "ann").ok();
+        person.matched_by = Some(MatchedBy::Context);
+        record.people.employee = Some(person);
         let mut delivery = Delivery::planned(key, "crm#call.completed".parse().unwrap(), now);
         delivery.state = DeliveryState::Failed;
         let result = "refused: 422".to_owned();
@@ -124,6 +140,8 @@ mod tests {
             "refused: 422",
             "failed",
             "replayed ",
+            ", nobody: ambiguous",
+            "ann by context",
         ] {
             assert!(story.contains(told), "{told} is not in:\n{story}");
         }

@@ -35,18 +35,23 @@ impl Configured {
         self.by_provider.get(provider).unwrap_or(&self.none)
     }
 
-    /// What is wanted of a call that ended long ago: nothing more trickles in. Its source is found as
-    /// the workers find it: its own, the intake's of that name, or one of the defaults.
-    pub fn policy(&self, key: &CallKey) -> Policy {
+    /// The source of a call, as the workers find it: its own, the intake's of that name, or one of the
+    /// defaults.
+    pub fn source(&self, key: &CallKey) -> Option<&Source> {
         let generic = intake::Intake.name();
         let own = key.provider.as_str();
         let named = |provider: &str, name: &str| {
-            self.of(provider).iter().find(|(one, _)| one.as_str() == name).map(|(_, one)| one.legs)
+            self.of(provider).iter().find(|(one, _)| one.as_str() == name).map(|(_, one)| one)
         };
-        let legs = named(own, key.source.as_str())
+        named(own, key.source.as_str())
             .or_else(|| named(generic, key.source.as_str()))
             .or_else(|| named(own, own))
-            .or_else(|| named(generic, generic));
+            .or_else(|| named(generic, generic))
+    }
+
+    /// What is wanted of a call that ended long ago: nothing more trickles in.
+    pub fn policy(&self, key: &CallKey) -> Policy {
+        let legs = self.source(key).map(|source| source.legs);
         Policy { settle: Seconds(0), legs: legs.unwrap_or_default() }
     }
 }

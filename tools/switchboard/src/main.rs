@@ -8,6 +8,7 @@ mod configured;
 mod mask;
 mod parameter;
 mod quarantine;
+mod rematch;
 mod replay;
 
 use std::io::{Read as _, Write as _};
@@ -22,9 +23,10 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
 use switchboard_shell::aws;
-use switchboard_store::{Between, DynamoStore, StoreError};
+use switchboard_store::{Between, DynamoDirectory, DynamoStore, StoreError};
 
 use crate::quarantine::Quarantine;
+use crate::rematch::Rematch;
 use crate::replay::{Replay, Report};
 
 /// How long what is written here is kept, if nothing else is said: as long as the template's default.
@@ -45,16 +47,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a source, a destination or a token of the API without writing it.
+    /// Check a source, a destination, a token of the API or the leads' rules without writing it.
     Check {
-        /// What it is to be: sources/<provider>/<source>, destinations/<destination> or api/<token>.
+        /// What it is to be: sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
         /// The JSON; without it, standard input.
         file: Option<PathBuf>,
     },
-    /// Write a source, a destination or a token of the API, if it is right. Functions take it up within five minutes.
+    /// Write a source, a destination, a token of the API or the leads' rules, if it is right. Functions take it up within five minutes.
     Put {
-        /// sources/<provider>/<source>, destinations/<destination> or api/<token>.
+        /// sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
         /// The JSON; without it, standard input.
         file: Option<PathBuf>,
@@ -63,7 +65,7 @@ enum Command {
     List,
     /// Show a source, a destination or a token, its secrets masked.
     Show {
-        /// sources/<provider>/<source>, destinations/<destination> or api/<token>.
+        /// sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
     },
     /// Send a delivery once more, with the call as it is now and under a new idempotency key.
@@ -88,6 +90,8 @@ enum Command {
     /// Read what is kept once more, after a mapping was mended.
     #[command(subcommand)]
     Replay(Replay),
+    /// Ask the directory once more who was on calls, after it was changed.
+    Rematch(Rematch),
 }
 
 /// Where calls are.
@@ -227,6 +231,14 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
             let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
             let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
             return replay.run(&store, &configured, &mut report).await;
+        }
+        Command::Rematch(rematch) => {
+            let configured = parameters.sources().await?;
+            let store = store(&rematch.table, rematch.retention_days);
+            let directory = DynamoDirectory::new(database, rematch.directory.clone());
+            let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+            let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+            return rematch.run(&store, &directory, &configured, &mut report).await;
         }
     };
     Ok(Answer::Text(text))

@@ -1,11 +1,13 @@
-//! Sources, destinations and tokens of the API in the Parameter Store.
+//! Sources, destinations, tokens of the API and the leads' rules in the Parameter Store.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
 use switchboard_api::access::Token;
 use switchboard_crm::Destination;
-use switchboard_domain::Name;
+use switchboard_domain::{Name, Personal};
+use switchboard_people::leads::Rules;
+use switchboard_people::number;
 use switchboard_providers::{Source, dial, provider};
 use switchboard_shell::parameters::Parameters;
 
@@ -26,7 +28,7 @@ const SECRET_FIELDS: [&str; 10] = [
     "api_secret",
 ];
 
-/// Checks a source, a destination or a token as the functions that read it will.
+/// Checks a source, a destination, a token or the leads' rules as the functions that read it will.
 pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
     let wrong = |problem: String| Failure::Wrong(format!("{name}: {problem}"));
     let parts: Vec<&str> = name.split('/').collect();
@@ -37,9 +39,22 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
             if known.is_none() {
                 return Err(wrong(format!("there is no provider {kind}")));
             }
-            let parsed = Source::parse(json, known);
-            let checked = parsed.and_then(|source| dial::check(kind, &source, allow_private));
-            checked.map_err(|error| wrong(error.to_string()))
+            let source = Source::parse(json, known).map_err(|error| wrong(error.to_string()))?;
+            dial::check(kind, &source, allow_private).map_err(|error| wrong(error.to_string()))?;
+            // Only workers know the numbering plans, so a function that took this would compare with
+            // nothing.
+            let country = source.country.as_deref();
+            let is_number = |own: &Personal| number::e164(own.expose(), country).is_some();
+            match source.own_numbers.iter().all(is_number) {
+                true => Ok(()),
+                false => {
+                    let problem = "own_numbers: holds one that can be no number in its country";
+                    Err(wrong(problem.to_owned()))
+                }
+            }
+        }
+        ["leads", "rules"] => {
+            Rules::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
         }
         ["destinations", destination] => {
             Name::new("destination", destination).map_err(|error| wrong(error.to_string()))?;
@@ -51,8 +66,7 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
             Token::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
         }
         _ => {
-            let form =
-                "must be sources/<provider>/<source>, destinations/<destination> or api/<token>";
+            let form = "must be sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules";
             Err(wrong(form.to_owned()))
         }
     }
@@ -136,17 +150,26 @@ mod tests {
         assert!(check("sources/twilio/main", twilio, false).is_ok());
         let both = r#"{"tokens": ["fake-token-of-a-crm-0001", "fake-token-of-a-crm-0002"], "rights": ["read"]}"#;
         assert!(check("api/crm", both, false).is_ok());
+        let own = r#"{"country": "AU", "own_numbers": ["02 5550 1234", "+61255501235"]}"#;
+        assert!(check("sources/intake/main", own, false).is_ok());
+        assert!(check("leads/rules", r#"{"statuses": ["new"]}"#, false).is_ok());
         for (name, json, problem) in [
             ("sources/twilio/main", r#"{"secrets": ["fake"]}"#, "public_url: is required"),
             ("sources/twillio/main", twilio, "there is no provider twillio"),
             ("sources/twilio/a b", twilio, "source has a character"),
             ("source/twilio", twilio, "must be sources/<provider>/<source>"),
+            (
+                "sources/intake/main",
+                r#"{"country": "AU", "own_numbers": ["0255501234", "025550"]}"#,
+                "own_numbers: holds one that can be no number",
+            ),
+            ("leads/rules", r#"{"statuses": []}"#, "leads/rules: statuses: is empty"),
             ("destinations/crm", r#"{"url": "http://crm.example.com"}"#, "destinations/crm: "),
             ("sources/twilio/main", "{", "is not valid JSON"),
             ("api/a b", "{}", "token has a character"),
             ("api/crm", r#"{"tokens": ["fake-short"], "rights": ["read"]}"#, "under 24 characters"),
             ("api/crm", r#"{"tokens": ["fake-token-of-a-crm-0001"], "rights": []}"#, "rights: "),
-            ("api/crm/x", "{}", "or api/<token>"),
+            ("api/crm/x", "{}", "api/<token> or leads/rules"),
         ] {
             let error = check(name, json, false).unwrap_err().to_string();
             assert!(error.contains(problem) && !error.contains("fake"), "{error}");

@@ -3,11 +3,14 @@
 use jiff::SignedDuration;
 use serde_json::json;
 use switchboard_domain::DeliveryState;
+use switchboard_domain::directory::ContactKind;
+use switchboard_store::Directory as _;
 
 use crate::effects::{Fault, Which};
+use crate::people;
 use crate::samples::{Webhook, call_status, intake, machine, sample};
 use crate::servers::Talk;
-use crate::world::{START, World, minutes, seconds};
+use crate::world::{START, World, merged, minutes, seconds};
 
 /// How the platform helps after the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +80,25 @@ fn cases() -> Vec<Case> {
             effects: 14,
         },
         Case {
+            name: "intake, a lead that is named late",
+            webhooks: [json!({}), json!({"ref_id": "lead-7", "eventType": "call_finished"})]
+                .map(|more| {
+                    intake(&merged(
+                        json!({
+                            "provider": "asterisk", "externalCallId": "ast-2", "durationSec": 61,
+                            "clientPhone": "+79991112233", "status": "answered",
+                        }),
+                        more,
+                    ))
+                })
+                .into(),
+            conversation: false,
+            gap: minutes(10),
+            entries: 2,
+            told: r#""call_id":"ast-2""#,
+            effects: 22,
+        },
+        Case {
             name: "intake, three calls in one request",
             webhooks: vec![intake(&json!([
                 {"provider": "fmc", "externalCallId": "fmc-1", "clientPhone": "+79991234567"},
@@ -108,6 +130,8 @@ async fn run(case: &Case, k: usize, fault: Fault, recovery: Recovery) -> bool {
             summary: "Wants a fake offer.",
         });
     }
+    let lead = people::contact("kim", ContactKind::Lead, &[], &["lead-7"]);
+    world.directory.put_contact(&lead).await.unwrap();
     world.effects.arm(Which::Nth(k), fault);
     world.returns = recovery == Recovery::Everything;
     world.doubles = recovery == Recovery::Everything;
@@ -137,6 +161,7 @@ async fn run(case: &Case, k: usize, fault: Fault, recovery: Recovery) -> bool {
     world.effects.disarm();
 
     assert!(!world.owes().await, "{context}: something is still owed");
+    people::is_in_step(&world, &context);
     let entries = crm.entries();
     let deliveries = world.deliveries().await;
     assert_eq!(entries.len(), deliveries.len(), "{context}: entries in the CRM");

@@ -1,15 +1,20 @@
 //! Everything that changes something outside, counted, and able to go wrong at a chosen one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
-use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+use switchboard_domain::directory::{Activity, Contact, Employee, Handle, Holder};
+use switchboard_domain::{
+    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, Personal,
+};
 use switchboard_queue::{MemoryQueue, Queue, QueueError, Send, Waiting};
+use switchboard_store::directory::{EntryCursor, EntryPage, PutEntry};
 use switchboard_store::{
-    Between, CallsCursor, CallsPage, DueCursor, DuePage, Lines, List, MemoryStore, Place, Put,
-    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, Directory, DueCursor, DuePage, Lines, List, MemoryDirectory,
+    MemoryStore, Place, Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store,
+    StoreError, Trace,
 };
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -37,6 +42,7 @@ pub enum Which {
 #[derive(Default)]
 struct State {
     log: Vec<&'static str>,
+    reads: Vec<&'static str>,
     armed: Option<(Which, Fault)>,
     hit: Option<&'static str>,
 }
@@ -67,6 +73,15 @@ impl Effects {
     /// The kinds of all effects so far.
     pub fn log(&self) -> Vec<&'static str> {
         self.state.lock().unwrap().log.clone()
+    }
+
+    /// The kinds of all reads so far that are counted.
+    pub fn reads(&self) -> Vec<&'static str> {
+        self.state.lock().unwrap().reads.clone()
+    }
+
+    fn read(&self, what: &'static str) {
+        self.state.lock().unwrap().reads.push(what);
     }
 
     /// Resolves when the process is to be gone.
@@ -258,5 +273,97 @@ impl Queue for WatchedQueue {
 
     async fn waiting(&self) -> Result<Waiting, QueueError> {
         self.queue.waiting().await
+    }
+}
+
+/// A directory whose writes are effects, and whose requests are counted.
+#[derive(Clone)]
+pub struct WatchedDirectory {
+    pub directory: MemoryDirectory,
+    pub effects: Effects,
+}
+
+impl Directory for WatchedDirectory {
+    async fn holders(
+        &self,
+        handles: &BTreeSet<Handle>,
+    ) -> Result<BTreeMap<Handle, BTreeSet<Holder>>, StoreError> {
+        self.effects.read("holders");
+        yield_now().await;
+        self.directory.holders(handles).await
+    }
+
+    async fn contact(&self, id: &Name) -> Result<Option<Contact>, StoreError> {
+        self.effects.read("contact");
+        yield_now().await;
+        self.directory.contact(id).await
+    }
+
+    async fn employee(&self, id: &Name) -> Result<Option<Employee>, StoreError> {
+        self.effects.read("employee");
+        self.directory.employee(id).await
+    }
+
+    async fn put_contact(&self, contact: &Contact) -> Result<PutEntry, StoreError> {
+        self.effects.act("put contact", self.directory.put_contact(contact), unavailable).await
+    }
+
+    async fn put_employee(&self, employee: &Employee) -> Result<PutEntry, StoreError> {
+        self.effects.act("put employee", self.directory.put_employee(employee), unavailable).await
+    }
+
+    async fn create_contact_once(
+        &self,
+        number: &Personal,
+        contact: &Contact,
+    ) -> Result<Contact, StoreError> {
+        let create = self.directory.create_contact_once(number, contact);
+        self.effects.act("create contact", create, unavailable).await
+    }
+
+    async fn delete_contact(&self, id: &Name, version: u64) -> Result<PutEntry, StoreError> {
+        self.directory.delete_contact(id, version).await
+    }
+
+    async fn delete_employee(&self, id: &Name, version: u64) -> Result<PutEntry, StoreError> {
+        self.directory.delete_employee(id, version).await
+    }
+
+    async fn set_own_number(&self, number: &Personal, own: bool) -> Result<(), StoreError> {
+        self.directory.set_own_number(number, own).await
+    }
+
+    async fn contacts(
+        &self,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> Result<EntryPage<Contact>, StoreError> {
+        self.directory.contacts(page, limit).await
+    }
+
+    async fn employees(
+        &self,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> Result<EntryPage<Employee>, StoreError> {
+        self.directory.employees(page, limit).await
+    }
+
+    async fn put_activity(&self, activity: &Activity) -> Result<(), StoreError> {
+        self.effects.act("put activity", self.directory.put_activity(activity), unavailable).await
+    }
+
+    async fn delete_activity(&self, contact: &Name, call: &CallKey) -> Result<(), StoreError> {
+        let delete = self.directory.delete_activity(contact, call);
+        self.effects.act("delete activity", delete, unavailable).await
+    }
+
+    async fn activities(
+        &self,
+        contact: &Name,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> Result<EntryPage<Activity>, StoreError> {
+        self.directory.activities(contact, page, limit).await
     }
 }

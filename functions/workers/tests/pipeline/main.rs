@@ -9,6 +9,7 @@ mod effects;
 mod lease;
 mod once;
 mod orders;
+mod people;
 mod private;
 mod refused;
 mod samples;

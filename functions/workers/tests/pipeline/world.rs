@@ -12,14 +12,14 @@ use switchboard_shell::gateway::Reply;
 use switchboard_shell::hook::Hook;
 use switchboard_shell::parameters::Values;
 use switchboard_shell::worker::Retry;
-use switchboard_store::{MemoryStore, Store as _};
+use switchboard_store::{MemoryDirectory, MemoryStore, Store as _};
 use switchboard_workers::Configuration;
 use switchboard_workers::conversations::Conversations;
 use switchboard_workers::deliver::Deliver;
 use switchboard_workers::enrich::Enrich;
 use switchboard_workers::sweep::Sweep;
 
-use crate::effects::{Effects, Watched, WatchedQueue};
+use crate::effects::{Effects, Watched, WatchedDirectory, WatchedQueue};
 use crate::samples::{PUBLIC_URL, TOKEN, Webhook};
 use crate::servers::{Clock, Crm, ElevenLabs};
 
@@ -49,6 +49,7 @@ pub struct World {
     pub clock: Clock,
     pub effects: Effects,
     pub store: MemoryStore,
+    pub directory: MemoryDirectory,
     pub queue: MemoryQueue,
     pub telemetry: Telemetry,
     /// Whether the sweep runs each minute.
@@ -74,6 +75,7 @@ impl World {
             clock: Clock::at(start),
             effects: Effects::default(),
             store: MemoryStore::default(),
+            directory: MemoryDirectory::default(),
             queue: MemoryQueue::default(),
             telemetry: Telemetry::memory("test"),
             sweeps: true,
@@ -198,7 +200,9 @@ impl World {
         match job {
             Job::Enrich { call } => {
                 let conversations = self.conversations.clone();
-                let worker = Enrich { store, queue, conversations, telemetry };
+                let effects = self.effects.clone();
+                let directory = WatchedDirectory { directory: self.directory.clone(), effects };
+                let worker = Enrich { store, queue, directory, conversations, telemetry };
                 worker.run(call, &self.configuration, self.now()).await
             }
             Job::Deliver { call, delivery } => {

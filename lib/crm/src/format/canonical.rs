@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use switchboard_domain::time::Flag;
 use switchboard_domain::{
-    AnsweredBy, Call, CallRecord, Digest, Direction, Event, Name, Outcome, Party, PartyKind,
-    Person, Personal, Recording, Seconds, Text,
+    AnsweredBy, Call, CallRecord, Digest, Direction, Event, MatchedBy, Name, Outcome, Party,
+    PartyKind, Person, Personal, Recording, Seconds, Text, Unmatched,
 };
 
 use super::e164;
@@ -36,8 +36,8 @@ struct Data<'a> {
     answered_by: Option<AnsweredBy>,
     from: Option<Side<'a>>,
     to: Option<Side<'a>>,
-    contact: Option<Side<'a>>,
-    employee: Option<Side<'a>>,
+    contact: Option<Contact<'a>>,
+    employee: Option<Employee<'a>>,
     contact_name: Option<&'a Personal>,
     campaign: Option<&'a str>,
     contact_id: Option<&'a str>,
@@ -58,9 +58,31 @@ struct Data<'a> {
 /// One side of a call.
 #[derive(Serialize)]
 struct Side<'a> {
-    address: &'a Personal,
+    address: &'a str,
     kind: PartyKind,
     e164: Option<&'a str>,
+}
+
+/// The customer's side, with what the directory has for it.
+#[derive(Serialize)]
+struct Contact<'a> {
+    #[serde(flatten)]
+    side: Side<'a>,
+    id: Option<&'a Name>,
+    name: Option<&'a Personal>,
+    external_ids: Vec<&'a Personal>,
+    matched_by: Option<MatchedBy>,
+    unmatched: Option<Unmatched>,
+}
+
+/// Our side, with what the directory has for it.
+#[derive(Serialize)]
+struct Employee<'a> {
+    #[serde(flatten)]
+    side: Side<'a>,
+    id: Option<&'a Name>,
+    matched_by: Option<MatchedBy>,
+    unmatched: Option<Unmatched>,
 }
 
 #[derive(Serialize)]
@@ -95,8 +117,8 @@ pub fn render(record: &CallRecord, event: Event, transcript: Option<&str>) -> Ve
             answered_by: facts.answered_by,
             from: facts.from.as_ref().map(|party| end(record, party)),
             to: facts.to.as_ref().map(|party| end(record, party)),
-            contact: call.contact().map(|party| side(party, people.contact.as_ref())),
-            employee: call.employee().map(|party| side(party, people.employee.as_ref())),
+            contact: contact(call.contact(), people.contact.as_ref()),
+            employee: employee(call.employee(), people.employee.as_ref()),
             contact_name: facts.contact_name.as_ref(),
             campaign: facts.campaign.as_deref(),
             contact_id: facts.contact_id.as_deref(),
@@ -145,10 +167,37 @@ fn end<'a>(record: &'a CallRecord, party: &'a Party) -> Side<'a> {
 
 fn side<'a>(party: &'a Party, person: Option<&'a Person>) -> Side<'a> {
     Side {
-        address: &party.raw,
+        address: party.raw.expose(),
         kind: person.map_or(party.kind, |person| person.kind),
         e164: e164(Some(party), person),
     }
+}
+
+/// A side that no message names may still be known, by an id that came along.
+const NOT_TOLD: Side<'static> = Side { address: "", kind: PartyKind::Unparseable, e164: None };
+
+fn contact<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<Contact<'a>> {
+    let told = party.map(|party| side(party, person));
+    let side = told.or_else(|| person.and(Some(NOT_TOLD)))?;
+    Some(Contact {
+        side,
+        id: person.and_then(|person| person.entry.as_ref()),
+        name: person.and_then(|person| person.name.as_ref()),
+        external_ids: person.map_or_else(Vec::new, |person| person.external_ids.iter().collect()),
+        matched_by: person.and_then(|person| person.matched_by),
+        unmatched: person.and_then(|person| person.unmatched),
+    })
+}
+
+fn employee<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<Employee<'a>> {
+    let told = party.map(|party| side(party, person));
+    let side = told.or_else(|| person.and(Some(NOT_TOLD)))?;
+    Some(Employee {
+        side,
+        id: person.and_then(|person| person.entry.as_ref()),
+        matched_by: person.and_then(|person| person.matched_by),
+        unmatched: person.and_then(|person| person.unmatched),
+    })
 }
 
 /// A recording that can be fetched. A path on the PBX's own disk is no address.
@@ -205,8 +254,17 @@ mod tests {
             ]
             .into();
         });
-        record.people.contact = Some(person(PartyKind::E164, Some("+61491570156")));
-        record.people.employee = Some(person(PartyKind::Extension, None));
+        record.people.contact = Some(Person {
+            entry: Name::new("contact", "c-1").ok(),
+            name: Some(Personal::new("Zoë Q. Example")),
+            external_ids: ["crm-7", "lead-9"].map(Personal::new).into(),
+            matched_by: Some(MatchedBy::Number),
+            ..person(PartyKind::E164, Some("+61491570156"))
+        });
+        record.people.employee = Some(Person {
+            unmatched: Some(Unmatched::Unknown),
+            ..person(PartyKind::Extension, None)
+        });
         record
     }
 
@@ -225,7 +283,7 @@ mod tests {
 
     #[test]
     fn a_full_call() {
-        assert_snapshot!(text(&full(), Event::Completed), @r#"{"type":"call.completed","version":"1","timestamp":"2026-02-20T09:02:05Z","data":{"provider":"twilio","source":"twilio-main","call_id":"CA00000000000000000000000000000001","correlation_id":"6932446ea73ad5d66b0238bd255805d1","parent_call_id":"CA00000000000000000000000000000000","direction":"inbound","outcome":"answered","answered_by":"human","from":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"to":{"address":"101","kind":"extension","e164":null},"contact":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"employee":{"address":"101","kind":"extension","e164":null},"contact_name":"Zoë Example","campaign":"Spring","contact_id":"c-17","lead_id":"L-42","started_at":"2026-02-20T09:00:00.25Z","answered_at":"2026-02-20T09:00:05Z","ended_at":"2026-02-20T09:02:05Z","talk_seconds":120,"total_seconds":125,"billed_seconds":180,"recordings":[{"id":"RE1","url":"https://pbx.example/RE1.mp3","duration_seconds":119,"status":"completed"},{"id":"RE3","url":"https://pbx.example/RE3","duration_seconds":119,"status":"completed"}],"conversation_id":"conv_1","summary":"Wants an offer.","transcript":"Agent: Hello.\nZoë: Hi.","flags":["start_estimated","zone_fold"]}}"#);
+        assert_snapshot!(text(&full(), Event::Completed), @r#"{"type":"call.completed","version":"1","timestamp":"2026-02-20T09:02:05Z","data":{"provider":"twilio","source":"twilio-main","call_id":"CA00000000000000000000000000000001","correlation_id":"6932446ea73ad5d66b0238bd255805d1","parent_call_id":"CA00000000000000000000000000000000","direction":"inbound","outcome":"answered","answered_by":"human","from":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"to":{"address":"101","kind":"extension","e164":null},"contact":{"address":"0491 570 156","kind":"e164","e164":"+61491570156","id":"c-1","name":"Zoë Q. Example","external_ids":["crm-7","lead-9"],"matched_by":"number","unmatched":null},"employee":{"address":"101","kind":"extension","e164":null,"id":null,"matched_by":null,"unmatched":"unknown"},"contact_name":"Zoë Example","campaign":"Spring","contact_id":"c-17","lead_id":"L-42","started_at":"2026-02-20T09:00:00.25Z","answered_at":"2026-02-20T09:00:05Z","ended_at":"2026-02-20T09:02:05Z","talk_seconds":120,"total_seconds":125,"billed_seconds":180,"recordings":[{"id":"RE1","url":"https://pbx.example/RE1.mp3","duration_seconds":119,"status":"completed"},{"id":"RE3","url":"https://pbx.example/RE3","duration_seconds":119,"status":"completed"}],"conversation_id":"conv_1","summary":"Wants an offer.","transcript":"Agent: Hello.\nZoë: Hi.","flags":["start_estimated","zone_fold"]}}"#);
     }
 
     #[test]
@@ -270,6 +328,21 @@ mod tests {
         }
         for address in ["0491 570 156", "101", "client:a", "sip:a@b", "sim:1", "anonymous", "$x"] {
             records.push(record(Case::Held, |facts| facts.to = Party::read(address)));
+        }
+        use MatchedBy::{Context, Created, Email, Extension, ExternalId, Number};
+        for by in [Number, Extension, Email, ExternalId, Context, Created] {
+            let mut found = full();
+            found.people.employee.as_mut().unwrap().matched_by = Some(by);
+            found.people.contact.as_mut().unwrap().matched_by = Some(by);
+            records.push(found);
+        }
+        use Unmatched::{Ambiguous, Anonymous, Colleague, NoNumber, OwnNumber, Unknown};
+        for why in [Ambiguous, OwnNumber, Colleague, Anonymous, NoNumber, Unknown] {
+            let mut unfound = minimal();
+            let nobody = person(PartyKind::Unparseable, None);
+            unfound.people.contact = Some(Person { unmatched: Some(why), ..nobody.clone() });
+            unfound.people.employee = Some(Person { unmatched: Some(why), ..nobody });
+            records.push(unfound);
         }
         for record in &records {
             for event in [Event::Completed, Event::Updated] {

@@ -24,7 +24,7 @@ pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> 
         r#type: "conversationAICall",
         subject: subject(record),
         to: to(record),
-        name: text(&call.facts.contact_name),
+        name: name(record),
         summary: text(&call.facts.summary),
         status: status(call.outcome),
         duration: duration(call),
@@ -35,6 +35,13 @@ pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> 
 
 fn text(value: &Option<Personal>) -> &str {
     value.as_ref().map(Personal::expose).unwrap_or_default()
+}
+
+/// The customer's name: as the call has it, or as the directory has it.
+fn name(record: &CallRecord) -> &str {
+    let known = || record.people.contact.as_ref()?.name.as_ref();
+    let told = record.call.facts.contact_name.as_ref();
+    told.or_else(known).map(Personal::expose).unwrap_or_default()
 }
 
 /// For how long it was talked. Where a phone system tells only how long the call lasted, that is
@@ -103,6 +110,22 @@ mod tests {
             facts.summary = Some(Personal::new("Wants an offer.\nCall back on Monday."));
         });
         assert_snapshot!(body(&record), @r#"{"type":"conversationAICall","subject":"Spring \"Renewal\"","to":"+61491570156","name":"Zoë Example","summary":"Wants an offer.\nCall back on Monday.","status":"held","duration":125}"#);
+    }
+
+    #[test]
+    fn a_name_that_the_call_has_not_is_the_directorys() {
+        let name = |told: Option<&str>, known: Option<&str>| {
+            let mut record = record(Case::Held, |facts| {
+                facts.contact_name = told.map(Personal::new);
+            });
+            let mut contact = person(PartyKind::E164, Some("+61491570156"));
+            contact.name = known.map(Personal::new);
+            record.people.contact = Some(contact);
+            serde_json::from_str::<serde_json::Value>(&body(&record)).unwrap()["name"].clone()
+        };
+        assert_eq!(name(Some("Zoë Example"), Some("Zoë Q. Example")), "Zoë Example");
+        assert_eq!(name(None, Some("Zoë Q. Example")), "Zoë Q. Example");
+        assert_eq!(name(None, None), "");
     }
 
     #[test]

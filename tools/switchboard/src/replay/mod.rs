@@ -142,12 +142,14 @@ pub struct Report<'a> {
 }
 
 impl Report<'_> {
-    fn line(&mut self, text: &str) {
+    /// Says something.
+    pub fn line(&mut self, text: &str) {
         let Self { say, bar } = self;
         bar.suspend(|| say(text));
     }
 
-    fn begin(&self, count: Option<usize>) {
+    /// Begins to count, of so many if that is known.
+    pub fn begin(&self, count: Option<usize>) {
         let known = "{bar:30} {pos} of {len}, {eta} left";
         let template =
             if count.is_some() { known } else { "{spinner} {pos} calls read, {elapsed}" };

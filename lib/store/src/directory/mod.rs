@@ -1,5 +1,8 @@
 //! Every access pattern of the table `directory`.
 
+mod dynamodb;
+mod memory;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
@@ -7,6 +10,9 @@ use switchboard_domain::directory::{Activity, Contact, Employee, Handle, Holder}
 use switchboard_domain::{CallKey, Name};
 
 use crate::StoreError;
+
+pub use dynamodb::DynamoDirectory;
+pub use memory::MemoryDirectory;
 
 /// What a directory can do. Every write of an entry is conditional on its version and keeps what the
 /// entry is found by in step, in one transaction.

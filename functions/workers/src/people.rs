@@ -1,0 +1,138 @@
+//! Who was on a call, asked of the directory; and what the call leaves there.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::{try_join, try_join_all};
+use jiff::Timestamp;
+use switchboard_domain::directory::{Contact, ContactKind, Origin};
+use switchboard_domain::{CallRecord, Name, People, Personal};
+use switchboard_people::leads::{self, Rules};
+use switchboard_people::matching::{self, Found, Place};
+use switchboard_providers::Source;
+use switchboard_store::StoreError;
+use switchboard_store::directory::{Directory, PutEntry};
+
+/// How often an answer is asked for that others change meanwhile.
+const ROUNDS: usize = 20;
+
+/// Who was on a call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Both sides, each with its entry or why it has none.
+    pub people: People,
+    /// The contact, as it was read.
+    pub contact: Option<Contact>,
+}
+
+/// Asks the directory who was on a call: one round trip, and one more to read a contact that was
+/// found by its number. With `creates`, a contact is created for a number that nobody holds.
+pub async fn who<D: Directory>(
+    directory: &D,
+    record: &CallRecord,
+    source: &Source,
+    creates: bool,
+    now: Timestamp,
+) -> Result<Known, StoreError> {
+    let call = &record.call;
+    let place = Place {
+        source: &record.key.source,
+        country: source.country.as_deref(),
+        own_numbers: &source.own_numbers,
+    };
+    let question = matching::question(call, &place);
+    for _ in 0..ROUNDS {
+        let (holders, by_id) = try_join(
+            async {
+                match question.handles.is_empty() {
+                    true => Ok(BTreeMap::new()),
+                    false => directory.holders(&question.handles).await,
+                }
+            },
+            try_join_all(question.ids.iter().map(|id| directory.contact(id))),
+        )
+        .await?;
+        let mut read: BTreeMap<Name, Contact> =
+            by_id.into_iter().flatten().map(|contact| (contact.id.clone(), contact)).collect();
+        let found = Found { holders, contacts: read.keys().cloned().collect() };
+        let mut people = matching::answer(call, &place, &found);
+        let entry = people.contact.as_ref().and_then(|person| person.entry.clone());
+        let contact = match entry {
+            Some(id) => match read.remove(&id) {
+                Some(contact) => Some(contact),
+                None => match directory.contact(&id).await? {
+                    Some(contact) => Some(contact),
+                    // It was deleted just now.
+                    None => continue,
+                },
+            },
+            None => match matching::to_create(call, &people, &record.people).filter(|_| creates) {
+                Some(number) => create(directory, record, number, now).await?,
+                None => None,
+            },
+        };
+        if let Some(contact) = &contact {
+            let person = people.contact.take();
+            people.contact =
+                person.map(|person| matching::introduced(person, contact, &record.key));
+        }
+        return Ok(Known { people, contact });
+    }
+    Err(StoreError::Unavailable { operation: "read of a contact", code: "it changes".into() })
+}
+
+async fn create<D: Directory>(
+    directory: &D,
+    record: &CallRecord,
+    number: &Personal,
+    now: Timestamp,
+) -> Result<Option<Contact>, StoreError> {
+    let Some(id) = matching::id_of_created(&record.key, number) else { return Ok(None) };
+    let contact = Contact {
+        id,
+        kind: ContactKind::Client,
+        name: record.call.facts.contact_name.clone(),
+        numbers: BTreeSet::from([number.clone()]),
+        emails: BTreeSet::new(),
+        external_ids: BTreeSet::new(),
+        status: None,
+        last_contacted_at: None,
+        origin: Origin::Call(record.key.clone()),
+        updated_at: now,
+        version: 0,
+    };
+    directory.create_contact_once(number, &contact).await.map(Some)
+}
+
+/// Puts a call on the timeline of the contact that it was with, takes it off all others that it may
+/// be on, and moves the contact on. Doing it again changes nothing.
+pub async fn place<D: Directory>(
+    directory: &D,
+    record: &CallRecord,
+    contact: Option<&Contact>,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    let kept = contact.map(|contact| &contact.id);
+    for other in record.timelines.iter().filter(|id| Some(*id) != kept) {
+        directory.delete_activity(other, &record.key).await?;
+    }
+    let (Some(contact), Some(activity)) = (contact, leads::activity(record)) else { return Ok(()) };
+    directory.put_activity(&activity).await?;
+    let mut contact = contact.clone();
+    for _ in 0..ROUNDS {
+        let Some(touched) = leads::touched(&contact, record, rules) else { return Ok(()) };
+        let touched = Contact { updated_at: now, ..touched };
+        if directory.put_contact(&touched).await? != PutEntry::Conflict {
+            return Ok(());
+        }
+        match directory.contact(&contact.id).await? {
+            Some(stored) => contact = stored,
+            // It was deleted meanwhile, and its timeline with it.
+            None => return directory.delete_activity(&contact.id, &record.key).await,
+        }
+    }
+    Err(StoreError::Unavailable {
+        operation: "write of a contact",
+        code: "too many writers".into(),
+    })
+}
