@@ -4,6 +4,7 @@
 pub mod access;
 pub mod asked;
 pub mod calls;
+pub mod directory;
 pub mod problem;
 pub mod serve;
 pub mod start;

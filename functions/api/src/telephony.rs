@@ -26,7 +26,7 @@ use crate::serve::{Answer, Area};
 pub use line::{Line, Wire};
 pub use shown::{over, shown};
 pub use sources::{Configured, Sources};
-pub use staff::{Nobody, Staff};
+pub use staff::Staff;
 pub use start::start;
 pub use wanted::Wanted;
 

@@ -10,6 +10,12 @@ use crate::key::{CallKey, Name};
 use crate::private::Personal;
 use crate::update::{Direction, Seconds};
 
+pub mod check;
+pub mod draft;
+
+pub use check::EntryFault;
+pub use draft::{Draft, EntryKind, EntryWrite, Holders};
+
 /// A person on the customer's side.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
@@ -134,7 +140,109 @@ pub enum Holder {
     Own,
 }
 
+/// A contact or an employee.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Entry {
+    /// A contact.
+    Contact(Contact),
+    /// An employee.
+    Employee(Employee),
+}
+
+impl Entry {
+    /// Its id.
+    pub fn id(&self) -> &Name {
+        match self {
+            Self::Contact(contact) => &contact.id,
+            Self::Employee(employee) => &employee.id,
+        }
+    }
+
+    /// Which version it is.
+    pub fn version(&self) -> u64 {
+        match self {
+            Self::Contact(contact) => contact.version,
+            Self::Employee(employee) => employee.version,
+        }
+    }
+
+    /// Who it is under its handles.
+    pub fn holder(&self) -> Holder {
+        match self {
+            Self::Contact(contact) => Holder::Contact(contact.id.clone()),
+            Self::Employee(employee) => Holder::Employee(employee.id.clone()),
+        }
+    }
+
+    /// Everything it is found by.
+    pub fn handles(&self) -> BTreeSet<Handle> {
+        match self {
+            Self::Contact(contact) => contact.handles(),
+            Self::Employee(employee) => employee.handles(),
+        }
+    }
+
+    /// Whether it can be stored and found.
+    pub fn check(&self) -> Result<(), EntryFault> {
+        match self {
+            Self::Contact(contact) => contact.check(),
+            Self::Employee(employee) => employee.check(),
+        }
+    }
+
+    /// Whether both say the same, whenever they were written and however often.
+    fn says_the_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Contact(a), Self::Contact(b)) => {
+                let Contact { updated_at, version, .. } = *a;
+                *a == Contact { updated_at, version, ..b.clone() }
+            }
+            (Self::Employee(a), Self::Employee(b)) => {
+                let Employee { updated_at, version, .. } = *a;
+                *a == Employee { updated_at, version, ..b.clone() }
+            }
+            _ => false,
+        }
+    }
+}
+
+impl Handle {
+    /// In which field of an entry it stands.
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Number(_) => "numbers",
+            Self::Extension(_) => "extensions",
+            Self::Email(_) => "emails",
+            Self::External(_) => "external_ids",
+        }
+    }
+}
+
+impl Holder {
+    /// Whether both are contacts, or both employees, or both nobody.
+    pub fn is_of_kind(&self, other: &Self) -> bool {
+        std::mem::discriminant(self) == std::mem::discriminant(other)
+    }
+}
+
 impl Contact {
+    /// A contact of which nothing is known yet.
+    pub fn new(id: Name, kind: ContactKind, origin: Origin, now: Timestamp) -> Self {
+        Self {
+            id,
+            kind,
+            name: None,
+            numbers: BTreeSet::new(),
+            emails: BTreeSet::new(),
+            external_ids: BTreeSet::new(),
+            status: None,
+            last_contacted_at: None,
+            origin,
+            updated_at: now,
+            version: 0,
+        }
+    }
+
     /// Everything it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
         let numbers = self.numbers.iter().cloned().map(Handle::Number);
@@ -145,6 +253,21 @@ impl Contact {
 }
 
 impl Employee {
+    /// An employee of whom nothing is known yet.
+    pub fn new(id: Name, origin: Origin, now: Timestamp) -> Self {
+        Self {
+            id,
+            name: None,
+            numbers: BTreeSet::new(),
+            extensions: BTreeSet::new(),
+            emails: BTreeSet::new(),
+            external_ids: BTreeSet::new(),
+            origin,
+            updated_at: now,
+            version: 0,
+        }
+    }
+
     /// Everything it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
         let numbers = self.numbers.iter().cloned().map(Handle::Number);

@@ -2,6 +2,7 @@
 //! for the contact that it was with.
 
 pub mod dialled;
+pub mod import;
 pub mod leads;
 pub mod matching;
 pub mod number;

@@ -44,7 +44,7 @@ const CALL: &str = "call";
 /// As many items as a query of due work gives at a time.
 const PAGE: i32 = 100;
 /// DynamoDB's limit for one transaction.
-const LARGEST_TRANSACTION: usize = 100;
+pub(crate) const LARGEST_TRANSACTION: usize = 100;
 const SECONDS_PER_DAY: i64 = 86_400;
 /// A transaction on the same item is over by then, as a rule.
 const CONFLICT_DELAY: Duration = Duration::from_millis(50);
@@ -156,34 +156,6 @@ impl DynamoStore {
             .build()
             .map_err(|_| incomplete("transaction"))?;
         Ok(TransactWriteItem::builder().condition_check(check).build())
-    }
-
-    /// Runs a transaction. `Err(reasons)` inside: a condition did not hold; one reason per action.
-    async fn transact(
-        &self,
-        actions: Vec<TransactWriteItem>,
-    ) -> Result<Result<(), Vec<CancellationReason>>, StoreError> {
-        if actions.len() > LARGEST_TRANSACTION {
-            let code = "more than 100 items in a transaction".into();
-            return Err(StoreError::Refused { operation: "transaction", code });
-        }
-        let sent =
-            self.client.transact_write_items().set_transact_items(Some(actions)).send().await;
-        let error = match sent {
-            Ok(_) => return Ok(Ok(())),
-            Err(error) => error,
-        };
-        if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-            error.as_service_error()
-        {
-            let reasons = canceled.cancellation_reasons();
-            let mut codes = reasons.iter().filter_map(CancellationReason::code);
-            return match codes.find(|code| !matches!(*code, "None" | "ConditionalCheckFailed")) {
-                Some(code) => Err(by_code("transaction", code)),
-                None => Ok(Err(reasons.to_vec())),
-            };
-        }
-        Err(fault("transaction", &error))
     }
 
     async fn item(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {
@@ -361,7 +333,7 @@ impl Store for DynamoStore {
             let untouched = "attribute_exists(pk) AND attribute_not_exists(frozen)";
             actions.push(self.check_action(&record.key, delivery_sk(id), untouched, None)?);
         }
-        match self.transact(actions).await? {
+        match transact(&self.client, actions).await? {
             Ok(()) => Ok(Put::Stored(record.version + 1)),
             Err(reasons) => match reasons.into_iter().next() {
                 Some(first) if first.code() == Some("ConditionalCheckFailed") => {
@@ -460,7 +432,7 @@ impl Store for DynamoStore {
             self.put_action(item, delivery.version)?,
             self.check_action(&delivery.key, CALL.to_owned(), &condition, values)?,
         ];
-        match self.transact(actions).await? {
+        match transact(&self.client, actions).await? {
             Ok(()) => stored,
             Err(_) => Ok(PutDelivery::Conflict),
         }
@@ -634,6 +606,33 @@ impl Store for DynamoStore {
     }
 }
 
+/// Runs a transaction. `Err(reasons)` inside: a condition did not hold; one reason per action.
+pub(crate) async fn transact(
+    client: &Client,
+    actions: Vec<TransactWriteItem>,
+) -> Result<Result<(), Vec<CancellationReason>>, StoreError> {
+    if actions.len() > LARGEST_TRANSACTION {
+        let code = "more than 100 items in a transaction".into();
+        return Err(StoreError::Refused { operation: "transaction", code });
+    }
+    let sent = client.transact_write_items().set_transact_items(Some(actions)).send().await;
+    let error = match sent {
+        Ok(_) => return Ok(Ok(())),
+        Err(error) => error,
+    };
+    if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
+        error.as_service_error()
+    {
+        let reasons = canceled.cancellation_reasons();
+        let mut codes = reasons.iter().filter_map(CancellationReason::code);
+        return match codes.find(|code| !matches!(*code, "None" | "ConditionalCheckFailed")) {
+            Some(code) => Err(by_code("transaction", code)),
+            None => Ok(Err(reasons.to_vec())),
+        };
+    }
+    Err(fault("transaction", &error))
+}
+
 /// The part of a call's item that [`Store::traces`] reads.
 #[derive(Deserialize)]
 struct Seen {
@@ -688,7 +687,7 @@ fn day_name(day: Date, shard: u16) -> String {
     format!("{day}#{shard}")
 }
 
-fn version_condition(version: u64) -> (String, Option<Item>) {
+pub(crate) fn version_condition(version: u64) -> (String, Option<Item>) {
     match version {
         0 => ("attribute_not_exists(pk)".to_owned(), None),
         _ => {
@@ -747,7 +746,7 @@ pub(crate) fn text(value: String) -> AttributeValue {
 }
 
 /// The version that a write makes of the one that was read.
-fn version_after(version: u64) -> AttributeValue {
+pub(crate) fn version_after(version: u64) -> AttributeValue {
     AttributeValue::N((version + 1).to_string())
 }
 
@@ -782,11 +781,11 @@ fn unpack(parts: &[Vec<u8>], length: u64) -> Result<Vec<u8>, StoreError> {
     }
 }
 
-fn damaged(what: &'static str, problem: &str) -> StoreError {
+pub(crate) fn damaged(what: &'static str, problem: &str) -> StoreError {
     StoreError::Damaged { what, problem: problem.to_owned() }
 }
 
-fn incomplete(operation: &'static str) -> StoreError {
+pub(crate) fn incomplete(operation: &'static str) -> StoreError {
     StoreError::Refused { operation, code: "incomplete request".to_owned() }
 }
 
@@ -809,7 +808,7 @@ pub(crate) fn fault<E: ProvideErrorMetadata, R>(
 
 /// The codes of errors and of canceled transactions. One that nobody knows is worth another try:
 /// work that is tried in vain is seen, work that is dropped is not.
-fn by_code(operation: &'static str, code: &str) -> StoreError {
+pub(crate) fn by_code(operation: &'static str, code: &str) -> StoreError {
     let told = code.to_owned();
     match code {
         "ValidationException"
@@ -826,7 +825,7 @@ fn by_code(operation: &'static str, code: &str) -> StoreError {
 /// Has the client try again when another transaction is at work on the same item, which the SDK
 /// does not do by itself: a webhook must not fail because a worker plans deliveries just then.
 #[derive(Debug)]
-struct Conflict;
+pub(crate) struct Conflict;
 
 impl ClassifyRetry for Conflict {
     fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {

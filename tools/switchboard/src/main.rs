@@ -5,6 +5,7 @@
 
 mod call;
 mod configured;
+mod directory;
 mod mask;
 mod parameter;
 mod quarantine;
@@ -25,6 +26,7 @@ use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
 use switchboard_shell::aws;
 use switchboard_store::{Between, DynamoDirectory, DynamoStore, StoreError};
 
+use crate::directory::Directory;
 use crate::quarantine::Quarantine;
 use crate::rematch::Rematch;
 use crate::replay::{Replay, Report};
@@ -92,6 +94,9 @@ enum Command {
     Replay(Replay),
     /// Ask the directory once more who was on calls, after it was changed.
     Rematch(Rematch),
+    /// Contacts, leads and employees, and our own numbers.
+    #[command(subcommand)]
+    Directory(Directory),
 }
 
 /// Where calls are.
@@ -239,6 +244,12 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
             let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
             let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
             return rematch.run(&store, &directory, &configured, &mut report).await;
+        }
+        Command::Directory(command) => {
+            let directory = DynamoDirectory::new(database.clone(), command.table().to_owned());
+            let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+            let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+            return command.run(&directory, &mut report).await;
         }
     };
     Ok(Answer::Text(text))

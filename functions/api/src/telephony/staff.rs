@@ -34,19 +34,3 @@ impl<D: Directory> Staff for D {
         Directory::holders(self, handles).await
     }
 }
-
-/// Where there is no directory: nobody is known, and an agent is what the caller says.
-pub struct Nobody;
-
-impl Staff for Nobody {
-    async fn employee(&self, _id: &Name) -> Result<Option<Employee>, StoreError> {
-        Ok(None)
-    }
-
-    async fn holders(
-        &self,
-        _handles: &BTreeSet<Handle>,
-    ) -> Result<BTreeMap<Handle, BTreeSet<Holder>>, StoreError> {
-        Ok(BTreeMap::new())
-    }
-}

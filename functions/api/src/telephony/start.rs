@@ -8,10 +8,10 @@ use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::{Telemetry, aws};
-use switchboard_store::DynamoStore;
 use switchboard_store::presses::DynamoPresses;
+use switchboard_store::{DynamoDirectory, DynamoStore};
 
-use super::{Line, Nobody, Sources, Telephony};
+use super::{Line, Sources, Telephony};
 use crate::serve::{TOKENS, access, serve};
 
 /// Runs `telephony` as a function.
@@ -46,8 +46,8 @@ pub async fn start() -> Result<(), Error> {
     }
     let area = Telephony {
         presses,
+        staff: DynamoDirectory::new(client.clone(), required("DIRECTORY_TABLE")?),
         calls: DynamoStore::new(client, table, days),
-        staff: Nobody,
         sources,
         line: Line::new(Client::new(allow_private)?),
         telemetry: telemetry.clone(),

@@ -349,6 +349,15 @@ impl Directory for WatchedDirectory {
         self.directory.employees(page, limit).await
     }
 
+    async fn leads(
+        &self,
+        status: Option<&str>,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> Result<EntryPage<Contact>, StoreError> {
+        self.directory.leads(status, page, limit).await
+    }
+
     async fn put_activity(&self, activity: &Activity) -> Result<(), StoreError> {
         self.effects.act("put activity", self.directory.put_activity(activity), unavailable).await
     }

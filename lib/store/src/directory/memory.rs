@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use switchboard_domain::directory::{Activity, Contact, Employee, Handle, Holder};
+use switchboard_domain::directory::{
+    Activity, Contact, ContactKind, Employee, EntryFault, Handle, Holder,
+};
 use switchboard_domain::{CallKey, KeyError, Name, Personal};
 
 use super::{Directory, EntryCursor, EntryPage, PutEntry};
@@ -99,6 +101,10 @@ fn delete<T: Entry>(entries: &mut BTreeMap<Name, T>, id: &Name, version: u64) ->
     PutEntry::Stored(version)
 }
 
+fn refused(fault: EntryFault) -> StoreError {
+    StoreError::Refused { operation: "write", code: fault.to_string() }
+}
+
 /// What a cursor of this store begins with.
 const AFTER: &str = "after:";
 
@@ -142,10 +148,12 @@ impl Directory for MemoryDirectory {
     }
 
     async fn put_contact(&self, contact: &Contact) -> Result<PutEntry, StoreError> {
+        contact.check().map_err(refused)?;
         Ok(put(&mut self.tables().contacts, contact))
     }
 
     async fn put_employee(&self, employee: &Employee) -> Result<PutEntry, StoreError> {
+        employee.check().map_err(refused)?;
         Ok(put(&mut self.tables().employees, employee))
     }
 
@@ -220,6 +228,25 @@ impl Directory for MemoryDirectory {
         let tables = self.tables();
         let ordered = tables.employees.values().map(|one| (one.id.to_string(), one.clone()));
         paged(ordered, page, limit)
+    }
+
+    async fn leads(
+        &self,
+        status: Option<&str>,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> Result<EntryPage<Contact>, StoreError> {
+        let tables = self.tables();
+        let is_wanted = |one: &&Contact| {
+            one.kind == ContactKind::Lead && (status.is_none() || one.status.as_deref() == status)
+        };
+        let place =
+            |one: &Contact| format!("{}\u{0}{}", one.status.as_deref().unwrap_or_default(), one.id);
+        let leads = tables.contacts.values().filter(is_wanted);
+        let mut ordered: Vec<(String, Contact)> =
+            leads.map(|one| (place(one), one.clone())).collect();
+        ordered.sort_by(|one, other| one.0.cmp(&other.0));
+        paged(ordered.into_iter(), page, limit)
     }
 
     async fn put_activity(&self, activity: &Activity) -> Result<(), StoreError> {

@@ -1,18 +1,22 @@
 //! Every access pattern of the table `directory`.
 
-mod dynamodb;
-mod memory;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 
-use switchboard_domain::directory::{Activity, Contact, Employee, Handle, Holder};
+use switchboard_domain::directory::{
+    Activity, Contact, Employee, Entry, EntryWrite, Handle, Holder,
+};
 use switchboard_domain::{CallKey, Name};
 
 use crate::StoreError;
 
+mod dynamodb;
+mod memory;
+mod upsert;
+
 pub use dynamodb::DynamoDirectory;
 pub use memory::MemoryDirectory;
+pub use upsert::{Upserted, Upserts, fresh_id};
 
 /// What a directory can do. Every write of an entry is conditional on its version and keeps what the
 /// entry is found by in step, in one transaction.
@@ -35,6 +39,51 @@ pub trait Directory: Send + Sync {
         id: &Name,
     ) -> impl Future<Output = Result<Option<Employee>, StoreError>> + Send;
 
+    /// Reads contacts and employees, each consistently. One that is not stored is left out.
+    fn entries(
+        &self,
+        holders: &BTreeSet<Holder>,
+    ) -> impl Future<Output = Result<BTreeMap<Holder, Entry>, StoreError>> + Send {
+        async move {
+            let mut found = BTreeMap::new();
+            for holder in holders {
+                let entry = match holder {
+                    Holder::Contact(id) => self.contact(id).await?.map(Entry::Contact),
+                    Holder::Employee(id) => self.employee(id).await?.map(Entry::Employee),
+                    Holder::Own => None,
+                };
+                found.extend(entry.map(|entry| (holder.clone(), entry)));
+            }
+            Ok(found)
+        }
+    }
+
+    /// Writes entries, each as [`Directory::put_contact`] does, and only if nobody else of its kind
+    /// holds what it is to hold alone; what became of each, in their order. Each is written or not
+    /// for itself.
+    fn put_entries(
+        &self,
+        writes: &[EntryWrite],
+    ) -> impl Future<Output = Result<Vec<PutEntry>, StoreError>> + Send {
+        async move {
+            let mut done = Vec::with_capacity(writes.len());
+            for EntryWrite { entry, alone } in writes {
+                let this = entry.holder();
+                let held = self.holders(alone).await?;
+                let mut others = held.values().flatten();
+                done.push(if others.any(|other| this.is_of_kind(other) && this != *other) {
+                    PutEntry::Conflict
+                } else {
+                    match entry {
+                        Entry::Contact(contact) => self.put_contact(contact).await?,
+                        Entry::Employee(employee) => self.put_employee(employee).await?,
+                    }
+                });
+            }
+            Ok(done)
+        }
+    }
+
     /// Writes a contact as version `version + 1`, if the stored version is `version` (0: if there is none).
     fn put_contact(
         &self,
@@ -48,14 +97,18 @@ pub trait Directory: Send + Sync {
     ) -> impl Future<Output = Result<PutEntry, StoreError>> + Send;
 
     /// Creates a contact for a number that no contact holds. Of many at once, for the same number,
-    /// one is created, and all get it; where a contact holds the number already, they get that one.
+    /// one is created, and all get it; where contacts hold the number already, they get one of those.
+    /// `contact` is a new one that has the number. Where its id is taken by a contact without the
+    /// number, as by one that was created for it and has lost it since, it gets another: `<id>-2`,
+    /// `<id>-3`, ….
     fn create_contact_once(
         &self,
         number: &switchboard_domain::Personal,
         contact: &Contact,
     ) -> impl Future<Output = Result<Contact, StoreError>> + Send;
 
-    /// Deletes a contact with its handles and its timeline, if the stored version is `version`.
+    /// Deletes a contact with its handles and its timeline, if the stored version is `version`. Where
+    /// none is stored, that is a conflict, and what is left of its timeline is deleted.
     fn delete_contact(
         &self,
         id: &Name,
@@ -90,7 +143,17 @@ pub trait Directory: Send + Sync {
         limit: u16,
     ) -> impl Future<Output = Result<EntryPage<Employee>, StoreError>> + Send;
 
-    /// Puts a call on a contact's timeline, in place of what stood there for this call.
+    /// Contacts that are leads, of one status or of all, in the order of status and id: a page. It
+    /// may be empty and not the last.
+    fn leads(
+        &self,
+        status: Option<&str>,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> impl Future<Output = Result<EntryPage<Contact>, StoreError>> + Send;
+
+    /// Puts a call on a contact's timeline, in place of what stood there for this call. A contact
+    /// that is not stored has no timeline: then nothing is written.
     fn put_activity(
         &self,
         activity: &Activity,
@@ -131,6 +194,6 @@ pub struct EntryPage<T> {
 }
 
 /// Where a page begins: what callers keep as text and hand back, opaque to all but the store that
-/// made it. One that was not made here is answered with a first page or an error, never with a panic.
+/// made it. One that was not made here is [`StoreError::Damaged`]: a `cursor` that cannot be read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryCursor(pub String);

@@ -1,0 +1,189 @@
+//! Lists, page by page.
+
+use std::collections::BTreeSet;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use switchboard_domain::directory::{Contact, ContactKind, Entry, Handle, Holder};
+use switchboard_domain::{Name, Personal};
+use switchboard_store::Directory;
+use switchboard_store::directory::{EntryCursor, EntryPage};
+
+use super::{DirectoryArea, Who, number_of, page_problem, view};
+use crate::access::Caller;
+use crate::asked::Asked;
+use crate::problem::Problem;
+use crate::serve::Answer;
+
+/// As many as are in a page, if nothing is said.
+const PAGE: u16 = 50;
+/// As many as may be.
+const LARGEST_PAGE: u16 = 100;
+
+/// Which page of which list is asked for.
+pub(super) struct Listed {
+    list: String,
+    page: Option<EntryCursor>,
+    limit: u16,
+}
+
+impl Listed {
+    /// The page that the parameters `cursor` and `limit` ask for.
+    fn new(asked: &Asked, list: &str) -> Result<Self, Problem> {
+        let limit = match asked.parameter("limit") {
+            None => PAGE,
+            Some(text) => text
+                .parse()
+                .ok()
+                .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
+                .ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))?,
+        };
+        let page = asked.parameter("cursor").map(|cursor| {
+            let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
+            let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
+            let place = text.and_then(|text| {
+                let place = text.strip_prefix(list)?.strip_prefix('/')?;
+                Some(EntryCursor(place.to_owned()))
+            });
+            place.ok_or_else(Self::wrong_cursor)
+        });
+        Ok(Self { list: list.to_owned(), page: page.transpose()?, limit })
+    }
+
+    /// What is told of a cursor that is not one of the list.
+    pub(super) fn wrong_cursor() -> Problem {
+        Problem::invalid("cursor", "is none of this list; begin without it")
+    }
+
+    /// The body of a page. A cursor leads on in this list alone.
+    fn body(&self, items: Vec<Value>, next: Option<EntryCursor>) -> Value {
+        let next =
+            next.map(|EntryCursor(place)| URL_SAFE_NO_PAD.encode(format!("{}/{place}", self.list)));
+        json!({ "items": items, "next": next })
+    }
+}
+
+impl<D: Directory> DirectoryArea<D> {
+    pub(super) async fn contacts(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+        asked.only(&[
+            "kind",
+            "status",
+            "number",
+            "country",
+            "email",
+            "external_id",
+            "cursor",
+            "limit",
+        ])?;
+        let kind = match asked.parameter("kind") {
+            None => None,
+            Some("client") => Some(ContactKind::Client),
+            Some("lead") => Some(ContactKind::Lead),
+            Some(_) => return Err(Problem::invalid("kind", "is neither client nor lead")),
+        };
+        let status = asked.parameter("status");
+        let is_wanted = |contact: &Contact| {
+            kind.is_none_or(|kind| contact.kind == kind)
+                && status.is_none_or(|status| contact.status.as_deref() == Some(status))
+        };
+        if let Some(found) = self.found(asked, Who::Contact).await? {
+            let contacts = found.into_iter().filter_map(|entry| match entry {
+                Entry::Contact(contact) if is_wanted(&contact) => Some(contact),
+                _ => None,
+            });
+            let items = contacts.map(|contact| view::contact(&contact, caller)).collect();
+            return Answer::ok(Listed::new(asked, "found")?.body(items, None));
+        }
+        if kind == Some(ContactKind::Lead) {
+            return self.lead_page(asked, caller, status).await;
+        }
+        let listed = Listed::new(asked, "contacts")?;
+        let read = self.directory.contacts(listed.page.clone(), listed.limit).await;
+        let EntryPage { entries, next } = read.map_err(page_problem)?;
+        let items = entries.iter().filter(|contact| is_wanted(contact));
+        Answer::ok(listed.body(items.map(|contact| view::contact(contact, caller)).collect(), next))
+    }
+
+    pub(super) async fn leads(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+        asked.only(&["status", "cursor", "limit"])?;
+        self.lead_page(asked, caller, asked.parameter("status")).await
+    }
+
+    async fn lead_page(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        status: Option<&str>,
+    ) -> Result<Answer, Problem> {
+        let listed = Listed::new(asked, &format!("leads/{}", status.unwrap_or("*")))?;
+        let read = self.directory.leads(status, listed.page.clone(), listed.limit).await;
+        let EntryPage { entries, next } = read.map_err(page_problem)?;
+        let items = entries.iter().map(|contact| view::contact(contact, caller)).collect();
+        Answer::ok(listed.body(items, next))
+    }
+
+    pub(super) async fn employees(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+    ) -> Result<Answer, Problem> {
+        asked.only(&["number", "country", "email", "external_id", "cursor", "limit"])?;
+        if let Some(found) = self.found(asked, Who::Employee).await? {
+            let items = found.iter().map(|entry| view::entry(entry, caller)).collect();
+            return Answer::ok(Listed::new(asked, "found")?.body(items, None));
+        }
+        let listed = Listed::new(asked, "employees")?;
+        let read = self.directory.employees(listed.page.clone(), listed.limit).await;
+        let EntryPage { entries, next } = read.map_err(page_problem)?;
+        let items = entries.iter().map(|employee| view::employee(employee, caller)).collect();
+        Answer::ok(listed.body(items, next))
+    }
+
+    pub(super) async fn activities(
+        &self,
+        asked: &Asked,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Answer, Problem> {
+        asked.only(&["cursor", "limit"])?;
+        let contact = self.entry(Who::Contact, id).await?;
+        let listed = Listed::new(asked, &format!("activities/{}", contact.id()))?;
+        let read = self.directory.activities(contact.id(), listed.page.clone(), listed.limit).await;
+        let EntryPage { entries, next } = read.map_err(page_problem)?;
+        let items = entries.iter().map(|activity| view::activity(activity, caller)).collect();
+        Answer::ok(listed.body(items, next))
+    }
+
+    /// Who has all that is asked for; `None`: nothing that people are found by is.
+    async fn found(&self, asked: &Asked, who: Who) -> Result<Option<Vec<Entry>>, Problem> {
+        let mut handles = BTreeSet::new();
+        if let Some(number) = asked.query.get("number").filter(|number| !number.trim().is_empty()) {
+            // A plus sign that was not encoded is read as a space.
+            let number = match number.strip_prefix(' ') {
+                Some(rest) => format!("+{rest}"),
+                None => number.clone(),
+            };
+            handles.insert(Handle::Number(number_of(asked, &number)?));
+        }
+        let email = asked.parameter("email").map(str::to_lowercase);
+        handles.extend(email.map(|email| Handle::Email(Personal::new(email))));
+        let external = asked.parameter("external_id").map(Personal::new);
+        handles.extend(external.map(Handle::External));
+        if handles.is_empty() {
+            return Ok(None);
+        }
+        let held = self.directory.holders(&handles).await?;
+        let is_of_kind = |holder: &Holder| match Name::new("id", "any") {
+            Ok(any) => who.holder(any).is_of_kind(holder),
+            Err(_) => false,
+        };
+        let mut everyone = handles.iter().map(|handle| {
+            let held = held.get(handle).into_iter().flatten().filter(|one| is_of_kind(one));
+            held.cloned().collect::<BTreeSet<Holder>>()
+        });
+        let first = everyone.next().unwrap_or_default();
+        let all = everyone.fold(first, |all, these| &all & &these);
+        Ok(Some(self.directory.entries(&all).await?.into_values().collect()))
+    }
+}

@@ -1,0 +1,245 @@
+//! What somebody says about a person, and the entry that it makes of what is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+
+use super::check::{EntryFault, MOST_HOLDERS};
+use super::{Contact, ContactKind, Employee, Entry, Extension, Handle, Holder, Origin};
+use crate::key::Name;
+use crate::private::Personal;
+
+/// Where a lead stands of which nothing else is said.
+pub const FIRST_STATUS: &str = "new";
+
+/// What an entry is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum EntryKind {
+    /// A contact.
+    Contact(ContactKind),
+    /// An employee.
+    Employee,
+}
+
+/// What is said about one person: a row of an import. What it does not mention it does not erase.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Draft {
+    /// What they are to us.
+    pub kind: EntryKind,
+    /// The entry's id, if it is known or wanted.
+    pub id: Option<Name>,
+    /// The name.
+    pub name: Option<Personal>,
+    /// Numbers in E.164.
+    pub numbers: BTreeSet<Personal>,
+    /// Internal numbers, of employees only.
+    pub extensions: BTreeSet<Extension>,
+    /// Email addresses.
+    pub emails: BTreeSet<Personal>,
+    /// What other systems call them.
+    pub external_ids: BTreeSet<Personal>,
+    /// Where a lead stands, of contacts only.
+    pub status: Option<String>,
+}
+
+/// Who is found under which handle.
+pub type Holders = BTreeMap<Handle, BTreeSet<Holder>>;
+
+/// What is to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EntryWrite {
+    /// The entry, with the version that was read.
+    pub entry: Entry,
+    /// What no other entry of its kind may hold: nobody did when it was looked up.
+    pub alone: BTreeSet<Handle>,
+}
+
+impl EntryWrite {
+    /// Writes an entry in place of what is stored, given who holds what it is found by. An external id
+    /// is one entry's; a number may be shared, if it is when it is looked up.
+    pub fn new(
+        entry: Entry,
+        stored: Option<&Entry>,
+        holders: &Holders,
+    ) -> Result<Self, EntryFault> {
+        entry.check()?;
+        let (this, known) = (entry.holder(), stored.map(Entry::handles).unwrap_or_default());
+        let mut alone = BTreeSet::new();
+        for handle in entry.handles().difference(&known) {
+            let held = holders.get(handle).into_iter().flatten();
+            let others = held.filter(|other| this.is_of_kind(other) && this != **other).count();
+            match handle {
+                Handle::External(_) if others > 0 => {
+                    return Err(EntryFault::taken("external_ids", "hold one of another entry"));
+                }
+                _ if others >= MOST_HOLDERS => {
+                    let problem = "hold one that 100 entries have already: it is nobody's";
+                    return Err(EntryFault::taken(handle.field(), problem));
+                }
+                Handle::Email(_) => {}
+                _ if others == 0 => drop(alone.insert(handle.clone())),
+                _ => {}
+            }
+        }
+        Ok(Self { entry, alone })
+    }
+}
+
+impl Draft {
+    /// A draft that says nothing yet.
+    pub fn new(kind: EntryKind) -> Self {
+        Self {
+            kind,
+            id: None,
+            name: None,
+            numbers: BTreeSet::new(),
+            extensions: BTreeSet::new(),
+            emails: BTreeSet::new(),
+            external_ids: BTreeSet::new(),
+            status: None,
+        }
+    }
+
+    /// The same person of the directory under an id.
+    pub fn holder(&self, id: Name) -> Holder {
+        match self.kind {
+            EntryKind::Contact(_) => Holder::Contact(id),
+            EntryKind::Employee => Holder::Employee(id),
+        }
+    }
+
+    /// Everything that it mentions and an entry is found by.
+    pub fn handles(&self) -> BTreeSet<Handle> {
+        let numbers = self.numbers.iter().cloned().map(Handle::Number);
+        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
+        let emails = self.emails.iter().cloned().map(Handle::Email);
+        let external = self.external_ids.iter().cloned().map(Handle::External);
+        numbers.chain(extensions).chain(emails).chain(external).collect()
+    }
+
+    /// Whose entry it is about, given who holds what it mentions: the one of its id; or else the one
+    /// that has its external id; or else the only one that has its number (or extension). `None`:
+    /// nobody's yet.
+    pub fn whose(&self, holders: &Holders) -> Result<Option<Name>, EntryFault> {
+        if let Some(id) = &self.id {
+            return Ok(Some(id.clone()));
+        }
+        let external = self.external_ids.iter().cloned().map(Handle::External);
+        match self.only_one(external, holders) {
+            Found::One(id) => return Ok(Some(id)),
+            Found::Several => {
+                let problem = "are those of several entries: say the id";
+                return Err(EntryFault::taken("external_ids", problem));
+            }
+            Found::Nobody => {}
+        }
+        let numbers = self.numbers.iter().cloned().map(Handle::Number);
+        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
+        match self.only_one(numbers.chain(extensions), holders) {
+            Found::One(id) => Ok(Some(id)),
+            Found::Several if self.external_ids.is_empty() => {
+                let problem = "are those of several entries: say the id or an external id";
+                Err(EntryFault::taken("numbers", problem))
+            }
+            Found::Nobody
+                if self.numbers.is_empty()
+                    && self.extensions.is_empty()
+                    && self.external_ids.is_empty() =>
+            {
+                let problem =
+                    "is needed, or an external id, or a number: by what else is it found?";
+                Err(EntryFault::new("id", problem))
+            }
+            Found::Several | Found::Nobody => Ok(None),
+        }
+    }
+
+    /// The entry that it makes of what is stored, or of nothing under a fresh id. `None`: it says
+    /// nothing new.
+    pub fn write(
+        &self,
+        stored: Option<&Entry>,
+        fresh: &Name,
+        holders: &Holders,
+        origin: Origin,
+        now: Timestamp,
+    ) -> Result<Option<EntryWrite>, EntryFault> {
+        let entry = match (self.kind, stored) {
+            (EntryKind::Contact(kind), Some(Entry::Contact(stored))) => {
+                Entry::Contact(self.contact(stored.clone(), kind, now))
+            }
+            (EntryKind::Contact(kind), _) => {
+                let id = self.id.as_ref().unwrap_or(fresh).clone();
+                Entry::Contact(self.contact(Contact::new(id, kind, origin, now), kind, now))
+            }
+            (EntryKind::Employee, Some(Entry::Employee(stored))) => {
+                Entry::Employee(self.employee(stored.clone(), now))
+            }
+            (EntryKind::Employee, _) => {
+                let id = self.id.as_ref().unwrap_or(fresh).clone();
+                Entry::Employee(self.employee(Employee::new(id, origin, now), now))
+            }
+        };
+        if stored.is_some_and(|stored| stored.says_the_same(&entry)) {
+            return Ok(None);
+        }
+        EntryWrite::new(entry, stored, holders).map(Some)
+    }
+
+    fn contact(&self, mut contact: Contact, kind: ContactKind, now: Timestamp) -> Contact {
+        contact.kind = kind;
+        contact.name = self.name.clone().or(contact.name);
+        contact.numbers.extend(self.numbers.iter().cloned());
+        contact.emails.extend(self.emails.iter().cloned());
+        contact.external_ids.extend(self.external_ids.iter().cloned());
+        contact.status = self.status.clone().or(contact.status);
+        if kind == ContactKind::Lead && contact.status.is_none() {
+            contact.status = Some(FIRST_STATUS.to_owned());
+        }
+        contact.updated_at = now;
+        contact
+    }
+
+    fn employee(&self, mut employee: Employee, now: Timestamp) -> Employee {
+        employee.name = self.name.clone().or(employee.name);
+        employee.numbers.extend(self.numbers.iter().cloned());
+        employee.extensions.extend(self.extensions.iter().cloned());
+        employee.emails.extend(self.emails.iter().cloned());
+        employee.external_ids.extend(self.external_ids.iter().cloned());
+        employee.updated_at = now;
+        employee
+    }
+
+    /// The one entry of its kind that alone holds at least one of these.
+    fn only_one(&self, handles: impl Iterator<Item = Handle>, holders: &Holders) -> Found {
+        let (mut alone, mut shared) = (BTreeSet::new(), false);
+        for handle in handles {
+            let of_kind: Vec<&Name> = holders
+                .get(&handle)
+                .into_iter()
+                .flatten()
+                .filter_map(|holder| match (self.kind, holder) {
+                    (EntryKind::Contact(_), Holder::Contact(id))
+                    | (EntryKind::Employee, Holder::Employee(id)) => Some(id),
+                    _ => None,
+                })
+                .collect();
+            match of_kind[..] {
+                [] => {}
+                [one] => drop(alone.insert(one)),
+                _ => shared = true,
+            }
+        }
+        match (alone.len(), alone.first(), shared) {
+            (1, Some(one), _) => Found::One((*one).clone()),
+            (0, _, false) => Found::Nobody,
+            _ => Found::Several,
+        }
+    }
+}
+
+enum Found {
+    Nobody,
+    One(Name),
+    Several,
+}

@@ -1,0 +1,247 @@
+//! The directory's contract on DynamoDB: an in-process server, as for the calls.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+mod directory_contract;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
+use aws_sdk_dynamodb::types::{
+    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
+    KeyType, Projection, ProjectionType, ScalarAttributeType,
+};
+use directory_contract::{at, contact, employee, name, number, with_numbers};
+use switchboard_domain::Personal;
+use switchboard_domain::directory::{
+    Activity, Contact, ContactKind, Draft, Employee, EntryKind, Extension, Origin,
+};
+use switchboard_store::directory::{PutEntry, Upserted, Upserts};
+use switchboard_store::{Directory as _, DynamoDirectory, StoreError};
+
+type Item = HashMap<String, AttributeValue>;
+
+const TABLE: &str = "directory";
+
+/// A server of its own with the table as the template makes it. It ends with the test's runtime.
+async fn client() -> Client {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let database = dynoxide::Database::memory().unwrap();
+    tokio::spawn(dynoxide::server::serve_on(listener, database));
+    let config = aws_sdk_dynamodb::Config::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
+        .endpoint_url(endpoint)
+        .http_client(aws_smithy_http_client::Builder::new().build_http());
+    let client = Client::from_conf(config.build());
+    let key = |name: &str, kind: KeyType| {
+        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
+    };
+    let lists = GlobalSecondaryIndex::builder()
+        .index_name("lists")
+        .key_schema(key("list", KeyType::Hash))
+        .key_schema(key("place", KeyType::Range))
+        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
+        .build()
+        .unwrap();
+    let attributes = ["pk", "sk", "list", "place"].map(|name| {
+        let kind = ScalarAttributeType::S;
+        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
+    });
+    client
+        .create_table()
+        .table_name(TABLE)
+        .billing_mode(BillingMode::PayPerRequest)
+        .set_attribute_definitions(Some(attributes.into()))
+        .key_schema(key("pk", KeyType::Hash))
+        .key_schema(key("sk", KeyType::Range))
+        .global_secondary_indexes(lists)
+        .send()
+        .await
+        .unwrap();
+    client
+}
+
+async fn directory() -> Arc<DynamoDirectory> {
+    Arc::new(DynamoDirectory::new(client().await, TABLE.into()))
+}
+
+macro_rules! contract {
+    ($($test:ident),* $(,)?) => {$(
+        #[tokio::test(flavor = "multi_thread")]
+        async fn $test() {
+            directory_contract::$test(directory().await).await;
+        }
+    )*};
+}
+
+contract!(
+    an_entry_comes_back_as_it_went,
+    a_write_needs_the_version_that_it_read,
+    an_entry_that_could_not_be_found_again_is_refused,
+    every_holder_of_a_handle_is_found_until_it_gives_it_up,
+    many_handles_are_found_at_once,
+    each_of_many_writes_is_done_or_not_for_itself,
+    of_many_first_calls_one_creates,
+    first_calls_and_imports_at_once_make_one_contact,
+    a_number_that_is_free_again_gets_a_new_contact,
+    lists_come_in_pages_in_order,
+    a_cursor_that_was_not_made_here_is_no_panic,
+    a_timeline_is_newest_first_and_goes_with_its_contact,
+    what_is_found_is_what_the_entries_say,
+    a_draft_finds_whom_it_is_about_and_erases_nothing,
+    a_dry_run_foretells_what_the_run_does,
+);
+
+async fn everything(client: &Client) -> Vec<Item> {
+    let pages = client.scan().table_name(TABLE).into_paginator().items().send();
+    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
+}
+
+fn personal(value: &str) -> BTreeSet<Personal> {
+    BTreeSet::from([Personal::new(value)])
+}
+
+fn lead() -> Contact {
+    Contact {
+        kind: ContactKind::Lead,
+        status: Some("new".into()),
+        emails: personal("kim@example.com"),
+        external_ids: personal("crm#1"),
+        ..with_numbers("c-1", [1, 2])
+    }
+}
+
+#[tokio::test]
+async fn every_item_has_its_place_and_nothing_is_left_of_who_is_deleted() {
+    let client = client().await;
+    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    directory.put_contact(&lead()).await.unwrap();
+    let extension =
+        |source: Option<&str>| Extension { source: source.map(name), number: Personal::new("101") };
+    let agent = Employee {
+        numbers: with_numbers("x", [2]).numbers,
+        extensions: [extension(None), extension(Some("pbx"))].into(),
+        ..employee("e-1")
+    };
+    directory.put_employee(&agent).await.unwrap();
+    directory.set_own_number(&number(3), true).await.unwrap();
+    let activity = Activity {
+        contact: name("c-1"),
+        call: "twilio/twilio/CA1".parse().unwrap(),
+        at: at(0),
+        direction: None,
+        outcome: None,
+        talk: None,
+        recording: None,
+        employee: None,
+    };
+    directory.put_activity(&activity).await.unwrap();
+    let place = |item: &Item| {
+        ["pk", "sk", "list", "place"]
+            .map(|key| item.get(key).map_or("", |value| value.as_s().unwrap()).to_owned())
+    };
+    let mut places: Vec<_> = everything(&client).await.iter().map(place).collect();
+    places.sort();
+    let wanted = [
+        [
+            "contact#c-1",
+            "activity#twilio/twilio/CA1",
+            "timeline#c-1",
+            "2026-02-20T08:43:20.000000000Z#twilio/twilio/CA1",
+        ],
+        ["contact#c-1", "entry", "contact", "c-1"],
+        ["contact#c-1", "lead", "lead", "new#c-1"],
+        ["email#kim@example.com", "holders", "", ""],
+        ["employee#e-1", "entry", "employee", "e-1"],
+        ["extension##101", "holders", "", ""],
+        ["extension#pbx#101", "holders", "", ""],
+        ["external#crm#1", "holders", "", ""],
+        ["number#+15550100001", "holders", "", ""],
+        ["number#+15550100002", "holders", "", ""],
+        ["number#+15550100003", "holders", "", ""],
+    ];
+    assert_eq!(places, wanted);
+    directory.delete_contact(&name("c-1"), 1).await.unwrap();
+    directory.delete_employee(&name("e-1"), 1).await.unwrap();
+    directory.set_own_number(&number(3), false).await.unwrap();
+    directory.set_own_number(&number(4), false).await.unwrap();
+    assert_eq!(everything(&client).await, []);
+}
+
+#[tokio::test]
+async fn a_deletion_that_was_stopped_half_way_is_finished_by_the_next() {
+    let client = client().await;
+    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    // What is left if the process ends after the entry is deleted and before its timeline is.
+    for n in 0..3 {
+        let item =
+            [("pk", "contact#c-1".to_owned()), ("sk", format!("activity#twilio/twilio/{n}"))];
+        let item = item.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
+        client.put_item().table_name(TABLE).set_item(Some(item.into())).send().await.unwrap();
+    }
+    let deleted = directory.delete_contact(&name("c-1"), 0).await.unwrap();
+    assert_eq!(deleted, PutEntry::Conflict);
+    assert_eq!(everything(&client).await, []);
+}
+
+#[tokio::test]
+async fn a_change_of_everything_that_an_entry_may_have_is_one_transaction() {
+    let client = client().await;
+    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    let full = |salt: u32, version: u64| Employee {
+        numbers: (0..16).map(|n| number(n + salt)).collect(),
+        extensions: (0..12)
+            .map(|n| Extension { source: None, number: Personal::new((n + salt).to_string()) })
+            .collect(),
+        emails: (0..8).map(|n| Personal::new(format!("{}@example.com", n + salt))).collect(),
+        external_ids: (0..12).map(|n| Personal::new((n + salt).to_string())).collect(),
+        version,
+        ..employee("e-1")
+    };
+    directory.put_employee(&full(0, 0)).await.unwrap();
+    assert_eq!(directory.put_employee(&full(100, 1)).await.unwrap(), PutEntry::Stored(2));
+    assert_eq!(everything(&client).await.len(), 49);
+}
+
+#[tokio::test]
+async fn a_number_that_a_hundred_have_is_nobodys() {
+    let directory = directory().await;
+    for n in 0..100 {
+        directory.put_contact(&with_numbers(&format!("c-{n}"), [1])).await.unwrap();
+    }
+    let error = directory.put_contact(&with_numbers("c-100", [1, 2])).await.unwrap_err();
+    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+    assert!(!format!("{error} {error:?}").contains("555"));
+    assert_eq!(directory.contact(&name("c-100")).await.unwrap(), None);
+    let draft = Draft {
+        numbers: with_numbers("x", [1, 3]).numbers,
+        external_ids: personal("crm-1"),
+        ..Draft::new(EntryKind::Contact(ContactKind::Client))
+    };
+    let done = Upserts::new(&*directory, Origin::Import, false).put(&[draft], at(0)).await.unwrap();
+    assert!(
+        matches!(&done[..], [Upserted::Rejected(fault)] if fault.problem.contains("100 entries")),
+        "{done:?}"
+    );
+    // One that has it already may change.
+    let one = directory.contact(&name("c-7")).await.unwrap().unwrap();
+    let put = directory.put_contact(&Contact { name: Some(Personal::new("Kim")), ..one }).await;
+    assert_eq!(put.unwrap(), PutEntry::Stored(2));
+}
+
+#[tokio::test]
+async fn what_is_kept_under_a_key_that_is_none_of_ours_is_damaged_and_no_panic() {
+    let client = client().await;
+    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    directory.put_contact(&contact("c-1")).await.unwrap();
+    let mut item = everything(&client).await.remove(0);
+    item.remove("updated_at");
+    client.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
+    let error = directory.contact(&name("c-1")).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "contact", .. }), "{error}");
+}

@@ -1,0 +1,390 @@
+//! The directory: who people are, for an operator.
+
+mod import;
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+use switchboard_domain::directory::{
+    Contact, ContactKind, Employee, Entry, EntryKind, Extension, Handle, Holder,
+};
+use switchboard_domain::{Name, Personal};
+use switchboard_people::import::is_country;
+use switchboard_people::number::e164;
+use switchboard_store::Directory as Store;
+use switchboard_store::directory::{EntryPage, PutEntry};
+
+use crate::replay::Report;
+use crate::{Answer, Failure};
+
+/// As many entries as are read at a time.
+const PAGE: u16 = 100;
+
+/// What to do with the directory.
+#[derive(Subcommand)]
+pub enum Directory {
+    /// Write people from a CSV or JSON file into the directory. One that was stopped goes on where it
+    /// was: run it again.
+    Import {
+        /// CSV with a header, a JSON array, or a JSON object on each line.
+        file: PathBuf,
+        /// What they are, where a row does not say.
+        #[arg(long)]
+        kind: Kind,
+        /// The country of national numbers, where a row does not say: two capital letters, as AU.
+        #[arg(long, value_parser = country)]
+        country: Option<String>,
+        /// Say what would be written, and write nothing.
+        #[arg(long)]
+        dry_run: bool,
+        /// Begin anew, whatever an import that was stopped has done.
+        #[arg(long)]
+        restart: bool,
+        #[command(flatten)]
+        table: Table,
+    },
+    /// List entries, in the order of their ids.
+    List {
+        /// Of which kind. Contacts are clients and leads.
+        #[arg(long, default_value = "contact")]
+        kind: Kind,
+        /// Leads of this status alone.
+        #[arg(long)]
+        status: Option<String>,
+        /// At most so many.
+        #[arg(long, default_value_t = 20)]
+        limit: usize,
+        #[command(flatten)]
+        shown: Shown,
+        #[command(flatten)]
+        table: Table,
+    },
+    /// Show every entry that has an id, number, email or external id.
+    Show {
+        /// Its id, a number in international form, an email address or an external id.
+        what: PersonalArgument,
+        #[command(flatten)]
+        shown: Shown,
+        #[command(flatten)]
+        table: Table,
+    },
+    /// Delete an entry, with all it is found by and its timeline.
+    Delete {
+        /// Its id.
+        #[arg(value_parser = entry_id)]
+        id: Name,
+        /// Which, where a contact and an employee have the same id.
+        #[arg(long)]
+        kind: Option<Kind>,
+        #[command(flatten)]
+        table: Table,
+    },
+    /// Our own numbers: they are never contacts.
+    #[command(subcommand)]
+    Own(Own),
+}
+
+/// What to do with a number of our own.
+#[derive(Subcommand)]
+pub enum Own {
+    /// Say that a number is one of our own.
+    Add(OwnNumber),
+    /// Say that it is no longer.
+    Remove(OwnNumber),
+}
+
+/// One of our numbers.
+#[derive(Args)]
+pub struct OwnNumber {
+    /// In international form, or national with --country.
+    number: PersonalArgument,
+    /// The country of a national number.
+    #[arg(long, value_parser = country)]
+    country: Option<String>,
+    #[command(flatten)]
+    table: Table,
+}
+
+/// Where the directory is.
+#[derive(Args)]
+pub struct Table {
+    /// The table of contacts and employees, as the stack's output DirectoryTableName says.
+    #[arg(long = "directory-table", env = "DIRECTORY_TABLE", value_name = "TABLE")]
+    name: String,
+}
+
+/// How much is shown.
+#[derive(Args)]
+pub struct Shown {
+    /// Show personal values as they are. Without it, they are masked.
+    #[arg(long)]
+    personal: bool,
+}
+
+/// Who is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// A customer; in lists, a lead too.
+    Contact,
+    /// Somebody who may become one.
+    Lead,
+    /// Somebody on our side.
+    Employee,
+}
+
+/// A personal value on the command line: it does not print.
+#[derive(Clone, Debug)]
+pub struct PersonalArgument(Personal);
+
+impl From<&str> for PersonalArgument {
+    fn from(text: &str) -> Self {
+        Self(Personal::new(text.trim()))
+    }
+}
+
+impl From<Kind> for EntryKind {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Contact => Self::Contact(ContactKind::Client),
+            Kind::Lead => Self::Contact(ContactKind::Lead),
+            Kind::Employee => Self::Employee,
+        }
+    }
+}
+
+fn country(text: &str) -> Result<String, &'static str> {
+    is_country(text).then(|| text.to_owned()).ok_or("must be two capital letters, as AU")
+}
+
+fn entry_id(text: &str) -> Result<Name, switchboard_domain::KeyError> {
+    Name::new("id", text)
+}
+
+impl Directory {
+    /// Which table it is about.
+    pub fn table(&self) -> &str {
+        match self {
+            Self::Import { table, .. }
+            | Self::List { table, .. }
+            | Self::Show { table, .. }
+            | Self::Delete { table, .. }
+            | Self::Own(Own::Add(OwnNumber { table, .. }) | Own::Remove(OwnNumber { table, .. })) => {
+                &table.name
+            }
+        }
+    }
+
+    /// Does it.
+    pub async fn run<S: Store>(
+        self,
+        directory: &S,
+        report: &mut Report<'_>,
+    ) -> Result<Answer, Failure> {
+        let text = match self {
+            Self::Import { file, kind, country, dry_run, restart, table } => {
+                let import = import::Import {
+                    file,
+                    defaults: switchboard_people::import::Defaults { kind: kind.into(), country },
+                    dry_run,
+                    restart,
+                    table: table.name,
+                };
+                import.run(directory, report).await?
+            }
+            Self::List { kind, status, limit, shown, .. } => {
+                list(directory, kind, status.as_deref(), limit, shown.personal).await?
+            }
+            Self::Show { what, shown, .. } => show(directory, &what.0, shown.personal).await?,
+            Self::Delete { id, kind, .. } => delete(directory, &id, kind).await?,
+            Self::Own(Own::Add(one)) => own(directory, &one, true).await?,
+            Self::Own(Own::Remove(one)) => own(directory, &one, false).await?,
+        };
+        Ok(Answer::Text(text))
+    }
+}
+
+async fn list<S: Store>(
+    directory: &S,
+    kind: Kind,
+    status: Option<&str>,
+    limit: usize,
+    personal: bool,
+) -> Result<String, Failure> {
+    if status.is_some() && kind != Kind::Lead {
+        return Err(Failure::Wrong("--status is for leads: add --kind lead".to_owned()));
+    }
+    let (mut entries, mut page) = (Vec::new(), None);
+    while entries.len() < limit {
+        let size = PAGE.min(u16::try_from(limit - entries.len()).unwrap_or(PAGE));
+        let of_contacts = |page: EntryPage<Contact>| {
+            let entries = page.entries.into_iter().map(Entry::Contact).collect();
+            EntryPage { entries, next: page.next }
+        };
+        let read: EntryPage<Entry> = match kind {
+            Kind::Contact => of_contacts(directory.contacts(page, size).await?),
+            Kind::Lead => of_contacts(directory.leads(status, page, size).await?),
+            Kind::Employee => {
+                let EntryPage { entries, next } = directory.employees(page, size).await?;
+                EntryPage { entries: entries.into_iter().map(Entry::Employee).collect(), next }
+            }
+        };
+        entries.extend(read.entries);
+        page = read.next;
+        if page.is_none() {
+            break;
+        }
+    }
+    if entries.is_empty() {
+        return Ok("nobody is there".to_owned());
+    }
+    let wide = entries.iter().map(|entry| entry.id().as_str().len()).max().unwrap_or_default();
+    let line = |entry: &Entry| {
+        let (word, name, numbers, status) = match entry {
+            Entry::Contact(one) => (word(one), &one.name, &one.numbers, one.status.as_deref()),
+            Entry::Employee(one) => ("employee", &one.name, &one.numbers, None),
+        };
+        let name = name.as_ref().map_or("–".to_owned(), |name| told(name, personal));
+        let numbers: Vec<String> = numbers.iter().map(|number| told(number, personal)).collect();
+        let status = status.unwrap_or_default();
+        let text = format!(
+            "{:wide$}  {word:8}  {status:10}  {name}  {}",
+            entry.id().as_str(),
+            numbers.join(" ")
+        );
+        text.trim_end().to_owned()
+    };
+    Ok(entries.iter().map(line).collect::<Vec<_>>().join("\n"))
+}
+
+/// Everybody who is meant.
+async fn show<S: Store>(directory: &S, what: &Personal, personal: bool) -> Result<String, Failure> {
+    let mut asked = BTreeSet::new();
+    if let Ok(id) = Name::new("id", what.expose()) {
+        asked.extend([Holder::Contact(id.clone()), Holder::Employee(id)]);
+    }
+    let mut handles = BTreeSet::from([
+        Handle::External(what.clone()),
+        Handle::Email(Personal::new(what.expose().to_lowercase())),
+        Handle::Extension(Extension { source: None, number: what.clone() }),
+    ]);
+    handles.extend(e164(what.expose(), None).map(|number| Handle::Number(Personal::new(number))));
+    asked.extend(directory.holders(&handles).await?.into_values().flatten());
+    let is_own = asked.remove(&Holder::Own);
+    let entries = directory.entries(&asked).await?;
+    let mut stories: Vec<String> = entries.values().map(|entry| story(entry, personal)).collect();
+    if is_own {
+        stories.push("it is one of our own numbers".to_owned());
+    }
+    if stories.is_empty() {
+        return Err(Failure::Wrong("nobody is found under that".to_owned()));
+    }
+    Ok(stories.join("\n\n"))
+}
+
+fn story(entry: &Entry, personal: bool) -> String {
+    let mut story = String::new();
+    let mut line = |name: &str, text: &str| {
+        let _ = writeln!(story, "{name:<12} {text}");
+    };
+    line("id", entry.id().as_str());
+    let (name, numbers, emails, external_ids, origin, updated_at) = match entry {
+        Entry::Contact(Contact {
+            name, numbers, emails, external_ids, origin, updated_at, ..
+        })
+        | Entry::Employee(Employee {
+            name,
+            numbers,
+            emails,
+            external_ids,
+            origin,
+            updated_at,
+            ..
+        }) => (name, numbers, emails, external_ids, origin, updated_at),
+    };
+    match entry {
+        Entry::Contact(contact) => {
+            line("kind", word(contact));
+            line("status", contact.status.as_deref().unwrap_or("–"));
+            let at = contact.last_contacted_at.map_or("–".to_owned(), |at| at.to_string());
+            line("contacted", &at);
+        }
+        Entry::Employee(employee) => {
+            line("kind", "employee");
+            for extension in &employee.extensions {
+                let source = extension.source.as_ref().map_or("any source", Name::as_str);
+                line("extension", &format!("{} of {source}", told(&extension.number, personal)));
+            }
+        }
+    }
+    line("name", &name.as_ref().map_or("–".to_owned(), |name| told(name, personal)));
+    for (what, values) in [("number", numbers), ("email", emails), ("external id", external_ids)] {
+        for value in values {
+            line(what, &told(value, personal));
+        }
+    }
+    line(
+        "origin",
+        &match origin {
+            switchboard_domain::directory::Origin::Call(key) => format!("call {key}"),
+            other => format!("{other:?}").to_lowercase(),
+        },
+    );
+    line("written", &format!("{updated_at}, version {}", entry.version()));
+    story.trim_end().to_owned()
+}
+
+async fn delete<S: Store>(directory: &S, id: &Name, kind: Option<Kind>) -> Result<String, Failure> {
+    let contact = match kind {
+        Some(Kind::Employee) => None,
+        _ => directory.contact(id).await?,
+    };
+    let employee = match kind {
+        Some(Kind::Contact | Kind::Lead) => None,
+        _ => directory.employee(id).await?,
+    };
+    let put = match (contact, employee) {
+        (Some(contact), None) => directory.delete_contact(id, contact.version).await?,
+        (None, Some(employee)) => directory.delete_employee(id, employee.version).await?,
+        (Some(_), Some(_)) => {
+            let problem = "a contact and an employee have that id: say which with --kind";
+            return Err(Failure::Wrong(problem.to_owned()));
+        }
+        // What an earlier deletion may have left.
+        (None, None) => {
+            directory.delete_contact(id, 0).await?;
+            return Err(Failure::Wrong(format!("nobody has the id {id}")));
+        }
+    };
+    match put {
+        PutEntry::Stored(_) => Ok(format!("{id} is deleted")),
+        PutEntry::Conflict => {
+            Err(Failure::Wrong(format!("{id} is being changed just now; look again and repeat")))
+        }
+    }
+}
+
+async fn own<S: Store>(directory: &S, one: &OwnNumber, own: bool) -> Result<String, Failure> {
+    let number = e164(one.number.0.expose(), one.country.as_deref()).map(Personal::new);
+    let number = number.ok_or_else(|| {
+        let problem =
+            "the number cannot be read; write it with + and the country's code, or add --country";
+        Failure::Wrong(problem.to_owned())
+    })?;
+    directory.set_own_number(&number, own).await?;
+    let is = if own { "is one of our own" } else { "is none of our own" };
+    Ok(format!("{} {is}", number.masked()))
+}
+
+fn word(contact: &Contact) -> &'static str {
+    match contact.kind {
+        ContactKind::Client => "client",
+        ContactKind::Lead => "lead",
+    }
+}
+
+fn told(value: &Personal, personal: bool) -> String {
+    let plain = |c: char| if c.is_control() { '?' } else { c };
+    if personal { value.expose().chars().map(plain).collect() } else { value.masked() }
+}
