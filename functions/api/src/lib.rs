@@ -8,6 +8,7 @@ pub mod directory;
 pub mod problem;
 pub mod serve;
 pub mod start;
+pub mod sync;
 pub mod telephony;
 
 pub use access::{Access, Caller, Right};

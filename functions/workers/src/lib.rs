@@ -8,7 +8,10 @@ pub mod conversations;
 pub mod deliver;
 pub mod enrich;
 pub mod people;
+pub mod pull;
+pub mod reconcile;
 pub mod start;
+pub mod start_pull;
 pub mod sweep;
 
 pub use configuration::Configuration;

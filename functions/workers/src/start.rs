@@ -46,7 +46,8 @@ fn parts(function: &'static str) -> Result<Parts, Error> {
             aws::sqs(&aws),
             optional("ENRICH_QUEUE_URL"),
             optional("DELIVER_QUEUE_URL"),
-        ),
+        )
+        .with_pull(optional("PULL_QUEUE_URL")),
         telemetry: Telemetry::stdout(function, stage.clone(), level),
         stage,
         aws,

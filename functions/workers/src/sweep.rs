@@ -8,7 +8,7 @@ use switchboard_domain::key::DUE_SHARDS;
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_shell::Telemetry;
 use switchboard_shell::worker::Retry;
-use switchboard_store::{Due, Store};
+use switchboard_store::{Due, Overdue, Store};
 
 /// One run sends no more than this; the next minute's goes on.
 const MOST: usize = 20_000;
@@ -67,9 +67,10 @@ impl<S: Store, Q: Queue> Sweep<S, Q> {
 }
 
 fn job(due: Due) -> Send {
-    let job = match due.delivery {
-        Some(delivery) => Job::Deliver { call: due.key, delivery },
-        None => Job::Enrich { call: due.key },
+    let job = match due.what {
+        Overdue::Delivery(call, delivery) => Job::Deliver { call, delivery },
+        Overdue::Call(call) => Job::Enrich { call },
+        Overdue::Pull(id) => Job::Pull { id },
     };
     Send { job, delay: 0 }
 }

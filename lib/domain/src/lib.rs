@@ -16,6 +16,7 @@ pub mod plan;
 pub mod press;
 pub mod private;
 pub mod record;
+pub mod sync;
 pub mod time;
 pub mod update;
 

@@ -108,7 +108,8 @@ fn held(
         None => (own_key(name, &read.id)?, read.alone),
     };
     let kind = "post_call_transcription".to_owned();
-    Ok(Said { key, near: Vec::new(), kind, order: read.update.order, facts })
+    let order = message.request().order(read.update.order);
+    Ok(Said { key, near: Vec::new(), kind, order, facts })
 }
 
 /// A call that did not come about. Twilio's own words for it stand inside; of a SIP call there are

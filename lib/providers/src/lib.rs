@@ -12,6 +12,7 @@ pub mod fmc;
 pub mod intake;
 pub mod json;
 pub mod onecom;
+pub mod pull;
 pub mod reject;
 pub mod request;
 pub mod secret;

@@ -4,14 +4,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use jiff::Timestamp;
-use switchboard_domain::Name;
+use switchboard_domain::{Name, Order};
 
 use crate::reject::{Refusal, Reject};
 use crate::source::Source;
 use crate::{Provider, Sources, secret};
 
+/// The parameter that says by which job a record was pulled, where no webhook brought it.
+pub const PULLED: &str = "pull";
+
 /// A webhook request as it arrived. Its body is for signature checks alone until
 /// [`authenticate`] has turned it into an [`Authenticated`].
+#[derive(Clone)]
 pub struct Request {
     /// In capitals.
     pub method: String,
@@ -106,6 +110,12 @@ impl Request {
     /// The bytes that a signature covers. For authenticators only.
     pub(crate) fn signed_bytes(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The place of what this says among a call's other messages. What was pulled stands before
+    /// what a webhook told of the same state, so that it adds to that and overrides none of it.
+    pub fn order(&self, told: Order) -> Order {
+        if self.query_parameter(PULLED).is_some() { Order::Unordered } else { told }
     }
 
     /// How many bytes the body has.

@@ -90,7 +90,7 @@ fn read(message: &Authenticated<'_>, record: Value) -> Result<Said, Reject> {
         None => "status",
     };
     let at = facts.ended_at.or(facts.answered_at).or(facts.started_at);
-    let order = at.map_or(Order::Unordered, Order::At);
+    let order = message.request().order(at.map_or(Order::Unordered, Order::At));
     Ok(Said { key, near: Vec::new(), kind: kind.to_owned(), order, facts })
 }
 

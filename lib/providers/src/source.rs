@@ -57,6 +57,8 @@ pub struct Source {
     pub agents: Vec<String>,
     /// How calls are placed, where they may be. See [`crate::dial::check`].
     pub dial: Option<crate::dial::Dialing>,
+    /// How calls are pulled from the provider's REST API.
+    pub pull: Option<crate::pull::Settings>,
 }
 
 /// How a date is written where its parts do not tell.
@@ -203,6 +205,9 @@ impl Source {
         }
         if self.start_tolerance_seconds.is_some_and(|seconds| seconds > 30) {
             return Err(ConfigError::new("start_tolerance_seconds", "must be 30 at most"));
+        }
+        if let Some(pull) = &self.pull {
+            pull.check()?;
         }
         if self.conversations.as_ref().is_some_and(|c| c.wait_seconds > 86_400) {
             return Err(ConfigError::new("conversations.wait_seconds", "must be 86400 at most"));

@@ -202,6 +202,7 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
         facts.contact = Some(contact);
     }
     let raw = message.body().to_vec();
+    let order = request.order(order);
     let update = Update::new(kind, order, request.received_at, facts, raw);
     Ok(Record { key, near: Vec::new(), update: update.sent_to(&request.target()) })
 }
@@ -218,6 +219,9 @@ fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {
         Some(State::Ended) => facts.ended_at = at,
         None => {}
     }
+    // Of the list of calls alone: a callback tells each time in a message of its own.
+    let start = parameters.take("StartTime").as_deref().and_then(timestamp);
+    facts.started_at = facts.started_at.or(start);
     facts.answered_by = parameters.take("AnsweredBy").map(|by| match by.as_str() {
         "human" => AnsweredBy::Human,
         "fax" => AnsweredBy::Fax,

@@ -8,7 +8,7 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use switchboard_domain::{CallKey, DeliveryId};
+use switchboard_domain::{CallKey, DeliveryId, Name};
 
 pub mod memory;
 pub mod sqs;
@@ -35,13 +35,19 @@ pub enum Job {
         /// To whom, and what.
         delivery: DeliveryId,
     },
+    /// A job that pulls calls from a provider.
+    Pull {
+        /// Its id.
+        id: Name,
+    },
 }
 
 impl Job {
-    /// Which call it is about.
-    pub fn call(&self) -> &CallKey {
+    /// Which call it is about, if it is about one.
+    pub fn call(&self) -> Option<&CallKey> {
         match self {
-            Self::Enrich { call } | Self::Deliver { call, .. } => call,
+            Self::Enrich { call } | Self::Deliver { call, .. } => Some(call),
+            Self::Pull { .. } => None,
         }
     }
 
@@ -95,6 +101,8 @@ pub struct Waiting {
     pub enrich: u64,
     /// For `deliver`.
     pub deliver: u64,
+    /// For `pull`.
+    pub pull: u64,
 }
 
 impl Waiting {
@@ -103,6 +111,7 @@ impl Waiting {
         match job {
             Job::Enrich { .. } => self.enrich,
             Job::Deliver { .. } => self.deliver,
+            Job::Pull { .. } => self.pull,
         }
     }
 }

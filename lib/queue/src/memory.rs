@@ -28,6 +28,7 @@ impl Queue for MemoryQueue {
             match send.job {
                 Job::Enrich { .. } => waiting.enrich += 1,
                 Job::Deliver { .. } => waiting.deliver += 1,
+                Job::Pull { .. } => waiting.pull += 1,
             }
         }
         Ok(waiting)

@@ -15,18 +15,25 @@ pub struct SqsQueue {
     client: Client,
     enrich: Option<String>,
     deliver: Option<String>,
+    pull: Option<String>,
 }
 
 impl SqsQueue {
     /// Queues by their addresses.
     pub fn new(client: Client, enrich: Option<String>, deliver: Option<String>) -> Self {
-        Self { client, enrich, deliver }
+        Self { client, enrich, deliver, pull: None }
+    }
+
+    /// With the queue of `pull`.
+    pub fn with_pull(self, pull: Option<String>) -> Self {
+        Self { pull, ..self }
     }
 
     /// Opens a connection, so that the first job need not wait for it. It asks for what the
     /// function may do and SQS refuses: a message without a body. Whether it succeeds does not matter.
     pub async fn connect(&self) {
-        if let Some(address) = self.enrich.as_ref().or(self.deliver.as_ref()) {
+        if let Some(address) = self.enrich.as_ref().or(self.deliver.as_ref()).or(self.pull.as_ref())
+        {
             let _ = self.client.send_message().queue_url(address).message_body("").send().await;
         }
     }
@@ -35,6 +42,7 @@ impl SqsQueue {
         let address = match job {
             Job::Enrich { .. } => &self.enrich,
             Job::Deliver { .. } => &self.deliver,
+            Job::Pull { .. } => &self.pull,
         };
         let unknown = || QueueError { code: "this function has no such queue".into() };
         address.as_deref().ok_or_else(unknown)
@@ -100,6 +108,7 @@ impl Queue for SqsQueue {
         Ok(Waiting {
             enrich: self.depth(self.enrich.as_deref()).await?,
             deliver: self.depth(self.deliver.as_deref()).await?,
+            pull: self.depth(self.pull.as_deref()).await?,
         })
     }
 }

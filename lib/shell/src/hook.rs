@@ -1,17 +1,16 @@
 //! What a webhook function does with a request: authenticate, parse, store, queue, reply.
 
 use futures_util::{StreamExt as _, stream};
-use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::Absorbed;
 use switchboard_providers::{
     Authenticated, Content, Parsed, Provider, Reject, Request, Sources, authenticate,
 };
-use switchboard_queue::{Job, Queue, Send};
+use switchboard_queue::{Queue, Send};
 use switchboard_store::{Store, StoreError};
 
 use crate::gateway::Reply;
-use crate::take::{NotTaken, Taken, Taker, quarantined};
+use crate::take::{NotTaken, Taken, Taker, jobs, quarantined};
 use crate::telemetry::Telemetry;
 
 /// What fits through Lambda's 6 MB event as Base64. Larger bodies do not reach us.
@@ -209,19 +208,6 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
             self.telemetry.count(&[("rejected", 1)], &dimensions);
         }
     }
-}
-
-/// One job per call that owes something. What is too far off for a message is left to the sweep.
-fn jobs(taken: &[Taken], now: Timestamp) -> Vec<Send> {
-    let mut jobs: Vec<Send> = Vec::new();
-    for one in taken {
-        let Some(due_at) = one.due_at else { continue };
-        let job = Job::Enrich { call: one.key.clone() };
-        if jobs.iter().all(|send| send.job != job) {
-            jobs.extend(Send::at(job, due_at, now));
-        }
-    }
-    jobs
 }
 
 fn reply(accepted: u16, taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {

@@ -8,6 +8,7 @@ pub mod environment;
 pub mod gateway;
 pub mod hook;
 pub mod parameters;
+pub mod pulling;
 pub mod redeliver;
 pub mod take;
 pub mod telemetry;

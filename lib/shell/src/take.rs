@@ -1,11 +1,14 @@
 //! Taking records into the store: what a webhook and a replay of it have in common.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use switchboard_domain::update::INLINE_LIMIT;
 use switchboard_domain::{
-    Absorbed, Body, CallKey, CallRecord, Digest, Name, Policy, State, Update,
+    Absorbed, Body, Call, CallKey, CallRecord, Digest, Name, Policy, State, Update, fold,
 };
 use switchboard_providers::{Authenticated, Provider, Record, Reject, Source, Sources, Unread};
+use switchboard_queue::{Job, Send};
 use switchboard_store::{Put, Quarantined, Store, StoreError, Trace};
 
 /// How often a write is tried against other writers of the same call. Each round one of them wins.
@@ -29,6 +32,14 @@ pub struct Taken {
     pub absorbed: Absorbed,
     /// When the call's next follow-up is due, if it owes one.
     pub due_at: Option<Timestamp>,
+}
+
+/// What became of a record that may say nothing new.
+pub struct News {
+    /// The call, and [`Absorbed::Duplicate`] where it was left as it is.
+    pub taken: Taken,
+    /// The call as others told of it, if they did.
+    pub before: Option<Call>,
 }
 
 /// Why one record of a request was not stored.
@@ -71,6 +82,66 @@ impl<S: Store> Taker<'_, S> {
                 .await
                 .map_err(NotTaken::Store)?;
             record.absorb(update, policy, now);
+        }
+        let code = "too many writers of one call".into();
+        Err(NotTaken::Store(StoreError::Unavailable { operation: "write", code }))
+    }
+
+    /// Stores one update if that changes the call. `is_own` are the updates of the same work, done
+    /// before: one of them that is stored already is new again, so that work that is done twice is
+    /// counted once.
+    pub async fn take_news(
+        &self,
+        record: Record,
+        is_own: impl Fn(&Update) -> bool,
+        now: Timestamp,
+    ) -> Result<News, NotTaken> {
+        let key = self.place(&record).await.map_err(NotTaken::Store)?;
+        let others = |stored: &CallRecord| {
+            let mut others = stored.updates.values().filter(|update| !is_own(update)).peekable();
+            others.peek().is_some().then(|| fold(others))
+        };
+        // Most calls are known, and to read one costs a fraction of a write that fails.
+        let mut stored = self.store.call(&key).await.map_err(NotTaken::Store)?;
+        for _ in 0..ROUNDS {
+            let Some(known) = stored else {
+                let policy = self.policy(&key);
+                let update = record.update.clone();
+                let update = self.offload(&key, update, INLINE_LIMIT).await;
+                let first =
+                    CallRecord::first(key.clone(), update.map_err(NotTaken::Store)?, policy, now);
+                match self.store.put_call(&first).await.map_err(NotTaken::Store)? {
+                    Put::Stored(_) => {
+                        return Ok(News { taken: taken(&first, Absorbed::New), before: None });
+                    }
+                    Put::Conflict(other) => stored = Some(*other),
+                    Put::DeliveryConflict => break,
+                }
+                continue;
+            };
+            let before = others(&known);
+            if known.updates.contains_key(&record.update.digest) {
+                return Ok(News { taken: taken(&known, Absorbed::New), before });
+            }
+            let (update, _) = record.update.clone().offload(known.inline_limit());
+            if fold(known.updates.values().chain([&update])) == known.call {
+                return Ok(News { taken: taken(&known, Absorbed::Duplicate), before });
+            }
+            if known.is_full() {
+                let problem = "has too many messages already; this one is kept aside";
+                let why = Reject::malformed("call", problem);
+                let raw = self.raw(&key, &record.update).await.map_err(NotTaken::Store)?;
+                return Err(NotTaken::Unread(Unread { why, raw }));
+            }
+            let limit = known.inline_limit();
+            let update = self.offload(&key, record.update.clone(), limit).await;
+            let mut next = known;
+            next.absorb(update.map_err(NotTaken::Store)?, self.policy(&key), now);
+            match self.store.put_call(&next).await.map_err(NotTaken::Store)? {
+                Put::Stored(_) => return Ok(News { taken: taken(&next, Absorbed::New), before }),
+                Put::Conflict(other) => stored = Some(*other),
+                Put::DeliveryConflict => break,
+            }
         }
         let code = "too many writers of one call".into();
         Err(NotTaken::Store(StoreError::Unavailable { operation: "write", code }))
@@ -129,6 +200,19 @@ impl<S: Store> Taker<'_, S> {
 
 fn taken(record: &CallRecord, absorbed: Absorbed) -> Taken {
     Taken { key: record.key.clone(), absorbed, due_at: record.due_at() }
+}
+
+/// One job per call that owes something. What is too far off for a message is left to the sweep.
+pub fn jobs(taken: &[Taken], now: Timestamp) -> Vec<Send> {
+    let mut jobs: Vec<Send> = Vec::new();
+    let mut calls = BTreeSet::new();
+    for one in taken {
+        let Some(due_at) = one.due_at else { continue };
+        if calls.insert(&one.key) {
+            jobs.extend(Send::at(Job::Enrich { call: one.key.clone() }, due_at, now));
+        }
+    }
+    jobs
 }
 
 /// What is kept of a body, or of one record of it, that was not understood. `None` where it is not

@@ -115,10 +115,14 @@ impl Telemetry {
     /// Counts things under the stage, and under each further dimension together with those before
     /// it: what is counted by provider and reason is counted by provider too.
     pub fn count(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
-        let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).collect();
-        if counts.is_empty() {
-            return;
+        let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).copied().collect();
+        if !counts.is_empty() {
+            self.measured(&counts, dimensions);
         }
+    }
+
+    /// As [`Telemetry::count`], where zero says something too.
+    pub fn measured(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
         let metrics: Vec<Value> =
             counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
         let names: Vec<&str> =

@@ -20,14 +20,16 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use switchboard_domain::sync::due_shard;
 use switchboard_domain::{
     Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
 };
 
+use crate::jobs::dynamodb::{JOB, job_of, job_pk};
 use crate::listing::{DAY_SHARDS, contact_of};
 use crate::{
-    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Place, Put,
-    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue, Place,
+    Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
     compression,
 };
 
@@ -81,7 +83,15 @@ impl DynamoStore {
             .await;
     }
 
-    fn expires_at(&self) -> AttributeValue {
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
+    pub(crate) fn table(&self) -> &str {
+        &self.table
+    }
+
+    pub(crate) fn expires_at(&self) -> AttributeValue {
         let days = i64::from(self.retention_days);
         number(Timestamp::now().as_second().saturating_add(days.saturating_mul(SECONDS_PER_DAY)))
     }
@@ -158,7 +168,7 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().condition_check(check).build())
     }
 
-    async fn item(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {
+    pub(crate) async fn item(&self, pk: String, sk: String) -> Result<Option<Item>, StoreError> {
         let answer = self
             .client
             .get_item()
@@ -238,7 +248,7 @@ impl DynamoStore {
         }
     }
 
-    async fn put_item(&self, item: Item) -> Result<(), StoreError> {
+    pub(crate) async fn put_item(&self, item: Item) -> Result<(), StoreError> {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         put.send().await.map_err(|error| fault("write", &error))?;
         Ok(())
@@ -679,7 +689,7 @@ fn quarantine_sk(received_at: Timestamp, digest: &Digest) -> String {
     format!("{received_at:.9}#{digest}")
 }
 
-fn shard_name(shard: u16) -> String {
+pub(crate) fn shard_name(shard: u16) -> String {
     format!("{shard:02}")
 }
 
@@ -709,26 +719,34 @@ fn due(item: &Item) -> Result<Due, StoreError> {
         let pk = item.get("pk")?.as_s().ok()?;
         let sk = item.get("sk")?.as_s().ok()?;
         let millis = item.get("due_at")?.as_n().ok()?.parse().ok()?;
+        let due_at = Timestamp::from_millisecond(millis).ok()?;
+        if let Some(job) = job_of(pk) {
+            return Some(Due { what: Overdue::Pull(job), due_at });
+        }
         let mut parts = pk.strip_prefix("call#")?.splitn(3, '#');
         let provider = Name::new("provider", parts.next()?).ok()?;
         let source = Name::new("source", parts.next()?).ok()?;
         let key = CallKey::new(provider, source, parts.next()?).ok()?;
-        let delivery = match sk.strip_prefix("delivery#") {
-            Some(id) => Some(id.parse().ok()?),
-            None => None,
+        let what = match sk.strip_prefix("delivery#") {
+            Some(id) => Overdue::Delivery(key, id.parse().ok()?),
+            None => Overdue::Call(key),
         };
-        Some(Due { key, delivery, due_at: Timestamp::from_millisecond(millis).ok()? })
+        Some(Due { what, due_at })
     };
     read().ok_or_else(|| damaged("index entry", "its keys are not of our form"))
 }
 
 /// The keys of an index entry, to go on after it.
 fn due_key(due: &Due) -> Item {
-    let sk = due.delivery.as_ref().map_or_else(|| CALL.to_owned(), delivery_sk);
+    let (pk, sk, shard) = match &due.what {
+        Overdue::Call(key) => (call_pk(key), CALL.to_owned(), key.due_shard()),
+        Overdue::Delivery(key, id) => (call_pk(key), delivery_sk(id), key.due_shard()),
+        Overdue::Pull(job) => (job_pk(job), JOB.to_owned(), due_shard(job)),
+    };
     HashMap::from([
-        ("pk".to_owned(), text(call_pk(&due.key))),
+        ("pk".to_owned(), text(pk)),
         ("sk".to_owned(), text(sk)),
-        ("due_shard".to_owned(), text(shard_name(due.key.due_shard()))),
+        ("due_shard".to_owned(), text(shard_name(shard))),
         ("due_at".to_owned(), number(due.due_at.as_millisecond())),
     ])
 }

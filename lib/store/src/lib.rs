@@ -15,12 +15,14 @@ use switchboard_domain::{
 mod compression;
 pub mod directory;
 pub mod dynamodb;
+pub mod jobs;
 pub mod listing;
 pub mod memory;
 pub mod presses;
 
 pub use directory::{Directory, DynamoDirectory, MemoryDirectory};
 pub use dynamodb::DynamoStore;
+pub use jobs::Jobs;
 pub use listing::{Line, Lines, List, Place};
 pub use memory::MemoryStore;
 
@@ -180,12 +182,21 @@ pub enum PutDelivery {
 /// A pointer to something overdue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Due {
-    /// Of which call.
-    pub key: CallKey,
-    /// Its delivery, or, without one, the call's own follow-up.
-    pub delivery: Option<DeliveryId>,
+    /// What.
+    pub what: Overdue,
     /// Since when.
     pub due_at: Timestamp,
+}
+
+/// What is overdue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Overdue {
+    /// A call's own follow-up.
+    Call(CallKey),
+    /// A delivery of a call.
+    Delivery(CallKey, DeliveryId),
+    /// A job that pulls calls.
+    Pull(Name),
 }
 
 /// A page of what is due.

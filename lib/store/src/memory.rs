@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
+use switchboard_domain::sync::{Gap, Job};
 use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
 
 use crate::listing::contact_of;
 use crate::{
-    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Place, Put,
-    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue, Place,
+    Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
 };
 
 /// As many items as a query gives at a time.
@@ -21,16 +23,20 @@ const PAGE: usize = 100;
 pub struct MemoryStore(Arc<Mutex<Tables>>);
 
 #[derive(Default)]
-struct Tables {
+pub(crate) struct Tables {
     calls: BTreeMap<CallKey, CallRecord>,
     deliveries: BTreeMap<(CallKey, DeliveryId), Delivery>,
     blobs: BTreeMap<(CallKey, Digest), Vec<u8>>,
     /// By provider and [`place`].
     quarantine: BTreeMap<(Name, String), (Quarantined, Vec<u8>)>,
+    pub(crate) jobs: BTreeMap<Name, Job>,
+    /// Which job has a slot.
+    pub(crate) slots: BTreeMap<String, Name>,
+    pub(crate) gaps: BTreeMap<(Name, Name, Date, Name), Gap>,
 }
 
 impl MemoryStore {
-    fn tables(&self) -> MutexGuard<'_, Tables> {
+    pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -189,21 +195,28 @@ impl Store for MemoryStore {
         page: Option<DueCursor>,
     ) -> Result<DuePage, StoreError> {
         let tables = self.tables();
-        let calls = tables.calls.values().map(|call| (&call.key, None, call.due_at()));
-        let deliveries =
-            tables.deliveries.values().map(|one| (&one.key, Some(&one.id), one.due_at));
+        let calls = tables
+            .calls
+            .values()
+            .map(|call| (call.key.due_shard(), Overdue::Call(call.key.clone()), call.due_at()));
+        let deliveries = tables.deliveries.values().map(|one| {
+            let what = Overdue::Delivery(one.key.clone(), one.id.clone());
+            (one.key.due_shard(), what, one.due_at)
+        });
+        let jobs = tables
+            .jobs
+            .values()
+            .map(|job| (job.due_shard(), Overdue::Pull(job.id.clone()), job.not_before));
         let mut items: Vec<Due> = calls
             .chain(deliveries)
-            .filter(|(key, _, _)| key.due_shard() == shard)
-            .filter_map(|(key, delivery, due_at)| {
+            .chain(jobs)
+            .filter(|(of, _, _)| *of == shard)
+            .filter_map(|(_, what, due_at)| {
                 let due_at = in_milliseconds(due_at?);
-                if due_at > until {
-                    return None;
-                }
-                Some(Due { key: key.clone(), delivery: delivery.cloned(), due_at })
+                (due_at <= until).then_some(Due { what, due_at })
             })
             .collect();
-        let place = |due: &Due| (due.due_at, due.key.clone(), due.delivery.clone());
+        let place = |due: &Due| (due.due_at, due.what.clone());
         items.sort_by_key(place);
         if let Some(DueCursor(last)) = page {
             items.retain(|due| place(due) > place(&last));

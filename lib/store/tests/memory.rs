@@ -42,6 +42,12 @@ contract!(
     a_contact_lists_its_calls_newest_first,
     a_call_stands_once_where_it_belongs_now,
     any_call_can_stand_in_a_list,
+    a_job_comes_back_as_it_went,
+    a_job_is_written_as_it_was_read_or_not_at_all,
+    one_job_of_a_slot_runs_at_a_time,
+    jobs_are_listed_newest_first,
+    a_job_is_due_until_it_is_over,
+    what_was_missing_is_noted_once,
 );
 
 #[tokio::test]

@@ -225,6 +225,7 @@ pub fn environment(
         ("DIRECTORY_TABLE", "directory".into()),
         ("ENRICH_QUEUE_URL", queue("enrich")),
         ("DELIVER_QUEUE_URL", queue("deliver")),
+        ("PULL_QUEUE_URL", queue("pull")),
         ("PARAMETER_PREFIX", PARAMETER_PREFIX.into()),
         ("RETENTION_DAYS", "400".into()),
     ]

@@ -11,6 +11,7 @@ mod parameter;
 mod quarantine;
 mod rematch;
 mod replay;
+mod sync;
 
 use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
@@ -97,6 +98,8 @@ enum Command {
     /// Contacts, leads and employees, and our own numbers.
     #[command(subcommand)]
     Directory(Directory),
+    /// Pull what webhooks missed from a provider's REST interface.
+    Sync(sync::Sync),
 }
 
 /// Where calls are.
@@ -227,6 +230,11 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Quarantine(Quarantine::Show { provider, id, raw, table }) => {
             let store = store(&table, RETENTION_DAYS);
             return quarantine::show(&store, &provider, &id, raw).await;
+        }
+        Command::Sync(sync) => {
+            let store = store(&sync.table, RETENTION_DAYS);
+            let values = parameters.source_values().await?;
+            sync.run(&store, aws::sqs(&config), values, Timestamp::now()).await?
         }
         Command::Replay(replay) => {
             let configured = parameters.sources().await?;

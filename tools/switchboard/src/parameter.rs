@@ -8,8 +8,8 @@ use switchboard_crm::Destination;
 use switchboard_domain::{Name, Personal};
 use switchboard_people::leads::Rules;
 use switchboard_people::number;
-use switchboard_providers::{Source, dial, provider};
-use switchboard_shell::parameters::Parameters;
+use switchboard_providers::{Source, dial, provider, pull};
+use switchboard_shell::parameters::{Parameters, Values};
 
 use crate::Failure;
 use crate::configured::Configured;
@@ -41,6 +41,11 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
             }
             let source = Source::parse(json, known).map_err(|error| wrong(error.to_string()))?;
             dial::check(kind, &source, allow_private).map_err(|error| wrong(error.to_string()))?;
+            if source.pull.is_some() {
+                let one =
+                    pull::pull(kind).ok_or_else(|| wrong("pull: this provider has none".into()))?;
+                pull::settings(one, &source).map_err(|error| wrong(error.to_string()))?;
+            }
             // Only workers know the numbering plans, so a function that took this would compare with
             // nothing.
             let country = source.country.as_deref();
@@ -104,9 +109,14 @@ impl Stage {
     /// Every source, as the functions read it. One that they would leave out is a failure here: what
     /// came from it would be read without its time zone.
     pub async fn sources(&self) -> Result<Configured, Failure> {
+        Configured::read(&self.source_values().await?)
+    }
+
+    /// Every source as it is written, by `<provider>/<source>`.
+    pub async fn source_values(&self) -> Result<Values, Failure> {
         let path = format!("{}/sources", self.prefix);
         let values = Parameters::new(self.client.clone()).under(&path).await;
-        Configured::read(&values.map_err(|error| Failure::Aws(error.to_string()))?)
+        values.map_err(|error| Failure::Aws(error.to_string()))
     }
 
     /// One of them, its secrets masked.
@@ -153,8 +163,11 @@ mod tests {
         let own = r#"{"country": "AU", "own_numbers": ["02 5550 1234", "+61255501235"]}"#;
         assert!(check("sources/intake/main", own, false).is_ok());
         assert!(check("leads/rules", r#"{"statuses": ["new"]}"#, false).is_ok());
+        let no_account = twilio.replace('}', r#", "pull": {}}"#);
         for (name, json, problem) in [
             ("sources/twilio/main", r#"{"secrets": ["fake"]}"#, "public_url: is required"),
+            ("sources/twilio/main", &no_account, "pull.account: is required"),
+            ("sources/fmc/fmc", r#"{"pull": {}}"#, "pull: this provider has none"),
             ("sources/twillio/main", twilio, "there is no provider twillio"),
             ("sources/twilio/a b", twilio, "source has a character"),
             ("source/twilio", twilio, "must be sources/<provider>/<source>"),

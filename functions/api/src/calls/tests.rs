@@ -426,7 +426,7 @@ async fn redelivery_is_due_under_another_key_and_queued() {
         jobs.into_iter()
             .map(|send| match send.job {
                 Job::Deliver { delivery, .. } => delivery.to_string(),
-                Job::Enrich { .. } => "enrich".into(),
+                other => panic!("{other:?} was queued"),
             })
             .collect()
     };

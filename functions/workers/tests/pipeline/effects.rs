@@ -5,16 +5,19 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
+use jiff::civil::Date;
 use switchboard_domain::directory::{Activity, Contact, Employee, Handle, Holder};
+use switchboard_domain::sync::{Gap, Job};
 use switchboard_domain::{
     Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, Personal,
 };
 use switchboard_queue::{MemoryQueue, Queue, QueueError, Send, Waiting};
 use switchboard_store::directory::{EntryCursor, EntryPage, PutEntry};
+use switchboard_store::jobs::{PutJob, Started};
 use switchboard_store::{
-    Between, CallsCursor, CallsPage, Directory, DueCursor, DuePage, Lines, List, MemoryDirectory,
-    MemoryStore, Place, Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store,
-    StoreError, Trace,
+    Between, CallsCursor, CallsPage, Directory, DueCursor, DuePage, Jobs, Lines, List,
+    MemoryDirectory, MemoryStore, Place, Put, PutDelivery, QuarantineCursor, QuarantinePage,
+    Quarantined, Store, StoreError, Trace,
 };
 use tokio::sync::Notify;
 use tokio::task::yield_now;
@@ -252,6 +255,38 @@ impl Store for Watched {
 
     async fn delete_quarantined(&self, one: &Quarantined) -> Result<(), StoreError> {
         self.effects.act("release", self.store.delete_quarantined(one), unavailable).await
+    }
+}
+
+impl Jobs for Watched {
+    async fn start_job(&self, job: &Job) -> Result<Started, StoreError> {
+        self.effects.act("start job", self.store.start_job(job), unavailable).await
+    }
+
+    async fn put_job(&self, job: &Job) -> Result<PutJob, StoreError> {
+        self.effects.act("put job", self.store.put_job(job), unavailable).await
+    }
+
+    async fn job(&self, id: &Name) -> Result<Option<Job>, StoreError> {
+        yield_now().await;
+        self.store.job(id).await
+    }
+
+    async fn jobs(&self) -> Result<Vec<Job>, StoreError> {
+        self.store.jobs().await
+    }
+
+    async fn put_gap(&self, gap: &Gap) -> Result<(), StoreError> {
+        self.effects.act("put gap", self.store.put_gap(gap), unavailable).await
+    }
+
+    async fn gaps(
+        &self,
+        provider: &Name,
+        source: &Name,
+        since: Date,
+    ) -> Result<Vec<Gap>, StoreError> {
+        self.store.gaps(provider, source, since).await
     }
 }
 

@@ -210,6 +210,7 @@ impl World {
                 let clock = self.clock.clone();
                 worker.run(call, delivery, &self.configuration, || clock.now()).await
             }
+            Job::Pull { .. } => Err(Retry("no job of this kind is started here".into())),
         }
     }
 

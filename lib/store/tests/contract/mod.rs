@@ -9,13 +9,16 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use switchboard_domain::delivery::{Attempt, DeliveryState, Frozen};
+use switchboard_domain::sync::{Counts, Gap, Job, Kind, Progress, Step, Unit};
 use switchboard_domain::{
     AnsweredBy, Blob, BlobRef, Body, CallKey, CallRecord, Delivery, DeliveryId, Digest, Direction,
     Disposition, Facts, Flag, Legs, Lookup, LookupState, Name, Order, Party, PartyKind, People,
     Person, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
 };
+use switchboard_store::jobs::{PutJob, Started};
 use switchboard_store::{
-    Between, DuePage, Line, List, Place, Put, PutDelivery, Quarantined, Store, StoreError, Trace,
+    Between, Due, DuePage, Jobs, Line, List, Overdue, Place, Put, PutDelivery, Quarantined, Store,
+    StoreError, Trace,
 };
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
@@ -280,7 +283,7 @@ pub async fn no_call_id_is_taken_for_another(store: &impl Store) {
         assert_eq!((one.version, one.key.call_id()), (1, call_id));
         // The index knows it by the same key.
         let due = store.due(one.key.due_shard(), at(0), None).await.unwrap();
-        assert!(due.items.iter().any(|due| due.key == one.key), "{call_id}");
+        assert!(due.items.iter().any(|due| of(due).0 == Some(&one.key)), "{call_id}");
     }
 }
 
@@ -382,8 +385,8 @@ pub async fn what_is_due_is_found_until_it_is_done(store: &impl Store) {
     let shard = one.key.due_shard();
     let due = async |until| {
         let page = store.due(shard, until, None).await.unwrap();
-        let mine = page.items.into_iter().filter(|due| due.key == one.key);
-        mine.map(|due| (due.delivery, due.due_at)).collect::<Vec<_>>()
+        let mine = page.items.iter().filter(|due| of(due).0 == Some(&one.key));
+        mine.map(|due| (of(due).1.cloned(), due.due_at)).collect::<Vec<_>>()
     };
     assert_eq!(due(at(0)).await, [(None, at(0))]);
     assert_eq!(due(at(0) - SignedDuration::from_millis(1)).await, []);
@@ -442,7 +445,7 @@ pub async fn due_work_comes_in_pages_oldest_first(store: &impl Store) {
     assert!(pages > 1);
     assert!(seen.is_sorted_by_key(|due| due.due_at));
     assert_eq!(seen.len(), 130);
-    assert_eq!(seen.into_iter().map(|due| due.key).collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(seen.iter().filter_map(|due| of(due).0.cloned()).collect::<BTreeSet<_>>(), wanted);
 }
 
 pub async fn due_times_count_in_milliseconds(store: &impl Store) {
@@ -472,7 +475,7 @@ pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(
         let delivery = Delivery::planned(key.clone(), id("crm#call.completed"), at(0));
         let put = store.put_call_and_deliveries(&first, std::slice::from_ref(&delivery), &[]).await;
         assert_eq!(put.unwrap(), Put::Stored(1));
-        wanted.extend([(key.clone(), None), (key, Some(delivery.id))]);
+        wanted.extend([Overdue::Call(key.clone()), Overdue::Delivery(key, delivery.id)]);
     }
     let mut seen = BTreeSet::new();
     let (mut page, mut count) = (None, 0);
@@ -480,19 +483,19 @@ pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(
         let due = store.due(shard, at(0), page).await.unwrap();
         assert!(count < 9, "it does not go on");
         for item in due.items {
-            match &item.delivery {
+            match of(&item).1 {
                 Some(id) => {
-                    let read = store.delivery(&item.key, id).await.unwrap().unwrap();
+                    let read = store.delivery(of(&item).0.unwrap(), id).await.unwrap().unwrap();
                     let over = Delivery { due_at: None, ..read };
                     store.put_delivery(&over, None).await.unwrap();
                 }
                 None => {
-                    let mut done = store.call(&item.key).await.unwrap().unwrap();
+                    let mut done = store.call(of(&item).0.unwrap()).await.unwrap().unwrap();
                     done.owed.clear();
                     store.put_call(&done).await.unwrap();
                 }
             }
-            assert!(seen.insert((item.key, item.delivery)));
+            assert!(seen.insert(item.what));
         }
         count += 1;
         page = due.next;
@@ -845,4 +848,111 @@ pub async fn any_call_can_stand_in_a_list(store: &impl Store) {
 fn texts_length(line: &Line) -> usize {
     let texts = [&line.campaign, &line.contact_name.as_ref().map(|name| name.expose().to_owned())];
     texts.iter().filter_map(|text| text.as_ref()).map(String::len).sum()
+}
+
+/// The call and the delivery that something due is of.
+fn of(due: &Due) -> (Option<&CallKey>, Option<&DeliveryId>) {
+    match &due.what {
+        Overdue::Call(key) => (Some(key), None),
+        Overdue::Delivery(key, id) => (Some(key), Some(id)),
+        Overdue::Pull(_) => (None, None),
+    }
+}
+
+fn job(source: &str, kind: Kind, second: i64) -> Job {
+    let range = (at(-86_400), at(0));
+    let steps = vec![
+        Step::first("calls", range.0, range.1).at("page-2"),
+        Step::first("recordings", range.0, range.1),
+    ];
+    Job::start(kind, (name("twilio"), name(source)), range, steps, at(second))
+}
+
+pub async fn a_job_comes_back_as_it_went(store: &impl Jobs) {
+    let job = job("whole", Kind::Reconcile, 0);
+    assert_eq!(store.job(&job.id).await.unwrap(), None);
+    assert_eq!(store.start_job(&job).await.unwrap(), Started::New(1));
+    let unit = Unit {
+        steps: 1,
+        next: Vec::new(),
+        counts: Counts { pages: 1, seen: 6, new: 1, duplicates: 2, rejected: 3, unfinished: 4 },
+        missing: [("2026-02-20".parse().unwrap(), 1)].into(),
+    };
+    let next = Job { version: 1, ..job }.after(unit, at(5));
+    let next = next.waiting(at(77), "answered 429", at(6));
+    assert_eq!(store.put_job(&next).await.unwrap(), PutJob::Stored(2));
+    let next = Job { version: 2, ..next };
+    assert_eq!(store.job(&next.id).await.unwrap(), Some(next));
+}
+
+pub async fn a_job_is_written_as_it_was_read_or_not_at_all(store: &impl Jobs) {
+    let job = job("versions", Kind::Sync, 0);
+    assert_eq!(store.put_job(&Job { version: 1, ..job.clone() }).await.unwrap(), PutJob::Conflict);
+    store.start_job(&job).await.unwrap();
+    let read = store.job(&job.id).await.unwrap().unwrap();
+    assert_eq!(store.put_job(&read.claimed(at(1))).await.unwrap(), PutJob::Stored(2));
+    let canceled = read.ended(Progress::Canceled, None, at(2));
+    assert_eq!(store.put_job(&canceled).await.unwrap(), PutJob::Conflict);
+    assert!(store.job(&job.id).await.unwrap().unwrap().is_running());
+}
+
+pub async fn one_job_of_a_slot_runs_at_a_time(store: &impl Jobs) {
+    let first = job("slot", Kind::Sync, 0);
+    assert_eq!(store.start_job(&first).await.unwrap(), Started::New(1));
+    let second = job("slot", Kind::Sync, 9);
+    let running = store.job(&first.id).await.unwrap().unwrap();
+    assert_eq!(store.start_job(&second).await.unwrap(), Started::Running(running.clone().into()));
+    assert_eq!(store.job(&second.id).await.unwrap(), None);
+    let other = job("slot", Kind::Reconcile, 9);
+    assert_eq!(store.start_job(&other).await.unwrap(), Started::New(1));
+    store.put_job(&running.ended(Progress::Done, None, at(10))).await.unwrap();
+    assert_eq!(store.start_job(&second).await.unwrap(), Started::New(1));
+    let third = job("slot", Kind::Sync, 11);
+    assert!(
+        matches!(store.start_job(&third).await.unwrap(), Started::Running(job) if job.id == second.id)
+    );
+}
+
+pub async fn jobs_are_listed_newest_first(store: &impl Jobs) {
+    for second in [30, 10, 20] {
+        store.start_job(&job(&format!("list-{second}"), Kind::Sync, second)).await.unwrap();
+    }
+    let jobs = store.jobs().await.unwrap();
+    let mine = jobs.iter().map(|job| job.source.as_str()).filter(|name| name.starts_with("list-"));
+    assert_eq!(mine.collect::<Vec<_>>(), ["list-30", "list-20", "list-10"]);
+}
+
+pub async fn a_job_is_due_until_it_is_over(store: &(impl Jobs + Store)) {
+    let job = job("due", Kind::Sync, 0);
+    store.start_job(&job).await.unwrap();
+    let due = async |until| {
+        let page = store.due(job.due_shard(), until, None).await.unwrap();
+        let mine = page.items.into_iter().filter(|due| due.what == Overdue::Pull(job.id.clone()));
+        mine.map(|due| due.due_at).collect::<Vec<_>>()
+    };
+    assert_eq!(due(at(0)).await, [at(0)]);
+    assert_eq!(due(at(-1)).await, []);
+    let read = store.job(&job.id).await.unwrap().unwrap();
+    store.put_job(&read.waiting(at(60), "answered 429", at(1))).await.unwrap();
+    assert_eq!((due(at(59)).await, due(at(60)).await), (vec![], vec![at(60)]));
+    let read = store.job(&job.id).await.unwrap().unwrap();
+    store.put_job(&read.ended(Progress::Done, None, at(61))).await.unwrap();
+    assert_eq!(due(at(9_999)).await, []);
+}
+
+pub async fn what_was_missing_is_noted_once(store: &impl Jobs) {
+    let gap = |day: &str, job: &str, missing| Gap {
+        provider: name("twilio"),
+        source: name("gaps"),
+        day: day.parse().unwrap(),
+        job: name(job),
+        missing,
+    };
+    let gaps = [gap("2026-02-19", "a", 1), gap("2026-02-20", "a", 2), gap("2026-02-20", "b", 3)];
+    for gap in gaps.iter().chain(&gaps) {
+        store.put_gap(gap).await.unwrap();
+    }
+    let since = |day: &str| store.gaps(&gaps[0].provider, &gaps[0].source, day.parse().unwrap());
+    let (all, some) = (since("2026-02-01").await.unwrap(), since("2026-02-20").await.unwrap());
+    assert_eq!((all, some), (gaps.to_vec(), gaps[1..].to_vec()));
 }

@@ -1,0 +1,134 @@
+//! Starting and following jobs that pull calls.
+
+use std::time::Duration;
+
+use clap::Args;
+use indicatif::{ProgressBar, ProgressStyle};
+use jiff::Timestamp;
+use jiff::civil::Date;
+use switchboard_domain::Name;
+use switchboard_domain::sync::{Job, Kind, Progress};
+use switchboard_providers::pull;
+use switchboard_queue::SqsQueue;
+use switchboard_shell::Telemetry;
+use switchboard_shell::parameters::Values;
+use switchboard_shell::pulling::{NotStarted, Pullable, start};
+use switchboard_store::{DynamoStore, Jobs};
+
+use crate::{Failure, Table};
+
+/// How often a job is looked at while it is followed.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// What to pull.
+#[derive(Args)]
+pub struct Sync {
+    /// From where: provider/source, as onecom/onecom.
+    source: String,
+    /// From when on: a time, as 2026-02-20T09:00:00Z, or a day of the source's zone.
+    #[arg(long)]
+    from: String,
+    /// Up to when: a time, or a day, which is pulled to its end.
+    #[arg(long)]
+    to: String,
+    /// Shows the job until it is over.
+    #[arg(long)]
+    follow: bool,
+    /// The queue of pull, as the stack's output PullQueueUrl says. Without it, the sweep takes the
+    /// job up within a minute.
+    #[arg(long, env = "PULL_QUEUE_URL", value_name = "URL")]
+    queue: Option<String>,
+    #[command(flatten)]
+    pub table: Table,
+}
+
+impl Sync {
+    /// Starts the job, and follows it where that is wanted. `values` are the parameters named
+    /// `<provider>/<source>`.
+    pub async fn run(
+        self,
+        store: &DynamoStore,
+        sqs: aws_sdk_sqs::Client,
+        values: Values,
+        now: Timestamp,
+    ) -> Result<String, Failure> {
+        let telemetry = Telemetry::memory("switchboard");
+        let values = values.into_iter().map(|(name, json)| (format!("sources/{name}"), json));
+        let pullable = Pullable::read(&values.collect(), &telemetry);
+        let wrong = |problem: &str| Failure::Wrong(format!("{}: {problem}", self.source));
+        let (provider, name) =
+            self.source.split_once('/').ok_or_else(|| wrong("must be provider/source"))?;
+        let name = Name::new("source", name).map_err(|error| wrong(&error.to_string()))?;
+        let found = pullable.source(provider, &name);
+        let (one, source) = found.map_err(|error| wrong(&error.to_string()))?;
+        let moment = |text: &str, is_end: bool| {
+            let at = text.parse::<Timestamp>().ok();
+            let day = || {
+                let day: Date = text.parse().ok()?;
+                let (begins, ends) = pull::days(one, source, day, day)?;
+                Some(if is_end { ends } else { begins })
+            };
+            at.or_else(day).ok_or_else(|| wrong("--from and --to must be times or days"))
+        };
+        let range = (moment(&self.from, false)?, moment(&self.to, true)?);
+        if range.1 <= range.0 {
+            return Err(wrong("--to must be after --from"));
+        }
+        let queue = SqsQueue::new(sqs, None, None).with_pull(self.queue.clone());
+        let what = (Kind::Sync, provider, &name);
+        let started = start((store, &queue, &telemetry), &pullable, what, range, now).await;
+        let (job, is_new) = started.map_err(|error| match error {
+            NotStarted::Source(error) => wrong(&error.to_string()),
+            NotStarted::Store(error) => error.into(),
+        })?;
+        if self.follow {
+            return follow(store, &job.id).await;
+        }
+        let how = if is_new { "is started" } else { "is running already" };
+        Ok(format!("job {} {how}", job.id))
+    }
+}
+
+/// Shows a job until it is over.
+async fn follow(store: &impl Jobs, id: &Name) -> Result<String, Failure> {
+    let bar = ProgressBar::new_spinner();
+    if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {msg}") {
+        bar.set_style(style);
+    }
+    loop {
+        let job = store.job(id).await?;
+        let job = job.ok_or_else(|| Failure::Wrong(format!("job {id} is gone")))?;
+        bar.set_message(line(&job));
+        bar.tick();
+        if !job.is_running() {
+            bar.finish_and_clear();
+            return match job.progress {
+                Progress::Failed => Err(Failure::Wrong(line(&job))),
+                _ => Ok(line(&job)),
+            };
+        }
+        tokio::time::sleep(INTERVAL).await;
+    }
+}
+
+/// How a job stands.
+fn line(job: &Job) -> String {
+    let counts = &job.counts;
+    let state = match job.progress {
+        Progress::Running => "running",
+        Progress::Done => "done",
+        Progress::Failed => "failed",
+        Progress::Canceled => "canceled",
+    };
+    let problem = job.problem.as_ref().map(|problem| format!(" ({problem})")).unwrap_or_default();
+    format!(
+        "job {} {state}: {} pages, {} seen, {} new, {} duplicates, {} rejected, {} unfinished{problem}",
+        job.id,
+        counts.pages,
+        counts.seen,
+        counts.new,
+        counts.duplicates,
+        counts.rejected,
+        counts.unfinished,
+    )
+}
