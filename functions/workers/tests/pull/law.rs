@@ -48,6 +48,14 @@ fn data_without(provider: &str, mut data: Value) -> Value {
     for name in lacking {
         data[*name] = Value::Null;
     }
+    // A number's contact is made by whichever of its calls comes first, and named after that call.
+    let contact = &mut data["contact"];
+    if contact["id"].is_string() {
+        contact["id"] = contact["e164"].clone();
+    }
+    if contact["matched_by"] == "created" {
+        contact["matched_by"] = "number".into();
+    }
     data
 }
 
