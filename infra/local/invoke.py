@@ -101,7 +101,7 @@ def main() -> None:
     """The command."""
     parser = argparse.ArgumentParser(description=__doc__)
     states.add_state_argument(parser)
-    parser.add_argument("function", help="twilio, intake, enrich, deliver or sweep")
+    parser.add_argument("function", help="its name, as twilio, enrich, calls or reconcile")
     parser.add_argument("event", help="a sample's name (completed), or the path of a file")
     given = parser.parse_args()
     invoke(given.state, given.function, given.event)

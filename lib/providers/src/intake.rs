@@ -58,8 +58,7 @@ fn read(message: &Authenticated<'_>, record: Value) -> Result<Said, Reject> {
     let mut fields = Fields::of(record)?;
     let provider = required(&mut fields, "provider")?.to_ascii_lowercase();
     let provider = Name::new("provider", &provider)?;
-    let known = crate::provider(provider.as_str());
-    if known.is_some_and(|known| !known.speaks_intake()) {
+    if crate::speaks_intake(provider.as_str()) == Some(false) {
         return Err(Reject::malformed("provider", "has a webhook of its own: use that"));
     }
     let call_id = required(&mut fields, "externalCallId")?;

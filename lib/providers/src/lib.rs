@@ -31,18 +31,34 @@ pub use request::{Authenticated, Request, authenticate};
 pub use source::{Credential, Source};
 pub use switchboard_domain::ConfigError;
 
-/// Every provider with a webhook of its own. A provider that is listed needs samples in `events/<name>/`.
+macro_rules! providers {
+    ($($provider:expr),* $(,)?) => {
+        /// Every provider with a webhook of its own. A provider that is listed needs samples in `events/<name>/`.
+        pub static ALL: &[&dyn Provider] = &[$(&$provider),*];
+
+        /// Whether calls of a provider may come by the generic intake; `None`: there is no provider of
+        /// that name. Each type is asked by itself, since through [`ALL`] all of every provider would be
+        /// linked into the intake.
+        pub(crate) fn speaks_intake(name: &str) -> Option<bool> {
+            $(if $provider.name() == name {
+                return Some($provider.speaks_intake());
+            })*
+            None
+        }
+    };
+}
+
 #[rustfmt::skip]
-pub static ALL: &[&dyn Provider] = &[
-    &asterisk::Asterisk,
-    &elevenlabs::ElevenLabs,
-    &fmc::Fmc,
-    &intake::Intake,
-    &onecom::OneCom,
-    &smartflo::Smartflo,
-    &threecx::ThreeCx,
-    &twilio::Twilio,
-];
+providers! {
+    asterisk::Asterisk,
+    elevenlabs::ElevenLabs,
+    fmc::Fmc,
+    intake::Intake,
+    onecom::OneCom,
+    smartflo::Smartflo,
+    threecx::ThreeCx,
+    twilio::Twilio,
+}
 
 /// A method and the path of a webhook, as they stand in the template.
 pub type Route = (&'static str, &'static str);

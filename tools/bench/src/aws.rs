@@ -16,10 +16,10 @@ use crate::queue::Queues;
 use crate::server::{Received, Reply, Shared, lock, serve};
 use crate::table::{Table, Units};
 
-/// What is in the account: a table, queues, parameters.
+/// What is in the account: tables, queues, parameters.
 #[derive(Clone, Default)]
 pub struct Account {
-    /// The table of calls.
+    /// The tables of calls and of the directory.
     pub table: Table,
     /// The queues, by name.
     pub queues: Queues,

@@ -1,5 +1,5 @@
-//! What a program is given: webhooks for a hook, jobs for a worker, anything else as it stands in
-//! `events/<name>`.
+//! What a program is given: webhooks for a hook, jobs about calls for a worker, anything else as it stands
+//! in `events/<name>`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,6 +13,9 @@ use crate::aws::Account;
 use crate::parameters::Parameters;
 use crate::programs::PARAMETER_PREFIX;
 use crate::sample::Sample;
+
+/// What the samples of the API's functions bring. It opens nothing but the stand.
+const TOKEN: &str = "fake-token-with-every-right-000";
 
 /// Where a program's events come from.
 pub enum Feed {
@@ -69,11 +72,14 @@ pub fn provider(name: &str) -> Option<&'static dyn Provider> {
     ALL.iter().copied().find(|provider| provider.name() == name)
 }
 
-/// The queue whose jobs a function takes: its samples say so.
+/// The queue whose jobs about calls a function takes: its samples say so. A job about no call is of
+/// nobody's making here, and is given as it stands.
 pub fn queue(root: &Path, name: &str) -> Option<String> {
     let event = sample_event(root, name)?;
     let record = event.get("Records")?.get(0)?;
     (record["eventSource"] == "aws:sqs").then_some(())?;
+    let job: Value = serde_json::from_str(record["body"].as_str()?).ok()?;
+    job.get("call")?;
     let arn = record["eventSourceARN"].as_str()?;
     arn.rsplit('-').next().map(str::to_owned)
 }
@@ -111,7 +117,7 @@ pub fn batch(messages: &[String]) -> Vec<u8> {
     json!({ "Records": records }).to_string().into_bytes()
 }
 
-/// Every sample source, and a CRM. Where jobs are to come of the calls, they are due at once, and
+/// Every sample source, a CRM, and the token that the API's samples bring. Where jobs are to come of the calls, they are due at once, and
 /// no conversation is looked for.
 pub fn parameters(root: &Path, crm: u16, at_once: bool) -> Result<Parameters, Failure> {
     let mut parameters = BTreeMap::new();
@@ -138,6 +144,11 @@ pub fn parameters(root: &Path, crm: u16, at_once: bool) -> Result<Parameters, Fa
         "signing_secrets": ["whsec_ZmFrZS1iZW5jaC1zaWduaW5nLXNlY3JldC0wMDAwMDA="],
     });
     parameters.insert(format!("{PARAMETER_PREFIX}/destinations/crm"), crm.to_string());
+    let token = json!({
+        "tokens": [TOKEN],
+        "rights": ["read", "personal", "deliver", "context", "directory", "dial", "sync"],
+    });
+    parameters.insert(format!("{PARAMETER_PREFIX}/api/bench"), token.to_string());
     Ok(Parameters(parameters))
 }
 
@@ -148,6 +159,16 @@ pub fn is_done(answer: &Value) -> bool {
         (None, Some(failures)) => failures.is_empty(),
         (None, None) => answer.get("errorMessage").is_none(),
     }
+}
+
+/// Whether a program looked for what the event asks for, and there is no such thing here: the answer
+/// to a sample that reads, on an account where nothing is stored.
+pub fn is_not_there(event: &[u8], answer: &Value) -> bool {
+    let is_get = || {
+        let event: Value = serde_json::from_slice(event).unwrap_or_default();
+        event["requestContext"]["http"]["method"] == "GET"
+    };
+    answer["statusCode"] == 404 && is_get()
 }
 
 /// Whether a program turned a webhook away.
@@ -175,10 +196,34 @@ mod tests {
     }
 
     #[test]
+    fn that_nothing_is_there_answers_who_reads_and_nobody_else() {
+        let event = |method: &str| {
+            json!({"requestContext": {"http": {"method": method}}}).to_string().into_bytes()
+        };
+        let answer = |status: u16| json!({ "statusCode": status });
+        assert!(is_not_there(&event("GET"), &answer(404)));
+        assert!(!is_not_there(&event("POST"), &answer(404)));
+        assert!(!is_not_there(&event("GET"), &answer(403)));
+        assert!(!is_not_there(b"{}", &answer(404)));
+    }
+
+    #[test]
+    fn the_samples_of_the_api_bring_the_token_of_the_stand() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let parameters = parameters(&root, 1, false).unwrap();
+        assert!(parameters.0[&format!("{PARAMETER_PREFIX}/api/bench")].contains(TOKEN));
+        for name in ["calls", "directory", "sync", "telephony"] {
+            let event = sample_event(&root, name).unwrap();
+            assert_eq!(event["headers"]["authorization"], format!("Bearer {TOKEN}"), "{name}");
+        }
+    }
+
+    #[test]
     fn a_worker_is_known_by_its_sample() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         assert_eq!(queue(&root, "enrich").as_deref(), Some("enrich"));
         assert_eq!(queue(&root, "deliver").as_deref(), Some("deliver"));
+        assert_eq!(queue(&root, "pull"), None);
         assert_eq!(queue(&root, "sweep"), None);
         assert_eq!(queue(&root, "twilio"), None);
     }

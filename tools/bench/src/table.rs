@@ -1,4 +1,5 @@
-//! A DynamoDB table in memory: `pk` and `sk`, conditions, transactions, and the index of due work.
+//! DynamoDB's two tables in memory, as one: their keys do not meet. `pk` and `sk`, conditions, updates,
+//! transactions, and the indexes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,8 +9,12 @@ use serde_json::{Map, Value, json};
 use crate::aws::{Answer, error};
 use crate::condition;
 pub use crate::table::units::Units;
+use index::{DUE, Entry, INDEXES};
 
+mod index;
+mod query;
 mod units;
+mod update;
 
 const NAMESPACE: &str = "com.amazonaws.dynamodb.v20120810#";
 /// The attributes of what is owed: without them a call owes nothing.
@@ -18,14 +23,38 @@ const OWED: [&str; 3] = ["owed", "due_shard", "due_at"];
 /// A primary key: `pk`, `sk`.
 pub type Key = (String, String);
 
-/// The table of calls, whatever its name.
+/// The tables of calls and of the directory, whatever their names.
 #[derive(Clone, Debug, Default)]
 pub struct Table {
     items: BTreeMap<Key, Arc<Value>>,
-    /// Shard, time in milliseconds, key.
-    due: BTreeSet<(String, i64, Key)>,
+    /// Where items are in each of the indexes.
+    indexes: [BTreeSet<Entry>; INDEXES.len()],
     /// What was charged since it was last taken.
     pub units: Units,
+}
+
+/// What a write does to an item.
+enum Change {
+    Put(Value),
+    Delete,
+    Nothing,
+}
+
+/// A write, or an action of a transaction, that has been judged.
+struct Judged {
+    key: Key,
+    change: Change,
+    /// Of one whose condition does not hold: what is there.
+    refused: Option<Value>,
+}
+
+impl Judged {
+    fn new_item(&self) -> Option<&Value> {
+        match &self.change {
+            Change::Put(item) => Some(item),
+            Change::Delete | Change::Nothing => None,
+        }
+    }
 }
 
 fn text<'a>(item: &'a Value, name: &str) -> Option<&'a str> {
@@ -34,11 +63,6 @@ fn text<'a>(item: &'a Value, name: &str) -> Option<&'a str> {
 
 fn key(item: &Value) -> Option<Key> {
     Some((text(item, "pk")?.to_owned(), text(item, "sk")?.to_owned()))
-}
-
-fn due(item: &Value) -> Option<(String, i64, Key)> {
-    let at = item.get("due_at")?.get("N")?.as_str()?.parse().ok()?;
-    Some((text(item, "due_shard")?.to_owned(), at, key(item)?))
 }
 
 fn failure(kind: &str, message: &str) -> Answer {
@@ -57,18 +81,27 @@ impl Table {
 
     /// How many of them are in the index of due work.
     pub fn due(&self) -> usize {
-        self.due.len()
+        self.indexes[DUE].len()
     }
 
     /// Puts an item, whatever was there.
     pub fn put(&mut self, item: Value) -> bool {
         let Some(key) = key(&item) else { return false };
-        if let Some(old) = self.items.get(&key).and_then(|old| due(old)) {
-            self.due.remove(&old);
+        self.remove(&key);
+        for (index, entries) in INDEXES.iter().zip(&mut self.indexes) {
+            entries.extend(index.entry(&item));
         }
-        self.due.extend(due(&item));
         self.items.insert(key, Arc::new(item));
         true
+    }
+
+    fn remove(&mut self, key: &Key) {
+        let Some(old) = self.items.remove(key) else { return };
+        for (index, entries) in INDEXES.iter().zip(&mut self.indexes) {
+            if let Some(entry) = index.entry(&old) {
+                entries.remove(&entry);
+            }
+        }
     }
 
     /// Makes every call owe nothing, as when the workers are done.
@@ -80,7 +113,7 @@ impl Table {
                 }
             }
         }
-        self.due.clear();
+        self.indexes[DUE].clear();
     }
 
     /// Takes what a job points to off the index, as the worker would that was given it.
@@ -96,15 +129,17 @@ impl Table {
             None => "call".to_owned(),
         };
         let item = self.items.get(&(format!("call#{provider}#{source}#{id}"), sk));
-        if let Some(entry) = item.and_then(|item| due(item)) {
-            self.due.remove(&entry);
+        if let Some(entry) = item.and_then(|item| INDEXES[DUE].entry(item)) {
+            self.indexes[DUE].remove(&entry);
         }
     }
 
     /// Answers an operation of DynamoDB.
     pub fn answer(&mut self, operation: &str, request: Value) -> Answer {
         let answer = match operation {
-            "PutItem" => return self.put_item(request),
+            "PutItem" => return self.write("Put", request),
+            "UpdateItem" => return self.write("Update", request),
+            "DeleteItem" => return self.write("Delete", request),
             "TransactWriteItems" => return self.transact(request),
             "GetItem" => self.get_item(&request),
             "BatchGetItem" => self.batch_get_item(&request),
@@ -118,34 +153,80 @@ impl Table {
     /// `Ok(None)`: the condition holds. `Ok(Some(item))`: it does not, and this is what is there.
     fn refused(&self, key: &Key, action: &Value) -> Result<Option<Value>, Answer> {
         let Some(expression) = action["ConditionExpression"].as_str() else { return Ok(None) };
-        let item = self.items.get(key).map(|item| item.as_ref());
-        match condition::holds(expression, item, &action["ExpressionAttributeValues"]) {
+        let item = self.item(key);
+        let (names, values) =
+            (&action["ExpressionAttributeNames"], &action["ExpressionAttributeValues"]);
+        match condition::holds(expression, item, names, values) {
             Some(true) => Ok(None),
             Some(false) => Ok(Some(item.cloned().unwrap_or_else(|| json!({})))),
             None => Err(invalid("a condition that the stand-in cannot read")),
         }
     }
 
-    fn put_item(&mut self, mut request: Value) -> Answer {
-        let Some(key) = key(&request["Item"]) else { return invalid("no pk and sk in the item") };
-        let old = self.items.get(&key).map(|item| item.as_ref());
-        match self.refused(&key, &request) {
-            Err(answer) => answer,
-            Ok(None) => {
-                self.units += Units::written(old, &request["Item"]);
-                self.put(request["Item"].take());
-                (200, json!({}))
+    fn item(&self, key: &Key) -> Option<&Value> {
+        self.items.get(key).map(|item| item.as_ref())
+    }
+
+    /// Judges a write of a kind of which transactions speak. `Err`: what is not known here.
+    fn judge(&self, kind: &str, action: &mut Value) -> Result<Judged, Answer> {
+        let place = if kind == "Put" { &action["Item"] } else { &action["Key"] };
+        let key = key(place).ok_or_else(|| invalid("no pk and sk in what is written"))?;
+        let refused = self.refused(&key, action)?;
+        let change = match kind {
+            "Put" => Change::Put(action["Item"].take()),
+            "Update" => {
+                let expression = action["UpdateExpression"].as_str().unwrap_or_default();
+                let (names, values) =
+                    (&action["ExpressionAttributeNames"], &action["ExpressionAttributeValues"]);
+                let item = self.item(&key);
+                let new = update::updated(expression, item, &action["Key"], names, values);
+                Change::Put(new.ok_or_else(|| invalid("an update that the stand-in cannot read"))?)
             }
-            Ok(Some(stored)) => {
-                self.units += Units::refused(old, &request["Item"]);
-                let kind = "ConditionalCheckFailedException";
-                let mut answer = failure(kind, "The conditional request failed");
-                if request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD" {
-                    answer.1["Item"] = stored;
-                }
-                answer
-            }
+            "Delete" => Change::Delete,
+            "ConditionCheck" => Change::Nothing,
+            _ => return Err(invalid("an action that the stand-in does not know")),
+        };
+        Ok(Judged { key, change, refused })
+    }
+
+    /// What a judged write costs, once its condition holds.
+    fn units_of(&self, judged: &Judged) -> Units {
+        let old = self.item(&judged.key);
+        match &judged.change {
+            Change::Put(item) => Units::written(old, Some(item)),
+            Change::Delete => Units::written(old, None),
+            Change::Nothing => Units::refused(old, None),
         }
+    }
+
+    fn apply(&mut self, Judged { key, change, .. }: Judged) {
+        match change {
+            Change::Put(item) => drop(self.put(item)),
+            Change::Delete => self.remove(&key),
+            Change::Nothing => {}
+        }
+    }
+
+    fn write(&mut self, kind: &str, mut request: Value) -> Answer {
+        if request["ReturnValues"].as_str().is_some_and(|wanted| wanted != "NONE") {
+            return invalid("values that the stand-in does not return");
+        }
+        let mut judged = match self.judge(kind, &mut request) {
+            Ok(judged) => judged,
+            Err(answer) => return answer,
+        };
+        let Some(stored) = judged.refused.take() else {
+            self.units += self.units_of(&judged);
+            self.apply(judged);
+            return (200, json!({}));
+        };
+        self.units += Units::refused(self.item(&judged.key), judged.new_item());
+        let kind = "ConditionalCheckFailedException";
+        let mut answer = failure(kind, "The conditional request failed");
+        if request["ReturnValuesOnConditionCheckFailure"] == "ALL_OLD" {
+            answer.1["Item"] = stored;
+        }
+        answer
     }
 
     fn get_item(&self, request: &Value) -> Answer {
@@ -167,115 +248,42 @@ impl Table {
         (200, json!({ "Responses": responses, "UnprocessedKeys": {} }))
     }
 
-    fn query(&self, request: &Value) -> Answer {
-        let value = |name: &str| &request["ExpressionAttributeValues"][name];
-        let string = |name: &str| value(name)["S"].as_str().unwrap_or_default();
-        let limit = request["Limit"].as_u64().and_then(|limit| usize::try_from(limit).ok());
-        let after = &request["ExclusiveStartKey"];
-        match request["KeyConditionExpression"].as_str() {
-            Some("due_shard = :shard AND due_at <= :until") => {
-                let until = value(":until")["N"].as_str().and_then(|number| number.parse().ok());
-                self.due_work(string(":shard"), until.unwrap_or(0), limit, due(after))
-            }
-            Some("pk = :pk AND begins_with(sk, :prefix)") => {
-                self.partition(string(":pk"), string(":prefix"), limit, key(after))
-            }
-            Some("pk = :pk") => self.partition(string(":pk"), "", limit, key(after)),
-            _ => invalid("a key condition that the stand-in cannot read"),
-        }
-    }
-
-    /// The index holds keys alone.
-    fn due_work(
-        &self,
-        shard: &str,
-        until: i64,
-        limit: Option<usize>,
-        after: Option<(String, i64, Key)>,
-    ) -> Answer {
-        let first = || (shard.to_owned(), i64::MIN, Key::default());
-        let start = after.clone().unwrap_or_else(first);
-        let entries = self
-            .due
-            .range(start..)
-            .skip_while(|entry| Some(*entry) == after.as_ref())
-            .take_while(|(at_shard, at, _)| at_shard == shard && *at <= until)
-            .map(|(_, at, (pk, sk))| {
-                json!({"pk": {"S": pk}, "sk": {"S": sk}, "due_shard": {"S": shard}, "due_at": {"N": at.to_string()}})
-            });
-        page(entries, limit, |last| last.clone())
-    }
-
-    fn partition(
-        &self,
-        pk: &str,
-        prefix: &str,
-        limit: Option<usize>,
-        after: Option<Key>,
-    ) -> Answer {
-        let start = after.clone().unwrap_or_else(|| (pk.to_owned(), prefix.to_owned()));
-        let items = self
-            .items
-            .range(start..)
-            .skip_while(|(key, _)| Some(*key) == after.as_ref())
-            .take_while(|((at, sk), _)| at == pk && sk.starts_with(prefix))
-            .map(|(_, item)| item.as_ref().clone());
-        page(items, limit, |last| json!({"pk": last["pk"], "sk": last["sk"]}))
-    }
-
     fn transact(&mut self, mut request: Value) -> Answer {
         let Some(actions) = request["TransactItems"].as_array_mut() else {
             return invalid("no items in the transaction");
         };
-        let (mut reasons, mut units) = (Vec::new(), Units::default());
-        for action in actions.iter() {
-            let (what, found) = match (action.get("Put"), action.get("ConditionCheck")) {
-                (Some(put), _) => (put, key(&put["Item"])),
-                (_, Some(check)) => (check, key(&check["Key"])),
-                _ => return invalid("an action that the stand-in does not know"),
+        let (mut all, mut keys) = (Vec::with_capacity(actions.len()), BTreeSet::new());
+        for action in actions {
+            let Some((kind, action)) = action.as_object_mut().and_then(|one| one.iter_mut().next())
+            else {
+                return invalid("an action that says nothing");
             };
-            let Some(key) = found else { return invalid("no pk and sk in an action") };
-            let old = self.items.get(&key).map(|item| item.as_ref());
-            units += match what.get("Item") {
-                Some(new) => Units::written(old, new).in_transaction(),
-                None => Units::refused(old, &Value::Null).in_transaction(),
-            };
-            let reason = match self.refused(&key, what) {
+            match self.judge(kind, action) {
+                Ok(judged) if !keys.insert(judged.key.clone()) => {
+                    return invalid("two actions on one item");
+                }
+                Ok(judged) => all.push(judged),
                 Err(answer) => return answer,
-                Ok(None) => json!({"Code": "None"}),
-                Ok(Some(item)) => json!({"Code": "ConditionalCheckFailed", "Item": item}),
-            };
-            reasons.push(reason);
+            }
         }
-        if reasons.iter().any(|reason| reason["Code"] != "None") {
+        let units = all.iter().map(|judged| self.units_of(judged).in_transaction());
+        let units = units.fold(Units::default(), |all, one| all + one);
+        if all.iter().any(|judged| judged.refused.is_some()) {
             self.units += Units { stored: 0.0, ..units };
+            let reason = |judged: Judged| match judged.refused {
+                None => json!({"Code": "None"}),
+                Some(item) => json!({"Code": "ConditionalCheckFailed", "Item": item}),
+            };
             let mut answer = failure("TransactionCanceledException", "Transaction cancelled");
-            answer.1["CancellationReasons"] = reasons.into();
+            answer.1["CancellationReasons"] = all.into_iter().map(reason).collect();
             return answer;
         }
         self.units += units;
-        for action in actions {
-            if let Some(put) = action.get_mut("Put") {
-                self.put(put["Item"].take());
-            }
+        for judged in all {
+            self.apply(judged);
         }
         (200, json!({}))
     }
-}
-
-/// An answer's items, and where to go on: where there is a limit, and it was reached.
-fn page(
-    items: impl Iterator<Item = Value>,
-    limit: Option<usize>,
-    start_key: impl Fn(&Value) -> Value,
-) -> Answer {
-    let items: Vec<Value> = items.take(limit.unwrap_or(usize::MAX)).collect();
-    let mut answer = json!({ "Count": items.len(), "ScannedCount": items.len() });
-    if let Some(last) = items.last().filter(|_| Some(items.len()) == limit) {
-        answer["LastEvaluatedKey"] = start_key(last);
-    }
-    answer["Items"] = items.into();
-    (200, answer)
 }
 
 #[cfg(test)]

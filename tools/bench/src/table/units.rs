@@ -8,10 +8,12 @@ use std::ops::{Add, AddAssign};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::index::INDEXES;
+
 /// What a write unit writes and a read unit reads, bytes.
 const WRITE: usize = 1_024;
 const READ: usize = 4_096;
-/// What an item takes in the bill beside its own bytes.
+/// What an item, or an entry of an index, takes in the bill beside its own bytes.
 const OVERHEAD: f64 = 100.0;
 /// Each action of a transaction is prepared and committed.
 const TRANSACTION: f64 = 2.0;
@@ -21,9 +23,9 @@ const TRANSACTION: f64 = 2.0;
 pub struct Units {
     /// Read request units.
     pub reads: f64,
-    /// Write request units, those of the index among them.
+    /// Write request units, those of the indexes among them.
     pub writes: f64,
-    /// By how much the table has grown, bytes.
+    /// By how much the table and its indexes have grown, bytes.
     pub stored: f64,
 }
 
@@ -48,22 +50,29 @@ impl Units {
         Self { reads, writes, stored: self.stored * factor }
     }
 
-    /// A write that happens: the larger of what was and what is, and what changes in the index.
-    pub fn written(old: Option<&Value>, new: &Value) -> Self {
-        let index = match (old.and_then(super::due), super::due(new)) {
-            (None, None) => 0.0,
-            (old, new) if old == new => 0.0,
-            (Some(_), Some(_)) => 2.0,
-            _ => 1.0,
-        };
-        let grown = |item: Option<&Value>| item.map_or(0.0, |item| size(item) as f64 + OVERHEAD);
-        let stored = grown(Some(new)) - grown(old);
-        Self { writes: Self::refused(old, new).writes + index, stored, reads: 0.0 }
+    /// A write that happens: the larger of what was and what is, and what changes in the indexes.
+    pub fn written(old: Option<&Value>, new: Option<&Value>) -> Self {
+        let mut all = Self { stored: grown(old, new), ..Self::refused(old, new) };
+        for index in &INDEXES {
+            let held = |item: Option<&Value>| item.and_then(|item| index.held(item));
+            let (was, is) = (held(old), held(new));
+            let writes = match (&was, &is) {
+                (was, is) if was == is => 0.0,
+                // An entry whose place is another is deleted there and put here.
+                (Some(was), Some(is)) if index.entry(was) != index.entry(is) => {
+                    Self::refused(None, Some(was)).writes + Self::refused(None, Some(is)).writes
+                }
+                (was, is) => Self::refused(was.as_ref(), is.as_ref()).writes,
+            };
+            all.writes += writes;
+            all.stored += grown(was.as_ref(), is.as_ref());
+        }
+        all
     }
 
     /// A write that its condition forbids costs what it would have cost in the table.
-    pub fn refused(old: Option<&Value>, new: &Value) -> Self {
-        let bytes = size(new).max(old.map_or(0, size));
+    pub fn refused(old: Option<&Value>, new: Option<&Value>) -> Self {
+        let bytes = old.map_or(0, size).max(new.map_or(0, size));
         Self { writes: bytes.div_ceil(WRITE).max(1) as f64, ..Self::default() }
     }
 
@@ -95,6 +104,12 @@ impl Units {
         }
         Self { reads, ..Self::default() }
     }
+}
+
+/// By how much the bill's bytes grow with an item, or an entry of an index.
+fn grown(old: Option<&Value>, new: Option<&Value>) -> f64 {
+    let billed = |item: Option<&Value>| item.map_or(0.0, |item| size(item) as f64 + OVERHEAD);
+    billed(new) - billed(old)
 }
 
 /// An item's bytes: names and values.
@@ -164,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_write_is_charged_by_the_larger_item_and_the_index_by_what_changes_in_it() {
-        let writes = |old: Option<&Value>, new: &Value| Units::written(old, new).writes;
+        let writes = |old: Option<&Value>, new: &Value| Units::written(old, Some(new)).writes;
         let (small, large) = (item(1_024, None), item(1_025, None));
         assert_eq!((writes(None, &small), writes(None, &large)), (1.0, 2.0));
         assert_eq!(writes(Some(&large), &small), 2.0);
@@ -173,10 +188,50 @@ mod tests {
         assert_eq!(writes(Some(&due), &due), 1.0);
         assert_eq!(writes(Some(&due), &later), 3.0);
         assert_eq!(writes(Some(&due), &small), 2.0);
-        assert_eq!(Units::refused(Some(&due), &large).writes, 2.0);
-        assert_eq!(Units::written(None, &due).in_transaction().writes, 4.0);
-        assert_eq!(Units::written(None, &small).stored, 1_124.0);
-        assert_eq!(Units::written(Some(&large), &small).stored, -1.0);
+        assert_eq!(Units::refused(Some(&due), Some(&large)).writes, 2.0);
+        assert_eq!(Units::written(None, Some(&due)).in_transaction().writes, 4.0);
+        assert_eq!(Units::written(None, Some(&small)).stored, 1_124.0);
+        assert_eq!(Units::written(Some(&large), Some(&small)).stored, -1.0);
+    }
+
+    #[test]
+    fn an_index_that_holds_a_line_is_charged_whenever_the_line_changes() {
+        let listed = |day: &str, line: &str, other: &str| {
+            let mut item = item(500, None);
+            item["day_shard"] = json!({"S": day});
+            item["began"] = json!({"S": "t"});
+            item["line"] = json!({"S": line});
+            item["other"] = json!({"S": other});
+            item
+        };
+        let writes = |old: Option<&Value>, new: Option<&Value>| Units::written(old, new).writes;
+        let one = listed("d", "l", "o");
+        let long = listed("d", &"l".repeat(1_100), "o");
+        assert_eq!(writes(None, Some(&one)), 2.0);
+        assert_eq!(writes(Some(&one), Some(&listed("d", "l", "p"))), 1.0);
+        assert_eq!(writes(Some(&one), Some(&listed("d", "m", "o"))), 2.0);
+        assert_eq!(writes(Some(&one), Some(&listed("e", "l", "o"))), 3.0);
+        assert_eq!(writes(None, Some(&long)), 4.0);
+        assert_eq!(writes(Some(&one), None), 2.0);
+        // pk p, sk s, day_shard d, began t, line l: these bytes stand twice.
+        let bytes = 2 + 1 + 2 + 1 + 9 + 1 + 5 + 1 + 4 + 1;
+        assert_eq!(
+            Units::written(None, Some(&one)).stored,
+            (size(&one) + 100 + bytes + 100) as f64
+        );
+        assert_eq!(
+            Units::written(Some(&one), None).stored,
+            -((size(&one) + 100 + bytes + 100) as f64)
+        );
+        let mut of_contact = one.clone();
+        of_contact["contact"] = json!({"S": "c"});
+        assert_eq!(writes(Some(&one), Some(&of_contact)), 2.0);
+    }
+
+    #[test]
+    fn a_deletion_is_charged_as_what_is_deleted() {
+        assert_eq!(Units::written(Some(&item(1_025, Some(1))), None).writes, 3.0);
+        assert_eq!(Units::written(None, None), Units { writes: 1.0, ..Units::default() });
     }
 
     #[test]
