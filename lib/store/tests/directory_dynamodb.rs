@@ -3,17 +3,18 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod directory_contract;
+mod server;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
-    KeyType, Projection, ProjectionType, ScalarAttributeType,
+    AttributeValue, BillingMode, GlobalSecondaryIndex, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
 };
 use directory_contract::{at, contact, employee, name, number, with_numbers};
+use server::{attribute, schema};
 use switchboard_domain::Personal;
 use switchboard_domain::directory::{
     Activity, Contact, ContactKind, Draft, Employee, EntryKind, Extension, Origin,
@@ -27,38 +28,23 @@ const TABLE: &str = "directory";
 
 /// A server of its own with the table as the template makes it. It ends with the test's runtime.
 async fn client() -> Client {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let database = dynoxide::Database::memory().unwrap();
-    tokio::spawn(dynoxide::server::serve_on(listener, database));
-    let config = aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
-        .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http());
-    let client = Client::from_conf(config.build());
-    let key = |name: &str, kind: KeyType| {
-        KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
-    };
+    let client = server::start().await;
     let lists = GlobalSecondaryIndex::builder()
         .index_name("lists")
-        .key_schema(key("list", KeyType::Hash))
-        .key_schema(key("place", KeyType::Range))
+        .key_schema(schema("list", KeyType::Hash))
+        .key_schema(schema("place", KeyType::Range))
         .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
         .build()
         .unwrap();
-    let attributes = ["pk", "sk", "list", "place"].map(|name| {
-        let kind = ScalarAttributeType::S;
-        AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
-    });
+    let attributes =
+        ["pk", "sk", "list", "place"].map(|name| attribute(name, ScalarAttributeType::S));
     client
         .create_table()
         .table_name(TABLE)
         .billing_mode(BillingMode::PayPerRequest)
         .set_attribute_definitions(Some(attributes.into()))
-        .key_schema(key("pk", KeyType::Hash))
-        .key_schema(key("sk", KeyType::Range))
+        .key_schema(schema("pk", KeyType::Hash))
+        .key_schema(schema("sk", KeyType::Range))
         .global_secondary_indexes(lists)
         .send()
         .await

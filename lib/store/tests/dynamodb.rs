@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod contract;
+mod server;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,11 +12,11 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Credentials, Region};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, GlobalSecondaryIndex, KeySchemaElement,
-    KeyType, Projection, ProjectionType, ScalarAttributeType,
+    AttributeValue, BillingMode, GlobalSecondaryIndex, KeyType, Projection, ProjectionType,
+    ScalarAttributeType,
 };
+use server::{attribute, config, schema};
 use switchboard_domain::{Blob, CallRecord, Delivery, DeliveryId, Personal};
 use switchboard_store::{Between, DynamoStore, Put, Quarantined, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -24,30 +25,9 @@ type Item = HashMap<String, AttributeValue>;
 
 const TABLE: &str = "calls";
 
-fn attribute(name: &str, kind: ScalarAttributeType) -> AttributeDefinition {
-    AttributeDefinition::builder().attribute_name(name).attribute_type(kind).build().unwrap()
-}
-
-fn schema(name: &str, kind: KeyType) -> KeySchemaElement {
-    KeySchemaElement::builder().attribute_name(name).key_type(kind).build().unwrap()
-}
-
-fn config(endpoint: String) -> Builder {
-    aws_sdk_dynamodb::Config::builder()
-        .behavior_version(BehaviorVersion::latest())
-        .region(Region::new("eu-central-1"))
-        .credentials_provider(Credentials::new("fake", "fake", None, None, "test"))
-        .endpoint_url(endpoint)
-        .http_client(aws_smithy_http_client::Builder::new().build_http())
-}
-
 /// A server of its own with the table as the template makes it. It ends with the test's runtime.
 async fn client() -> Client {
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let database = dynoxide::Database::memory().unwrap();
-    tokio::spawn(dynoxide::server::serve_on(listener, database));
-    let client = Client::from_conf(config(endpoint).build());
+    let client = server::start().await;
     let due = GlobalSecondaryIndex::builder()
         .index_name("due")
         .key_schema(schema("due_shard", KeyType::Hash))
