@@ -4,7 +4,8 @@ use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use switchboard_crm::destination::Destination;
-use switchboard_crm::{Client, Outgoing, verdict};
+use switchboard_crm::exchange::{self, Told};
+use switchboard_crm::{Client, Headers};
 use switchboard_domain::delivery::{Frozen, Verdict};
 use switchboard_domain::{
     Attempt, Blob, Body, CallKey, CallRecord, Delivery, DeliveryId, DeliveryState, Event, Seconds,
@@ -59,7 +60,7 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         key: &CallKey,
         id: &DeliveryId,
         configuration: &Configuration,
-        clock: impl Fn() -> Timestamp,
+        clock: impl Fn() -> Timestamp + Sync,
     ) -> Result<(), Retry> {
         for _ in 0..ROUNDS {
             let Some(delivery) = self.store.delivery(key, id).await? else {
@@ -167,28 +168,20 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         claimed: Delivery,
         destination: &Destination,
         body: Vec<u8>,
-        clock: impl Fn() -> Timestamp,
+        clock: impl Fn() -> Timestamp + Sync,
     ) -> Result<(), Retry> {
-        let correlation_id = claimed.key.correlation_id();
-        let outgoing = Outgoing {
-            idempotency_key: &claimed.idempotency_key(),
-            correlation_id: correlation_id.as_str(),
-            body,
-            now: clock(),
-        };
+        let (correlation_id, key) = (claimed.key.correlation_id(), claimed.idempotency_key());
+        let headers = Headers { idempotency_key: &key, correlation_id: correlation_id.as_str() };
+        let told = Told { body: &body, idempotency_key: &key, remote: &claimed.remote };
+        let mut exchange = exchange::begin(destination, &told);
         let started = Instant::now();
-        let sent = self.client.send(destination, outgoing).await;
+        let over = self.client.tell(destination, headers, exchange.as_mut(), &clock).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
-        let (status, (verdict, result)) = match sent {
-            Ok(answer) => {
-                let retry_after = answer.retry_after.as_deref();
-                (Some(answer.status), verdict::judge(answer.status, retry_after, at))
-            }
-            Err(error) => (None, (Verdict::Retry { not_before: None }, error.to_string())),
-        };
-        let attempt = Attempt { at, took_ms, status, result };
-        self.conclude(claimed.concluded(attempt, verdict, &destination.retries), at).await
+        let attempt = Attempt { at, took_ms, status: over.status, result: over.result };
+        let mut concluded = claimed.concluded(attempt, over.verdict, &destination.retries);
+        concluded.remote.learn(over.remote);
+        self.conclude(concluded, at).await
     }
 
     /// Its destination is not configured any more, or not yet: a failure like any other, so that it

@@ -1,4 +1,4 @@
-//! The delivery client: one POST, to a public address, without following redirects.
+//! The delivery client: the requests of a delivery, to public addresses, without following redirects.
 
 use std::time::Duration;
 
@@ -11,10 +11,13 @@ use switchboard_http::address::leads_nowhere_public;
 pub use switchboard_http::client::SendError;
 use switchboard_http::client::{ClientError, classify, transport};
 
+use switchboard_domain::delivery::{Remote, Verdict};
+
 use crate::destination::{Auth, Destination};
+use crate::exchange::{Answer, Ask, Exchange, Over, Step};
 use crate::signing;
 
-/// So much of an answer is read to be able to use its connection again. None of it is kept.
+/// So much of an answer is read: to understand it, and to be able to use its connection again.
 const LARGEST_ANSWER: usize = 64 * 1024;
 /// And for so long: a body that dawdles is not worth a worker's time.
 const LONGEST_ANSWER: Duration = Duration::from_secs(1);
@@ -26,25 +29,13 @@ pub struct Client {
     allow_private: bool,
 }
 
-/// What is sent.
-pub struct Outgoing<'a> {
+/// What every request of one delivery says of it.
+#[derive(Clone, Copy)]
+pub struct Headers<'a> {
     /// The same for every try of a delivery.
     pub idempotency_key: &'a str,
     /// The call's, from the webhook's log line to this header.
     pub correlation_id: &'a str,
-    /// The body, JSON.
-    pub body: Vec<u8>,
-    /// The time that is signed.
-    pub now: Timestamp,
-}
-
-/// An answer, whatever it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
-    /// The HTTP status.
-    pub status: u16,
-    /// The header of that name.
-    pub retry_after: Option<String>,
 }
 
 impl Client {
@@ -53,55 +44,87 @@ impl Client {
         Ok(Self { http: transport(allow_private)?, allow_private })
     }
 
-    /// Posts once.
+    /// Tells a destination of a call, with as many requests as that takes. `clock` tells the time
+    /// that is signed, and from which the destination's `Retry-After` counts.
+    pub async fn tell(
+        &self,
+        destination: &Destination,
+        headers: Headers<'_>,
+        exchange: &mut dyn Exchange,
+        clock: &(impl Fn() -> Timestamp + Sync),
+    ) -> Over {
+        let mut answer = None;
+        loop {
+            let ask = match exchange.next(answer.as_ref(), clock()) {
+                Step::Ask(ask) => ask,
+                Step::Over(over) => return over,
+            };
+            match self.send(destination, headers, ask, clock()).await {
+                Ok(answered) => answer = Some(answered),
+                Err(error) => {
+                    return Over {
+                        verdict: Verdict::Retry { not_before: None },
+                        status: None,
+                        result: error.to_string(),
+                        remote: Remote::default(),
+                    };
+                }
+            }
+        }
+    }
+
+    /// Sends one request.
     pub async fn send(
         &self,
         destination: &Destination,
-        outgoing: Outgoing<'_>,
+        headers: Headers<'_>,
+        ask: Ask,
+        now: Timestamp,
     ) -> Result<Answer, SendError> {
-        if !self.allow_private && leads_nowhere_public(&destination.url) {
+        if !self.allow_private && leads_nowhere_public(&ask.url) {
             return Err(SendError::PrivateAddress);
         }
-        let request = self.build(destination, outgoing).ok_or(SendError::NotBuilt)?;
+        let request = self.build(destination, headers, ask, now).ok_or(SendError::NotBuilt)?;
         let mut answer = request.send().await.map_err(|error| classify(&error))?;
         let status = answer.status().as_u16();
         let retry_after = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
         let retry_after = retry_after.map(str::to_owned);
-        // The status is the answer; whether its body arrives changes nothing.
-        let body = async {
-            let mut read = 0;
+        // The status is the answer; where the rest of its body does not arrive, that changes nothing.
+        let mut body = Vec::new();
+        let read = async {
             while let Ok(Some(chunk)) = answer.chunk().await
-                && read <= LARGEST_ANSWER
+                && body.len() <= LARGEST_ANSWER
             {
-                read += chunk.len();
+                body.extend_from_slice(&chunk);
             }
         };
-        let _ = tokio::time::timeout(LONGEST_ANSWER, body).await;
-        Ok(Answer { status, retry_after })
+        let _ = tokio::time::timeout(LONGEST_ANSWER, read).await;
+        Ok(Answer { status, retry_after, body })
     }
 
     fn build(
         &self,
         destination: &Destination,
-        outgoing: Outgoing<'_>,
+        headers: Headers<'_>,
+        ask: Ask,
+        now: Timestamp,
     ) -> Option<reqwest::RequestBuilder> {
-        let key = outgoing.idempotency_key;
-        let signed =
-            signing::sign(&destination.signing_secrets, key, outgoing.now, &outgoing.body).ok()?;
+        let key = headers.idempotency_key;
+        let signed = signing::sign(&destination.signing_secrets, key, now, &ask.body).ok()?;
         let mut request = self
             .http
-            .post(destination.url.clone())
+            .request(ask.method, ask.url)
             .timeout(Duration::from_secs(destination.timeout.0.into()))
             .header(CONTENT_TYPE, "application/json")
             .header("idempotency-key", key)
-            .header("x-correlation-id", outgoing.correlation_id);
+            .header("x-correlation-id", headers.correlation_id);
         for (name, value) in signed.headers() {
             request = request.header(name, value);
         }
         if let Some((name, value)) = authorization(&destination.auth)? {
             request = request.header(name, value);
         }
-        Some(request.body(outgoing.body))
+        Some(request.body(ask.body))
     }
 }
 

@@ -5,11 +5,12 @@
 #[cfg(feature = "client")]
 pub mod client;
 pub mod destination;
+pub mod exchange;
 pub mod format;
 pub mod signing;
 pub mod verdict;
 
 #[cfg(feature = "client")]
-pub use client::{Client, Outgoing};
+pub use client::{Client, Headers};
 pub use destination::Destination;
 pub use switchboard_domain::ConfigError;

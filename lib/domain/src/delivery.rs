@@ -117,6 +117,30 @@ pub struct Frozen {
     pub body: Body,
 }
 
+/// What a CRM calls what it was told of. Ids of its own, so that it can be told more of the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Remote {
+    /// The call's entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<String>,
+    /// The contact's entry.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contact: Option<String>,
+}
+
+impl Remote {
+    /// With what is known by now: an id that is not said again is not forgotten.
+    pub fn learn(&mut self, news: Remote) {
+        self.call = news.call.or(self.call.take());
+        self.contact = news.contact.or(self.contact.take());
+    }
+
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// A delivery as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
@@ -142,6 +166,9 @@ pub struct Delivery {
     /// Set when an operator sends it anew on purpose: makes another idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
+    /// What the destination calls what it was told of, as far as it said so.
+    #[serde(default, skip_serializing_if = "Remote::is_empty")]
+    pub remote: Remote,
 }
 
 /// What an attempt came to.
@@ -171,6 +198,7 @@ impl Delivery {
             attempts: Vec::new(),
             frozen: None,
             nonce: None,
+            remote: Remote::default(),
         }
     }
 

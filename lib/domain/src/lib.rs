@@ -3,6 +3,7 @@
 //! Nothing here knows AWS, HTTP or the clock: time comes in as an argument, decisions come out
 //! as values. The shell acts on them.
 
+pub mod analysis;
 pub mod call;
 pub mod config;
 pub mod context;
@@ -20,10 +21,11 @@ pub mod sync;
 pub mod time;
 pub mod update;
 
+pub use analysis::{Analysed, AnalysisState};
 pub use call::{Call, Outcome, fold};
 pub use config::ConfigError;
 pub use context::Context;
-pub use delivery::{Attempt, Delivery, DeliveryId, DeliveryState, Event};
+pub use delivery::{Attempt, Delivery, DeliveryId, DeliveryState, Event, Remote};
 pub use digest::Digest;
 pub use key::{CallKey, KeyError, Name};
 pub use lookup::{Lookup, LookupState};

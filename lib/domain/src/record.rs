@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::analysis::Analysed;
 use crate::call::{Call, fold};
 use crate::delivery::DeliveryId;
 use crate::digest::Digest;
@@ -47,6 +48,9 @@ pub struct CallRecord {
     /// The search for its conversation, once begun.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup: Option<Lookup>,
+    /// How its analysis stands, once it was tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis: Option<Analysed>,
     /// The deliveries that were planned; each is a record of its own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deliveries: BTreeSet<DeliveryId>,
@@ -205,6 +209,7 @@ impl CallRecord {
             people: People::default(),
             timelines: BTreeSet::new(),
             lookup: None,
+            analysis: None,
             deliveries: BTreeSet::new(),
             replayed_at: None,
         }

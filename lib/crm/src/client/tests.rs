@@ -2,7 +2,7 @@ use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, Method};
 use rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
@@ -152,17 +152,19 @@ fn at(server: &Server) -> Destination {
     destination(&format!("http://127.0.0.1:{}/calls?org=7", server.port), json!({}))
 }
 
-fn outgoing() -> Outgoing<'static> {
-    Outgoing {
-        idempotency_key: "msg_0123456789abcdef",
-        correlation_id: "6932446ea73ad5d66b0238bd255805d1",
-        body: BODY.as_bytes().to_vec(),
-        now: Timestamp::now(),
-    }
-}
+const HEADERS: Headers<'static> = Headers {
+    idempotency_key: "msg_0123456789abcdef",
+    correlation_id: "6932446ea73ad5d66b0238bd255805d1",
+};
 
 async fn send(destination: &Destination) -> Result<Answer, SendError> {
-    Client::new(true).unwrap().send(destination, outgoing()).await
+    send_by(&Client::new(true).unwrap(), destination).await
+}
+
+async fn send_by(client: &Client, destination: &Destination) -> Result<Answer, SendError> {
+    let ask =
+        Ask { method: Method::POST, url: destination.url.clone(), body: BODY.as_bytes().to_vec() };
+    client.send(destination, HEADERS, ask, Timestamp::now()).await
 }
 
 /// Runs a test, which may not take longer than anything here is allowed to.
@@ -335,7 +337,7 @@ fn a_name_that_leads_nowhere() {
         let nowhere = destination("https://crm.invalid/", json!({}));
         assert_eq!(send(&nowhere).await, Err(SendError::NotResolved));
         let careful = Client::new(false).unwrap();
-        assert_eq!(careful.send(&nowhere, outgoing()).await, Err(SendError::NotResolved));
+        assert_eq!(send_by(&careful, &nowhere).await, Err(SendError::NotResolved));
     });
 }
 
@@ -345,14 +347,14 @@ fn a_connection_is_used_again_and_a_closed_one_is_not() {
         let client = Client::new(true).unwrap();
         let server = Server::start(status(200)).await;
         for _ in 0..3 {
-            client.send(&at(&server), outgoing()).await.unwrap();
+            send_by(&client, &at(&server)).await.unwrap();
         }
         assert_eq!((server.requests(), server.connections()), (3, 1));
 
         let closing = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
         let server = Server::start(Reply::Last(closing.to_owned())).await;
         for _ in 0..3 {
-            client.send(&at(&server), outgoing()).await.unwrap();
+            send_by(&client, &at(&server)).await.unwrap();
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
         assert_eq!((server.requests(), server.connections()), (3, 3));
@@ -367,7 +369,7 @@ fn no_private_address_is_connected_to() {
         for host in ["127.0.0.1", "localhost", "[::1]", "2130706433", "[::ffff:127.0.0.1]"] {
             for scheme in ["http", "https"] {
                 let url = format!("{scheme}://{host}:{}/", server.port);
-                let sent = careful.send(&destination(&url, json!({})), outgoing()).await;
+                let sent = send_by(&careful, &destination(&url, json!({}))).await;
                 assert_eq!(sent, Err(SendError::PrivateAddress), "{url}");
             }
         }
@@ -402,8 +404,8 @@ fn a_certificate_must_be_trusted_and_of_the_host() {
         let trusting =
             Client { http: transport_trusting(roots, true).unwrap(), allow_private: true };
 
-        assert_eq!(trusting.send(&to("localhost"), outgoing()).await.unwrap().status, 200);
-        assert_eq!(trusting.send(&to("127.0.0.1"), outgoing()).await, Err(SendError::NotSecure));
+        assert_eq!(send_by(&trusting, &to("localhost")).await.unwrap().status, 200);
+        assert_eq!(send_by(&trusting, &to("127.0.0.1")).await, Err(SendError::NotSecure));
         assert_eq!(send(&to("localhost")).await, Err(SendError::NotSecure));
         assert_eq!(server.requests(), 1);
     });
