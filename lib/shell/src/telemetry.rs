@@ -8,10 +8,15 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde::ser::{SerializeMap as _, Serializer as _};
+use serde_json::Serializer;
+use serde_json::ser::{CompactFormatter, Compound};
 
 /// The namespace of every metric.
 const NAMESPACE: &str = "Switchboard";
+/// Most lines have no more bytes.
+const LINE: usize = 512;
 
 /// How much a line matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -101,15 +106,14 @@ impl Telemetry {
         if level < self.level {
             return;
         }
-        let mut line = Map::new();
-        line.insert("time".into(), Timestamp::now().to_string().into());
-        line.insert("level".into(), format!("{level:?}").to_ascii_uppercase().into());
-        line.insert("message".into(), message.into());
-        line.insert("function".into(), self.function.into());
-        for (name, value) in fields {
-            line.insert((*name).into(), value.to_string().into());
-        }
-        self.write(Value::Object(line));
+        let level = format!("{level:?}").to_ascii_uppercase();
+        self.write(|line| {
+            line.serialize_entry("time", &Shown(&Timestamp::now()))?;
+            line.serialize_entry("level", &level)?;
+            line.serialize_entry("message", message)?;
+            line.serialize_entry("function", self.function)?;
+            fields.iter().try_for_each(|(name, value)| line.serialize_entry(name, &Shown(value)))
+        });
     }
 
     /// Counts things under the stage, and under each further dimension together with those before
@@ -123,50 +127,92 @@ impl Telemetry {
 
     /// As [`Telemetry::count`], where zero says something too.
     pub fn measured(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
-        let metrics: Vec<Value> =
-            counts.iter().map(|(name, _)| json!({"Name": name, "Unit": "Count"})).collect();
         let names: Vec<&str> =
             std::iter::once("stage").chain(dimensions.iter().map(|(name, _)| *name)).collect();
-        let sets: Vec<&[&str]> = (1..=names.len()).map(|length| &names[..length]).collect();
-        let mut line = Map::new();
-        line.insert(
-            "_aws".into(),
-            json!({
-                "Timestamp": Timestamp::now().as_millisecond(),
-                "CloudWatchMetrics": [{
-                    "Namespace": NAMESPACE,
-                    "Dimensions": sets,
-                    "Metrics": metrics,
-                }],
-            }),
-        );
-        line.insert("function".into(), self.function.into());
-        line.insert("stage".into(), self.stage.clone().into());
-        for (name, value) in dimensions {
-            line.insert((*name).into(), (*value).into());
-        }
-        for (name, count) in counts {
-            line.insert((*name).into(), (*count).into());
-        }
-        self.write(Value::Object(line));
+        let directive = Directive {
+            timestamp: Timestamp::now().as_millisecond(),
+            metrics: [Metrics {
+                namespace: NAMESPACE,
+                dimensions: (1..=names.len()).map(|length| &names[..length]).collect(),
+                metrics: counts.iter().map(|(name, _)| Metric { name, unit: "Count" }).collect(),
+            }],
+        };
+        self.write(|line| {
+            line.serialize_entry("_aws", &directive)?;
+            line.serialize_entry("function", self.function)?;
+            line.serialize_entry("stage", &self.stage)?;
+            dimensions.iter().try_for_each(|(name, value)| line.serialize_entry(name, value))?;
+            counts.iter().try_for_each(|(name, count)| line.serialize_entry(name, count))
+        });
     }
 
-    fn write(&self, line: Value) {
-        let line = line.to_string();
+    /// Writes one object on a line of its own. It is written as it is made: hooks say two such lines
+    /// for each webhook.
+    fn write(&self, entries: impl FnOnce(&mut Line<'_>) -> serde_json::Result<()>) {
+        let mut bytes = Vec::with_capacity(LINE);
+        let mut serializer = Serializer::new(&mut bytes);
+        let made = serializer.serialize_map(None).and_then(|mut line| {
+            entries(&mut line)?;
+            line.end()
+        });
+        // Names and texts, of which nothing can fail to be written to memory.
+        if made.is_err() {
+            return;
+        }
         match &self.sink {
             // One write per line; a closed pipe is no reason to fail a call.
             Sink::Stdout => {
-                let _ = std::io::stdout().write_all(format!("{line}\n").as_bytes());
+                bytes.push(b'\n');
+                let _ = std::io::stdout().write_all(&bytes);
             }
             Sink::Memory(lines) => {
+                let line = String::from_utf8_lossy(&bytes).into_owned();
                 lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
             }
         }
     }
 }
 
+/// The object of one line, as it is written.
+type Line<'a> = Compound<'a, &'a mut Vec<u8>, CompactFormatter>;
+
+/// A value as its text.
+struct Shown<'a>(&'a dyn Display);
+
+impl Serialize for Shown<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self.0)
+    }
+}
+
+/// What makes a line one of metrics. The names are the format's.
+#[derive(Serialize)]
+struct Directive<'a> {
+    #[serde(rename = "Timestamp")]
+    timestamp: i64,
+    #[serde(rename = "CloudWatchMetrics")]
+    metrics: [Metrics<'a>; 1],
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metrics<'a> {
+    namespace: &'static str,
+    dimensions: Vec<&'a [&'a str]>,
+    metrics: Vec<Metric<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metric<'a> {
+    name: &'a str,
+    unit: &'static str,
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]

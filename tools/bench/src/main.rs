@@ -123,7 +123,7 @@ struct Place {
 struct Run {
     #[command(flatten)]
     place: Place,
-    /// Turns of each program: three starts at full CPU and one at the share in each
+    /// Turns of each program: four starts at full CPU and three at the share in each
     #[arg(long, default_value_t = 7)]
     rounds: u64,
     /// Warm invocations in each turn

@@ -20,8 +20,9 @@ use crate::statistics::{median, percentile};
 pub const WARM_UP: u64 = 50;
 /// Calls of each further kind (duplicates, rejected) whose requests are counted.
 const OTHERS: u64 = 50;
-/// Starts of a program in its turn that end with the first answer, beside the one that goes on.
-const STARTS: u64 = 2;
+/// Starts of a program in its turn that end with the first answer, beside the one that goes on; and
+/// as many at the share. What is started after a pause is slower than what is started again.
+const STARTS: u64 = 3;
 /// Invocations at the CPU share after the first.
 const AT_SHARE: u64 = 20;
 /// Between them a share has time to grow again, as between real calls.
@@ -30,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(40);
 /// How much is measured.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub struct Plan {
-    /// Turns of each program: three starts at full CPU, one at the share.
+    /// Turns of each program: four starts at full CPU, three at the share.
     pub rounds: u64,
     /// Warm invocations after each start at full CPU.
     pub warm: u64,
@@ -157,7 +158,7 @@ pub async fn measure(
     Ok((figures, failed.into_values().collect()))
 }
 
-/// A program's turn: some starts that are ended at once, one that goes on, one at the CPU share.
+/// A program's turn: some starts that are ended at once, one that goes on, some at the CPU share.
 async fn turn(
     bench: &mut Bench,
     program: &Program,
@@ -257,8 +258,8 @@ pub async fn others(
     Ok(requests)
 }
 
-/// One start whose invocations get the share of a CPU that goes with the memory. The start itself
-/// is not limited, as Lambda's is not.
+/// Some starts whose invocations get the share of a CPU that goes with the memory, and later ones of
+/// the last. The start itself is not limited, as Lambda's is not.
 async fn at_share(
     bench: &mut Bench,
     program: &Program,
@@ -266,19 +267,22 @@ async fn at_share(
     plan: Plan,
     one: &mut Gathered,
 ) -> Result<(), Failure> {
-    let account = feed.account(&bench.root, bench.crm.port)?;
-    let running = bench.run(program, account, feed.stage(), plan.memory_mb).await?;
-    let limited = bench.limiter.limit(running.process.pid, share(plan.memory_mb))?;
     let event = |n: u64| feed.event(n).ok_or_else(|| Failure::new("there are no more events"));
-    let first = bench.done(&running, event(0)?).await?;
-    one.share_first.push(ms(first.took));
-    one.share_cold.push(ms(running.init + first.took));
-    for n in 1..=AT_SHARE {
-        tokio::time::sleep(PAUSE).await;
-        one.share_warm.push(ms(bench.done(&running, event(n)?).await?.took));
+    for start in 1..=STARTS {
+        let account = feed.account(&bench.root, bench.crm.port)?;
+        let running = bench.run(program, account, feed.stage(), plan.memory_mb).await?;
+        let limited = bench.limiter.limit(running.process.pid, share(plan.memory_mb))?;
+        let first = bench.done(&running, event(0)?).await?;
+        one.share_first.push(ms(first.took));
+        one.share_cold.push(ms(running.init + first.took));
+        let later = if start == STARTS { AT_SHARE } else { 0 };
+        for n in 1..=later {
+            tokio::time::sleep(PAUSE).await;
+            one.share_warm.push(ms(bench.done(&running, event(n)?).await?.took));
+        }
+        running.process.end().await;
+        drop(limited);
     }
-    running.process.end().await;
-    drop(limited);
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Wiring of the area `calls`.
 
+use jiff::Timestamp;
 use lambda_runtime::Error;
 use switchboard_domain::Name;
 use switchboard_providers::Provider as _;
@@ -8,7 +9,8 @@ use switchboard_queue::SqsQueue;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters, Values};
-use switchboard_store::DynamoStore;
+use switchboard_store::listing::day_of;
+use switchboard_store::{DynamoStore, List, Place, Store as _};
 
 use super::Calls;
 use crate::serve::serve;
@@ -35,12 +37,18 @@ pub async fn calls() -> Result<(), Error> {
     let (known, _, (), ()) = tokio::join!(
         access.get(),
         sources.get(),
-        aws::briefly(store.connect()),
+        aws::briefly(connect(&store)),
         aws::briefly(queue.connect()),
     );
     known?;
     let area = Calls { store, queue, sources, telemetry: telemetry.clone() };
     serve(area, access, telemetry).await
+}
+
+/// Opens as many connections as a list takes, by asking for one of a day without calls.
+async fn connect(store: &DynamoStore) {
+    let (since, before) = (Timestamp::UNIX_EPOCH, Place::of(Timestamp::MAX));
+    let _ = store.lines(&List::Day(day_of(since)), since, &before, 1).await;
 }
 
 /// The names of the sources; what else is in them is none of this function's business.

@@ -3,7 +3,7 @@
 //! As the official SDKs check it: the URL with and without its port, every parameter (blank ones
 //! too) sorted by name, the distinct values of a repeated one sorted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::borrow::Cow;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,27 +14,22 @@ use switchboard_domain::Secret;
 
 use crate::secret::equal;
 
-/// The parameters of a form, as a signature takes them.
-pub type Parameters = BTreeMap<String, BTreeSet<String>>;
+/// The parameters of a form in the order in which they are signed: by name, then by value, each pair
+/// once.
+pub type Parameters<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// Decodes a form: `+` is a space, nothing is trimmed, nothing is left out.
-pub fn parameters(form: &[u8]) -> Parameters {
-    let mut parameters = Parameters::new();
-    for (name, value) in form_urlencoded::parse(form) {
-        parameters.entry(name.into_owned()).or_default().insert(value.into_owned());
-    }
+pub fn parameters(form: &[u8]) -> Parameters<'_> {
+    let mut parameters: Parameters<'_> = form_urlencoded::parse(form).collect();
+    parameters.sort_unstable();
+    parameters.dedup();
     parameters
 }
 
 /// Whether `signature` (Base64) is Twilio's for a request to `url` with these parameters.
-pub fn is_valid(url: &str, parameters: &Parameters, token: &Secret, signature: &str) -> bool {
-    let mut tail = String::new();
-    for (name, values) in parameters {
-        for value in values {
-            tail.push_str(name);
-            tail.push_str(value);
-        }
-    }
+pub fn is_valid(url: &str, parameters: &Parameters<'_>, token: &Secret, signature: &str) -> bool {
+    let tail: String =
+        parameters.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect();
     // Every form is tried, whichever matches first.
     forms_of(url)
         .iter()
