@@ -18,11 +18,11 @@ refuse() {
 }
 
 shell='aws[-_].*|lambda_.*|tokio(-.*)?|hyper(-.*)?|reqwest'
-for package in switchboard-domain switchboard-providers switchboard-people switchboard-crm switchboard-http; do
+for package in switchboard-domain switchboard-analysis switchboard-providers switchboard-people switchboard-crm switchboard-http switchboard-recordings; do
     refuse "$package" "$shell" "the core depends on nothing that acts"
 done
 
-refuse switchboard-hooks 'reqwest|rlibphonenumber|switchboard-people' "a hook calls nobody and looks nobody up"
+refuse switchboard-hooks 'reqwest|rlibphonenumber|switchboard-people|switchboard-analysis|switchboard-recordings' "a hook calls nobody and looks nobody up"
 for package in switchboard-api switchboard-hooks switchboard-workers; do
     refuse "$package" 'aws-lc-.*|native-tls|openssl|openssl-sys' "there is one TLS stack, on ring"
 done

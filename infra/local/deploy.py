@@ -79,7 +79,9 @@ def make_bucket(aws: Aws, region: str) -> None:
 
 def sam_deploy(directory: Path, state: states.State, template: Path, overrides: list[str]) -> None:
     """Runs `sam deploy` as for a real account. Its output goes to a file, shown if it fails."""
-    parameters = [f"Stage={STAGE}", f"Architecture={architecture()}", "AllowPrivateDestinations=true"]
+    parameters = [
+        f"Stage={STAGE}", f"Architecture={architecture()}", "AllowPrivateDestinations=true", "CopyRecordings=true",
+    ]  # fmt: skip
     command = [
         str(SAM), "deploy",
         "--template-file", str(template),

@@ -42,7 +42,6 @@ def closed_port() -> int:
 BEHAVIOURS = {
     "recovers": ([Answer(500), Answer(503)], Answer(200), "delivered", 3),
     "asks-for-time": ([Answer(429, {"Retry-After": "4"})], Answer(200), "delivered", 2),
-    "is-gone": ([], Answer(410), "failed", 1),
     "refuses": ([], Answer(422), "failed", 1),
     "redirects": ([], Answer(302, {"Location": "http://169.254.169.254/"}), "failed", 4),
     "hangs": ([Answer(200, wait=20)], Answer(200), "delivered", 2),

@@ -50,7 +50,7 @@ class Server:
                 headers = {name.lower(): value for name, value in self.headers.items()}
                 server.handle(self, headers, self.rfile.read(length))
 
-            do_GET = do_POST = _take  # noqa: N815
+            do_GET = do_POST = do_PUT = _take  # noqa: N815
 
             def answer(self, status: int, body: bytes = b"{}", headers: dict | None = None) -> None:
                 """Sends an answer."""

@@ -4,6 +4,7 @@
 mod context;
 mod cursor;
 mod list;
+pub mod recordings;
 mod redeliver;
 pub mod start;
 mod story;
@@ -30,6 +31,8 @@ pub struct Calls<S, Q, N> {
     pub queue: Q,
     /// Which sources may hold a call of which only Twilio's id is known.
     pub sources: N,
+    /// Where copies of recordings are, if this stack makes any.
+    pub recordings: Option<recordings::Kept>,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
@@ -59,6 +62,28 @@ impl<S: Store, Q: Queue, N: TwilioSources> Area for Calls<S, Q, N> {
             _ => Err(Problem::not_found("path")),
         }
     }
+
+    async fn vouched(&self, asked: &Asked) -> Option<Result<Answer, Problem>> {
+        asked.parameter("signature")?;
+        let ("GET", path) = asked.route() else { return None };
+        let rest = asked.rest(3).filter(|_| path.starts_with(&["calls"]))?;
+        let (id, recording) = rest.rsplit_once(RECORDINGS)?;
+        match call_key(asked, id) {
+            Ok(key) => Some(self.linked(&key, recording, asked).await),
+            Err(problem) => Some(Err(problem)),
+        }
+    }
+}
+
+/// Between a call's id and that of one of its recordings.
+const RECORDINGS: &str = "/recordings/";
+
+/// The call that a path names, its id decoded.
+fn call_key(asked: &Asked, id: &str) -> Result<CallKey, Problem> {
+    let part = |name, at: usize| {
+        Name::new(name, asked.path.get(at).map_or("", String::as_str)).map_err(wrong_key)
+    };
+    CallKey::new(part("provider", 1)?, part("source", 2)?, id).map_err(wrong_key)
 }
 
 impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
@@ -70,12 +95,10 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
         caller: &Caller,
     ) -> Result<Answer, Problem> {
         let rest = asked.rest(3).ok_or_else(|| Problem::invalid("path", "is not UTF-8"))?;
-        let key = |id: &str| -> Result<CallKey, Problem> {
-            let part = |name, at: usize| {
-                Name::new(name, asked.path.get(at).map_or("", String::as_str)).map_err(wrong_key)
-            };
-            CallKey::new(part("provider", 1)?, part("source", 2)?, id).map_err(wrong_key)
-        };
+        let key = |id: &str| call_key(asked, id);
+        if let ("GET", Some((id, recording))) = (method, rest.rsplit_once(RECORDINGS)) {
+            return self.recording(&key(id)?, recording, asked, caller).await;
+        }
         match (method, rest.rsplit_once('/')) {
             ("GET", Some((id, "transcript"))) => self.transcript(&key(id)?, asked, caller).await,
             ("GET", _) => self.story(&key(&rest)?, asked, caller).await,

@@ -63,6 +63,11 @@ impl Problem {
         Self::new(409, "conflict", "It cannot be done as things stand", detail)
     }
 
+    /// 410: it was there, and is not any more.
+    pub fn gone(detail: &str) -> Self {
+        Self::new(410, "gone", "It is not there any more", detail)
+    }
+
     /// 503: a fault of ours that may pass.
     pub fn ours(detail: &str) -> Self {
         let title = "Our fault; try again";

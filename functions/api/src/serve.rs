@@ -27,6 +27,8 @@ pub struct Answer {
     pub status: u16,
     /// The body.
     pub body: Value,
+    /// Headers beside the usual ones.
+    pub headers: BTreeMap<&'static str, String>,
 }
 
 impl Answer {
@@ -38,7 +40,14 @@ impl Answer {
     /// Another status with a body.
     pub fn with(status: u16, body: impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_value(body);
-        Ok(Self { status, body: body.map_err(|_| Problem::ours("the answer cannot be written"))? })
+        let body = body.map_err(|_| Problem::ours("the answer cannot be written"))?;
+        Ok(Self { status, body, headers: BTreeMap::new() })
+    }
+
+    /// With a header.
+    pub fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.insert(name, value);
+        self
     }
 }
 
@@ -50,6 +59,15 @@ pub trait Area: Send + Sync {
         asked: &Asked,
         caller: &Caller,
     ) -> impl Future<Output = Result<Answer, Problem>> + Send;
+
+    /// Answers a request that proves by itself that it may be answered, as a signed link does. It is
+    /// asked only where nobody says who they are. `None`: this is no such request.
+    fn vouched(
+        &self,
+        _asked: &Asked,
+    ) -> impl Future<Output = Option<Result<Answer, Problem>>> + Send {
+        async { None }
+    }
 }
 
 /// The tokens among the parameters. One that cannot be read opens nothing, and the log says so.
@@ -100,6 +118,11 @@ async fn reply<A: Area>(
     let route = event.payload.route_key.as_deref().unwrap_or("unknown");
     let mut who = "nobody".to_owned();
     let result = async {
+        if let Some(asked) = anonymous(event)
+            && let Some(result) = area.vouched(&asked).await
+        {
+            return result;
+        }
         let caller = caller(access, &event.payload).await?;
         who.clone_from(&caller.name);
         let parts = parts(&event.payload)
@@ -108,7 +131,11 @@ async fn reply<A: Area>(
     }
     .await;
     let (reply, problem) = match result {
-        Ok(answer) => (Reply::new(answer.status, answer.body), "none"),
+        Ok(answer) => {
+            let mut reply = Reply::new(answer.status, answer.body);
+            reply.headers = answer.headers;
+            (reply, "none")
+        }
         Err(problem) => {
             let kind = problem.kind;
             (problem.into_reply(), kind)
@@ -129,6 +156,14 @@ async fn reply<A: Area>(
     ];
     telemetry.info("asked", &fields);
     reply
+}
+
+/// The request of somebody who does not say who they are.
+fn anonymous(event: &LambdaEvent<Event>) -> Option<Asked> {
+    let says_who =
+        event.payload.claims().is_some() || event.payload.header("authorization").is_some();
+    let parts = parts(&event.payload).filter(|_| !says_who)?;
+    Asked::new(parts, &event.context.request_id, Timestamp::now()).ok()
 }
 
 /// Who asks. A JWT was checked by API Gateway before we were asked; a token that opens nothing may
@@ -222,6 +257,45 @@ mod tests {
         assert_eq!(refused.headers["content-type"], "application/problem+json");
         let none = with_claims(json!({ "sub": "kim" }));
         assert_eq!(reply(&Mirror, &tokens, &telemetry, &none).await.status, 403);
+    }
+
+    /// Lets everybody in who does not say who they are.
+    struct Open;
+
+    impl Area for Open {
+        async fn answer(&self, _asked: &Asked, _caller: &Caller) -> Result<Answer, Problem> {
+            Answer::ok(json!("with a caller"))
+        }
+
+        async fn vouched(&self, asked: &Asked) -> Option<Result<Answer, Problem>> {
+            asked.parameter("signature")?;
+            Some(Answer::with(302, json!({})).map(|answer| answer.header("location", "x".into())))
+        }
+    }
+
+    #[tokio::test]
+    async fn only_who_does_not_say_who_they_are_is_let_in_by_what_the_request_proves() {
+        let telemetry = Telemetry::memory("test");
+        let ask = async |authorization: Option<&str>, query: &str| {
+            let mut headers = json!({});
+            if let Some(authorization) = authorization {
+                headers["authorization"] = json!(authorization);
+            }
+            let event = json!({
+                "version": "2.0", "routeKey": "GET /calls", "rawPath": "/calls",
+                "rawQueryString": query, "headers": headers, "isBase64Encoded": false,
+                "requestContext": {"http": {"method": "GET", "path": "/calls"}},
+            });
+            let event = serde_json::from_value(event).unwrap();
+            let event = LambdaEvent::new(event, lambda_runtime::Context::default());
+            reply(&Open, &no_tokens(), &telemetry, &event).await
+        };
+        let led = ask(None, "signature=x").await;
+        assert_eq!((led.status, led.headers["location"].as_str()), (302, "x"));
+        assert_eq!(led.headers["cache-control"], "no-store");
+        // The tokens cannot be read here, so whoever is asked for one is answered 503.
+        assert_eq!(ask(None, "").await.status, 503);
+        assert_eq!(ask(Some("Bearer x"), "signature=x").await.status, 503);
     }
 
     #[tokio::test]

@@ -1,12 +1,15 @@
 //! `deliver`: one event of one call to one destination, until it is taken or refused.
+//!
+//! A destination that fails, asks for time or is paused has a [gate](switchboard_domain::gate) that is
+//! shut: what is due to it is parked, at the cost of one write, and let out when the gate opens.
 
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use switchboard_crm::destination::Destination;
-use switchboard_crm::exchange::{self, Told};
-use switchboard_crm::{Client, Headers};
+use switchboard_crm::format::Material;
 use switchboard_domain::delivery::{Frozen, Verdict};
+use switchboard_domain::gate::{Admission, Change};
 use switchboard_domain::{
     Attempt, Blob, Body, CallKey, CallRecord, Delivery, DeliveryId, DeliveryState, Event, Seconds,
     Text,
@@ -15,14 +18,20 @@ use switchboard_queue::{Job, Queue, Send};
 use switchboard_shell::Telemetry;
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::worker::Retry;
-use switchboard_store::{PutDelivery, Store, StoreError};
+use switchboard_store::{self as store, PutDelivery, Store, StoreError};
 
 use crate::configuration::Configuration;
+use crate::gates::Gates;
+use crate::teller::Tell;
+
+mod protection;
 
 /// Beyond the destination's own timeout, the time that a worker has to write down the result.
 const LEASE_MARGIN: u32 = 15;
-/// How long a delivery whose destination is paused or cannot be read is left alone.
-const PUT_OFF: SignedDuration = SignedDuration::from_mins(10);
+/// What tells more of a call waits for so long at least while the call itself was not told yet, and
+/// for so long after that is tried again.
+const BEHIND: SignedDuration = SignedDuration::from_mins(2);
+const AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// The waits of a delivery whose destination is not configured, seconds: two and a half days in all.
 const UNCONFIGURED: [u32; 5] = [600, 3_600, 21_600, 86_400, 86_400];
 /// Bodies up to this many bytes stay inside the delivery's item.
@@ -31,13 +40,15 @@ const INLINE_BODY: usize = 64 * 1024;
 const ROUNDS: usize = 20;
 
 /// The deliver worker and what it acts on.
-pub struct Deliver<S, Q> {
+pub struct Deliver<S, Q, T> {
     /// Where calls and deliveries are.
     pub store: S,
     /// Where retries are queued.
     pub queue: Q,
-    /// What posts to destinations.
-    pub client: Client,
+    /// What tells destinations.
+    pub teller: T,
+    /// What it knows of destinations' gates.
+    pub gates: Gates,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
@@ -52,7 +63,7 @@ enum Claim {
     Outdated,
 }
 
-impl<S: Store, Q: Queue> Deliver<S, Q> {
+impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
     /// Tries a delivery, if it is due. `clock` tells the time: a try may take as long as the
     /// destination's timeout.
     pub async fn run(
@@ -62,27 +73,60 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         configuration: &Configuration,
         clock: impl Fn() -> Timestamp + Sync,
     ) -> Result<(), Retry> {
+        let to = &id.destination;
         for _ in 0..ROUNDS {
-            let Some(delivery) = self.store.delivery(key, id).await? else {
+            let now = clock();
+            let Some(mut delivery) = self.store.delivery(key, id).await? else {
                 self.telemetry.error(
                     "a job points to a delivery that is not stored",
                     &[("call", key), ("delivery", id)],
                 );
                 return Ok(());
             };
-            if !delivery.is_due(clock()) {
+            if !delivery.is_due(now) {
                 // Over, or somebody is at it, or its time has not come: then the sweep sends it.
                 return Ok(());
             }
-            let destination = match configuration.destinations.get(&id.destination) {
+            let destination = match configuration.destinations.get(to) {
                 Some(Some(destination)) if !destination.paused => destination,
-                Some(Some(_)) => return self.put_off(delivery, "is paused", clock()).await,
-                Some(None) => return self.put_off(delivery, "cannot be read", clock()).await,
-                None => return self.missing(delivery, clock()).await,
+                Some(Some(_)) => return self.withhold(delivery, "is paused", now).await,
+                Some(None) => return self.withhold(delivery, "cannot be read", now).await,
+                None => return self.missing(delivery, now).await,
             };
-            match self.claim(delivery, destination, clock()).await? {
+            let admission = self.gates.of(&self.store, to, now).await?;
+            let admission = admission.admits(delivery.planned_at, now);
+            if let Admission::Park(among) = admission {
+                return self.park(delivery, among).await;
+            }
+            if id.event.is_more() && delivery.frozen.is_none() {
+                let first = DeliveryId { destination: to.clone(), event: Event::Completed };
+                if let Some(first) = self.store.delivery(key, &first).await? {
+                    if first.state == DeliveryState::Pending {
+                        return self.wait_behind(delivery, &first, now).await;
+                    }
+                    delivery.remote.learn(first.remote);
+                }
+            }
+            let is_probe = admission == Admission::Probe;
+            if is_probe {
+                let lease =
+                    SignedDuration::from_secs((destination.timeout.0 + LEASE_MARGIN).into());
+                let until = now.checked_add(lease).unwrap_or(now);
+                let taken = Change::ProbeTaken { until };
+                if self.gates.change(&self.store, to, taken, now).await?.is_none() {
+                    // Another was first: see what the gate says now.
+                    continue;
+                }
+            } else if let Some(slot) = self.slot(&delivery, destination, now).await? {
+                return self.put_off(delivery.scheduled(slot, now), now).await;
+            }
+            let claim = self.claim(delivery, destination, now).await;
+            if is_probe && !matches!(claim, Ok(Claim::Taken(..))) {
+                self.change(to, Change::ProbeDropped, now).await;
+            }
+            match claim? {
                 Claim::Taken(claimed, body) => {
-                    return self.attempt(*claimed, destination, body, clock).await;
+                    return self.attempt(*claimed, destination, body, is_probe, clock).await;
                 }
                 Claim::Unwanted => return Ok(()),
                 // The call or the delivery has changed since it was read: look again.
@@ -99,18 +143,19 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         destination: &Destination,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
+        let event = delivery.id.event;
         let (frozen, body, call_version) = match delivery.frozen.clone() {
-            Some(frozen) => {
-                let body = match &frozen.body {
-                    Body::Inline(bytes) => bytes.clone(),
-                    Body::Stored(blob) => self.store.blob(&delivery.key, blob).await?,
-                };
+            // Of a start it must be known each time whether it is one still.
+            Some(frozen) if event != Event::Started => {
+                let body = self.kept(&delivery.key, &frozen.body).await?;
                 (frozen, body, None)
             }
-            None => {
+            frozen => {
                 let gone = || StoreError::Damaged { what: "call", problem: "it is gone".into() };
                 let record = self.store.call(&delivery.key).await?.ok_or_else(gone)?;
-                if !destination.wants(&record, delivery.id.event) {
+                let is_wanted =
+                    destination.wants(&record, event) && !event.is_too_late(&record, now);
+                if !is_wanted {
                     let kept_back = delivery.unwanted();
                     let put = self.store.put_delivery(&kept_back, Some(record.version)).await?;
                     return Ok(match put {
@@ -118,9 +163,17 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
                         PutDelivery::Conflict => Claim::Outdated,
                     });
                 }
-                let body = self.render(&record, delivery.id.event, destination).await?;
-                let kept = self.keep(&delivery.key, &body).await?;
-                (Frozen { news: record.news(), body: kept }, body, Some(record.version))
+                match frozen {
+                    Some(frozen) => {
+                        let body = self.kept(&delivery.key, &frozen.body).await?;
+                        (frozen, body, Some(record.version))
+                    }
+                    None => {
+                        let body = self.render(&record, event, destination).await?;
+                        let kept = self.keep(&delivery.key, &body).await?;
+                        (Frozen { news: record.news(), body: kept }, body, Some(record.version))
+                    }
+                }
             }
         };
         let lease = Seconds(destination.timeout.0 + LEASE_MARGIN);
@@ -149,7 +202,22 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
             }
             _ => None,
         };
-        Ok(destination.format.render(record, event, transcript.as_deref()))
+        let is_done = record.analysis.as_ref().is_some_and(|mark| mark.digest.is_some());
+        let analysis = match is_done && destination.format.kind().tells_analysis {
+            true => self.store.analysis(&record.key).await?,
+            false => None,
+        };
+        let (transcript, analysis) = (transcript.as_deref(), analysis.as_ref());
+        let material = Material { record, event, transcript, analysis };
+        Ok(destination.format.render(destination, &material))
+    }
+
+    /// A body that was kept.
+    async fn kept(&self, key: &CallKey, body: &Body) -> Result<Vec<u8>, StoreError> {
+        match body {
+            Body::Inline(bytes) => Ok(bytes.clone()),
+            Body::Stored(blob) => self.store.blob(key, blob).await,
+        }
     }
 
     /// The body for the delivery's item: in it, or stored beside it.
@@ -162,31 +230,43 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         Ok(Body::Stored(blob.reference()))
     }
 
-    /// Posts once and writes down what it came to.
+    /// Tells once and writes down what it came to.
     async fn attempt(
         &self,
         claimed: Delivery,
         destination: &Destination,
         body: Vec<u8>,
+        is_probe: bool,
         clock: impl Fn() -> Timestamp + Sync,
     ) -> Result<(), Retry> {
-        let (correlation_id, key) = (claimed.key.correlation_id(), claimed.idempotency_key());
-        let headers = Headers { idempotency_key: &key, correlation_id: correlation_id.as_str() };
-        let told = Told { body: &body, idempotency_key: &key, remote: &claimed.remote };
-        let mut exchange = exchange::begin(destination, &told);
         let started = Instant::now();
-        let over = self.client.tell(destination, headers, exchange.as_mut(), &clock).await;
+        let over = self.teller.tell(&claimed, destination, &body, &clock).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
         let attempt = Attempt { at, took_ms, status: over.status, result: over.result };
+        let to = claimed.id.destination.clone();
+        // The gate first: what is parked must have one that lets it out again.
+        let gate = self.learn(&to, over.verdict, is_probe, at).await;
         let mut concluded = claimed.concluded(attempt, over.verdict, &destination.retries);
         concluded.remote.learn(over.remote);
-        self.conclude(concluded, at).await
+        if concluded.state == DeliveryState::Pending
+            && let Some(among) = self.shuts_out(&concluded, at).await
+        {
+            // Its next try is when the destination works again, if that is sooner.
+            concluded = concluded.parked(among);
+        }
+        let stored = self.conclude(concluded, at).await;
+        if let Some(gate) = gate {
+            self.release(&gate, at).await;
+        }
+        stored
     }
 
     /// Its destination is not configured any more, or not yet: a failure like any other, so that it
     /// ends one day.
     async fn missing(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
+        // What waits for it is to find that out as well.
+        self.change(&delivery.id.destination, Change::ProbeAnswered, now).await;
         let result = "its destination is not configured".to_owned();
         let attempt = Attempt { at: now, took_ms: 0, status: None, result };
         let verdict = Verdict::Retry { not_before: None };
@@ -220,21 +300,32 @@ impl<S: Store, Q: Queue> Deliver<S, Q> {
         Ok(())
     }
 
-    async fn put_off(&self, delivery: Delivery, why: &str, now: Timestamp) -> Result<(), Retry> {
-        let destination = &delivery.id.destination;
-        self.telemetry.warn(
-            "delivery put off",
-            &[("call", &delivery.key), ("destination", destination), ("because_it", &why)],
-        );
-        let put_off = delivery.postponed(now.checked_add(PUT_OFF).unwrap_or(now));
-        self.store.put_delivery(&put_off, None).await?;
-        self.queue_next(&put_off, now).await;
+    /// What tells more of a call comes after the call, or it would be the first that is heard of it.
+    async fn wait_behind(
+        &self,
+        delivery: Delivery,
+        first: &Delivery,
+        now: Timestamp,
+    ) -> Result<(), Retry> {
+        let at = |from: Timestamp, wait| from.checked_add(wait).unwrap_or(from);
+        let after = first.due_at.map_or(now, |due_at| at(due_at, AFTER));
+        self.put_off(delivery.postponed(at(now, BEHIND).max(after)), now).await
+    }
+
+    /// Stores a delivery that waits for a moment, and queues it for then.
+    async fn put_off(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
+        if let PutDelivery::Stored(_) = self.store.put_delivery(&delivery, None).await? {
+            self.queue_next(&delivery, now).await;
+        }
         Ok(())
     }
 
     /// Queues the next try, if a message can wait that long; else the sweep sends it in time.
     async fn queue_next(&self, delivery: &Delivery, now: Timestamp) {
-        let Some(due_at) = delivery.due_at else { return };
+        // What waits for its destination is let out by whoever opens that. But its own time may be
+        // when that can be found out.
+        let waits = |due_at: &Timestamp| delivery.parked.is_none() || *due_at > now;
+        let Some(due_at) = delivery.due_at.filter(waits) else { return };
         let job = Job::Deliver { call: delivery.key.clone(), delivery: delivery.id.clone() };
         let Some(send) = Send::at(job, due_at, now) else { return };
         if let Err(error) = self.queue.send(&[send]).await {

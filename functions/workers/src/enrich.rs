@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
+use switchboard_domain::analysis::course::{self, Course};
 use switchboard_domain::lookup::{self, Patience};
-use switchboard_domain::plan::Subscriber;
+use switchboard_domain::plan::{Subscriber, Tidings};
 use switchboard_domain::{
     CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Person, Update,
     Work, plan,
@@ -24,6 +25,8 @@ use crate::people::{self, Known};
 /// While a conversation is looked for, or a timeline is written, nobody else does. Longer than the
 /// function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(45);
+/// What was handed on to another worker is left to it for so long.
+const HANDED_ON: SignedDuration = SignedDuration::from_mins(15);
 /// A message may be a little early against the clock of the one who set the time.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
 /// How often a write is tried against other writers of the same call.
@@ -62,10 +65,16 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             self.telemetry.error("a job points to a call that is not stored", &[("call", key)]);
             return Ok(());
         };
+        let is_due = |due_at: &&Timestamp| due_at.duration_since(now) <= SLACK;
+        if record.owed.get(&Work::Announce).filter(is_due).is_some() {
+            return self.announce(record, configuration, now).await;
+        }
         let due = record.owed.get(&Work::Enrich);
         if due.is_none_or(|due_at| due_at.duration_since(now) > SLACK) {
-            // Done already, or somebody is at it: then the sweep comes back if they fail.
-            return Ok(());
+            // Done already, or somebody is at it: then the sweep comes back if they fail. But the sweep
+            // cannot tell what a call owes.
+            self.hand_on(&record, now).await;
+            return self.leave(record, now).await;
         }
         let unknown = Source::default();
         let source = configuration.source(key).unwrap_or(&unknown);
@@ -74,36 +83,105 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             Err(Claimed) => return Ok(()),
         };
         let waiting = looked.as_ref().and_then(|looked| looked.again);
+        let analysed = |record: &CallRecord| {
+            let mut next = with_findings(record.clone(), source, looked.as_ref(), now);
+            course::take_up(&mut next, source.analyze.as_ref(), source.legs, now)
+        };
+        let waiting = waiting.or_else(|| match analysed(&record) {
+            Course::Waited(until) => Some(until),
+            Course::Late | Course::Over => None,
+        });
         let mut planned = Vec::new();
         let result = match waiting {
-            Some(again) => self.wait(record, source, looked.as_ref(), again, now).await,
+            Some(again) => {
+                let task = Task { source, configuration, looked: looked.as_ref(), now };
+                self.wait(record, &task, again).await
+            }
             None => {
                 let task = Task { source, configuration, looked: looked.as_ref(), now };
                 self.conclude(record, &task, &mut planned).await
             }
         };
         // What was planned is stored, even where the rest could not be done.
-        self.queue_follow_ups(key, waiting, &planned, now).await;
+        let owed = |record: &CallRecord| record.owed.get(&Work::Enrich).copied();
+        let again = result.as_ref().map_or(waiting, owed);
+        self.queue_follow_ups(key, again, &planned, now).await;
         let record = result?;
-        self.report(&record, waiting.is_some(), planned.len());
+        self.hand_on(&record, now).await;
+        let what = match waiting {
+            Some(_) => "waiting for a summary or an analysis",
+            None => "call enriched",
+        };
+        self.report(&record, what, planned.len());
         Ok(())
     }
 
-    /// Stores how far the search for a conversation is. The directory is asked when it is over.
+    /// Tells destinations that want to know it that a call has started, if they still can: who is on
+    /// it, as far as the directory knows. It is asked again at the call's end.
+    async fn announce(
+        &self,
+        mut record: CallRecord,
+        configuration: &Configuration,
+        now: Timestamp,
+    ) -> Result<(), Retry> {
+        let key = record.key.clone();
+        let unknown = Source::default();
+        let source = configuration.source(&key).unwrap_or(&unknown);
+        for _ in 0..ROUNDS {
+            let mut next = record;
+            if next.owed.remove(&Work::Announce).is_none() {
+                return Ok(());
+            }
+            let mut planned = Vec::new();
+            if !Event::Started.is_too_late(&next, now) {
+                next.people = people::who(&self.directory, &next, source, false, now).await?.people;
+                planned = self.plan(&mut next, configuration, now).await?.0;
+            }
+            match self.store.put_call_and_deliveries(&next, &planned, &[]).await? {
+                Put::Stored(_) => {
+                    self.queue_follow_ups(&key, None, &planned, now).await;
+                    self.report(&next, "call announced", planned.len());
+                    return Ok(());
+                }
+                Put::Conflict(stored) => record = *stored,
+                Put::DeliveryConflict => {
+                    let stored = self.store.call(&key).await?;
+                    record = stored.ok_or_else(|| Retry("the call is gone".into()))?;
+                }
+            }
+        }
+        Err(crowded())
+    }
+
+    /// Stores how far the search for a conversation is, or that its analysis is waited for. The
+    /// directory is asked when that is over.
     async fn wait(
         &self,
         mut record: CallRecord,
-        source: &Source,
-        looked: Option<&Looked>,
+        task: &Task<'_>,
         again: Timestamp,
-        now: Timestamp,
     ) -> Result<CallRecord, Retry> {
+        let Task { source, configuration, looked, now } = *task;
         for _ in 0..ROUNDS {
             let mut next = with_findings(record.clone(), source, looked, now);
             if next.people.contact.as_ref().is_none_or(|person| !person.is_concluded()) {
                 next.people = switchboard_people::of(&next.call, source.country.as_deref());
             }
+            let is_searching = looked.is_some_and(|looked| looked.again.is_some());
+            let again = match is_searching {
+                true => again,
+                false => {
+                    let analyze = source.analyze.as_ref();
+                    match course::take_up(&mut next, analyze, source.legs, now) {
+                        Course::Waited(until) => until,
+                        // It is there by now.
+                        Course::Late | Course::Over => now,
+                    }
+                }
+            };
             next.owed.insert(Work::Enrich, again);
+            // They need no summary, and their addresses may be good for a short time only.
+            self.plan_copies(&mut next, configuration, now);
             match self.store.put_call(&next).await? {
                 Put::Stored(_) => return Ok(next),
                 Put::Conflict(stored) => record = *stored,
@@ -135,11 +213,19 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             let contact = contact.filter(|_| is_told);
             next.timelines.extend(written.iter().cloned());
             next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));
-            match next.timelines.is_empty() {
-                true => next.owed.remove(&Work::Enrich),
-                false => next.owed.insert(Work::Enrich, lease),
+            let course = course::take_up(&mut next, source.analyze.as_ref(), source.legs, now);
+            // A transcript may have come since this was begun.
+            let until = match course {
+                Course::Waited(until) => Some(until),
+                Course::Late | Course::Over => None,
             };
-            let (planned, untried) = match is_told {
+            match (next.timelines.is_empty(), until) {
+                (true, None) => next.owed.remove(&Work::Enrich),
+                (true, Some(until)) => next.owed.insert(Work::Enrich, until),
+                (false, _) => next.owed.insert(Work::Enrich, lease),
+            };
+            self.plan_copies(&mut next, configuration, now);
+            let (planned, untried) = match is_told && until.is_none() {
                 true => self.plan(&mut next, configuration, now).await?,
                 false => Default::default(),
             };
@@ -163,7 +249,10 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                 .await?;
             next.timelines = contact.into_iter().map(|contact| contact.id).collect();
             written.extend(next.timelines.iter().cloned());
-            next.owed.remove(&Work::Enrich);
+            match until {
+                None => next.owed.remove(&Work::Enrich),
+                Some(until) => next.owed.insert(Work::Enrich, until),
+            };
             match self.store.put_call(&next).await? {
                 Put::Stored(_) => return Ok(next),
                 Put::Conflict(stored) => record = *stored,
@@ -249,25 +338,84 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             .destinations
             .iter()
             .map(|(name, destination)| match destination {
-                Some(destination) => destination.subscriber(name.clone(), next),
+                Some(destination) => {
+                    destination.subscriber(name.clone(), next).without_updates(&next.owed)
+                }
                 // Whether it wants the call is seen when it can be read.
                 None => Subscriber { destination: name.clone(), events: vec![Event::Completed] },
             })
             .collect();
-        let ids = plan::deliveries(&next.news(), &subscribers, &existing);
+        let news = next.news();
+        let tidings = Tidings {
+            has_ended: next.call.has_ended(),
+            news: &news,
+            tasks: next.analysis.as_ref().map_or(0, |analysis| analysis.tasks),
+        };
+        let ids = plan::deliveries(tidings, &subscribers, &existing);
         next.deliveries.extend(ids.iter().cloned());
         let planned =
             ids.into_iter().map(|id| Delivery::planned(next.key.clone(), id, now)).collect();
-        let untried =
-            existing.into_iter().filter(|(_, told)| told.is_none()).map(|(id, _)| id).collect();
+        // A start that is told meanwhile changes nothing of the plan.
+        let is_untried = |(id, told): &(DeliveryId, Option<Digest>)| {
+            told.is_none() && id.event != Event::Started
+        };
+        let untried = existing.into_iter().filter(is_untried).map(|(id, _)| id).collect();
         Ok((planned, untried))
+    }
+
+    /// Plans copies of the call's recordings, as their sources want, with the links that CRMs are told.
+    fn plan_copies(&self, next: &mut CallRecord, configuration: &Configuration, now: Timestamp) {
+        if next.call.facts.recordings.is_empty() {
+            return;
+        }
+        let of = next.clone();
+        let is_wanted = |id: &str| configuration.copies(&of, id);
+        if !configuration.has_bucket {
+            if of.call.facts.recordings.keys().any(|id| is_wanted(id)) {
+                self.telemetry.warn(
+                    "a source has its recordings copied, and this stack has no bucket for them: \
+                     deploy it with CopyRecordings=true",
+                    &[("call", &of.key)],
+                );
+            }
+            return;
+        }
+        let call_at = of.call.facts.ended_at.unwrap_or_else(|| of.began_at());
+        let link = |id: &str| Some(configuration.links.as_ref()?.to(&of.key, id, call_at));
+        next.plan_copies(is_wanted, link, now);
+    }
+
+    /// Queues what a call owes now that is not for `enrich` to do.
+    async fn hand_on(&self, record: &CallRecord, now: Timestamp) {
+        let is_due = |(work, due_at): &(&Work, &Timestamp)| {
+            **work != Work::Enrich && due_at.duration_since(now) <= SLACK
+        };
+        let job =
+            |(work, _): (&Work, &Timestamp)| Send { job: Job::of(*work, &record.key), delay: 0 };
+        let jobs: Vec<Send> = record.owed.iter().filter(is_due).map(job).collect();
+        if !jobs.is_empty()
+            && let Err(error) = self.queue.send(&jobs).await
+        {
+            self.telemetry.warn("work was stored and not queued", &[("error", &error)]);
+        }
+    }
+
+    /// Leaves recordings that were handed on to their worker for a while: each copy knows itself when
+    /// it is due, and a queue that is long is not filled with the same.
+    async fn leave(&self, mut record: CallRecord, now: Timestamp) -> Result<(), Retry> {
+        let due_at = record.owed.get_mut(&Work::Recordings).filter(|due_at| **due_at <= now);
+        let Some(due_at) = due_at else { return Ok(()) };
+        *due_at = now.checked_add(HANDED_ON).unwrap_or(now);
+        // Where somebody else wrote the call meanwhile, the sweep finds it once more.
+        self.store.put_call(&record).await?;
+        Ok(())
     }
 
     /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
     async fn queue_follow_ups(
         &self,
         key: &CallKey,
-        waiting: Option<Timestamp>,
+        again: Option<Timestamp>,
         planned: &[Delivery],
         now: Timestamp,
     ) {
@@ -278,7 +426,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                 Send::at(job, delivery.due_at?, now)
             })
             .collect();
-        if let Some(again) = waiting {
+        if let Some(again) = again {
             jobs.extend(Send::at(Job::Enrich { call: key.clone() }, again, now));
         }
         if !jobs.is_empty()
@@ -288,12 +436,12 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
         }
     }
 
-    fn report(&self, record: &CallRecord, is_waiting: bool, planned: usize) {
+    fn report(&self, record: &CallRecord, what: &str, planned: usize) {
         let key = &record.key;
         let reason =
             |person: &Option<Person>| person.as_ref().and_then(Person::reason).unwrap_or("nobody");
         self.telemetry.info(
-            if is_waiting { "waiting for a summary" } else { "call enriched" },
+            what,
             &[
                 ("call", key),
                 ("correlation_id", &key.correlation_id()),
@@ -334,6 +482,7 @@ fn with_findings(
             let policy = switchboard_domain::Policy {
                 settle: switchboard_domain::Seconds(0),
                 legs: source.legs,
+                starts: false,
             };
             record.absorb(update.clone(), policy, now);
         }

@@ -96,6 +96,7 @@ async fn create<D: Directory>(
         external_ids: BTreeSet::new(),
         status: None,
         last_contacted_at: None,
+        known_as: BTreeMap::new(),
         origin: Origin::Call(record.key.clone()),
         updated_at: now,
         version: 0,

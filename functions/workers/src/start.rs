@@ -10,18 +10,26 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use switchboard_crm::Client;
 use switchboard_queue::{Job, SqsQueue};
+use switchboard_recordings::Bucket;
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::worker::{Retry, batch};
 use switchboard_shell::{Telemetry, aws};
+use switchboard_store::leases::DynamoLeases;
 use switchboard_store::{DynamoDirectory, DynamoStore, Store as _};
 
+use crate::analyze::Analyze;
 use crate::configuration::Configuration;
 use crate::conversations::Conversations;
 use crate::deliver::Deliver;
 use crate::enrich::Enrich;
+use crate::gates::Gates;
+use crate::models::Models;
+use crate::recordings::Recordings;
 use crate::sweep::Sweep;
+use crate::teller::Teller;
+use crate::tokens::{Keeper, ParameterVault};
 
 /// What every worker is made from.
 struct Parts {
@@ -47,7 +55,9 @@ fn parts(function: &'static str) -> Result<Parts, Error> {
             optional("ENRICH_QUEUE_URL"),
             optional("DELIVER_QUEUE_URL"),
         )
-        .with_pull(optional("PULL_QUEUE_URL")),
+        .with_analyze(optional("ANALYZE_QUEUE_URL"))
+        .with_pull(optional("PULL_QUEUE_URL"))
+        .with_recordings(optional("RECORDINGS_QUEUE_URL")),
         telemetry: Telemetry::stdout(function, stage.clone(), level),
         stage,
         aws,
@@ -63,12 +73,17 @@ impl Parts {
     /// The parameters that this function may read.
     fn configuration(&self, folders: &[&str]) -> Result<Arc<Cached<Configuration>>, Error> {
         let (allow_private, log) = (self.allow_private()?, self.telemetry.clone());
+        let has_bucket = optional("RECORDINGS_QUEUE_URL").is_some();
         Ok(Arc::new(Cached::new(
             Parameters::new(aws::ssm(&self.aws)),
             required("PARAMETER_PREFIX")?,
             folders.iter().map(|folder| (*folder).to_owned()).collect(),
             self.telemetry.clone(),
-            move |values| Configuration::read(values, allow_private, &log),
+            move |values| {
+                let mut configuration = Configuration::read(values, allow_private, &log);
+                configuration.has_bucket = has_bucket;
+                configuration
+            },
         )))
     }
 }
@@ -76,7 +91,7 @@ impl Parts {
 /// Runs `enrich` as a function.
 pub async fn enrich() -> Result<(), Error> {
     let parts = parts("enrich")?;
-    let configuration = parts.configuration(&["sources", "destinations", "leads"])?;
+    let configuration = parts.configuration(&["sources", "destinations", "leads", "recordings"])?;
     let conversations =
         Conversations::new(switchboard_http::client::transport(parts.allow_private()?)?);
     let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
@@ -104,11 +119,11 @@ pub async fn enrich() -> Result<(), Error> {
     .await
 }
 
-/// Runs `deliver` as a function.
-pub async fn deliver() -> Result<(), Error> {
-    let parts = parts("deliver")?;
-    let configuration = parts.configuration(&["destinations"])?;
-    let client = Client::new(parts.allow_private()?)?;
+/// Runs `analyze` as a function.
+pub async fn analyze() -> Result<(), Error> {
+    let parts = parts("analyze")?;
+    let configuration = parts.configuration(&["sources", "models"])?;
+    let models = Models::new(&parts.aws, parts.allow_private()?)?;
     let Parts { store, queue, telemetry, .. } = parts;
     let (known, (), ()) = tokio::join!(
         configuration.get(),
@@ -116,13 +131,76 @@ pub async fn deliver() -> Result<(), Error> {
         aws::briefly(queue.connect()),
     );
     known?;
-    let worker = Arc::new(Deliver { store, queue, client, telemetry: telemetry.clone() });
+    let worker = Arc::new(Analyze { store, queue, models, telemetry: telemetry.clone() });
+    batches(telemetry, move |job| {
+        let (worker, configuration) = (worker.clone(), configuration.clone());
+        async move {
+            let Job::Analyze { call } = job else { return misplaced() };
+            let configuration = configuration.get().await?;
+            worker.run(&call, &configuration, Timestamp::now).await
+        }
+    })
+    .await
+}
+
+/// Runs `deliver` as a function.
+pub async fn deliver() -> Result<(), Error> {
+    let parts = parts("deliver")?;
+    let configuration = parts.configuration(&["destinations"])?;
+    let client = Client::new(parts.allow_private()?)?;
+    let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
+    let leases = DynamoLeases::new(aws::dynamodb(&parts.aws), required("CALLS_TABLE")?);
+    let vault =
+        ParameterVault::new(Parameters::new(aws::ssm(&parts.aws)), required("PARAMETER_PREFIX")?);
+    let Parts { store, queue, telemetry, .. } = parts;
+    let tokens = Keeper::new(client.clone(), leases, vault, telemetry.clone());
+    let teller = Teller { client, directory, tokens, telemetry: telemetry.clone() };
+    let (known, (), ()) = tokio::join!(
+        configuration.get(),
+        aws::briefly(store.connect()),
+        aws::briefly(queue.connect()),
+    );
+    known?;
+    let gates = Gates::default();
+    let worker = Arc::new(Deliver { store, queue, teller, gates, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Deliver { call, delivery } = job else { return misplaced() };
             let configuration = configuration.get().await?;
             worker.run(&call, &delivery, &configuration, Timestamp::now).await
+        }
+    })
+    .await
+}
+
+/// Runs `recordings` as a function.
+pub async fn recordings() -> Result<(), Error> {
+    let parts = parts("recordings")?;
+    let configuration = parts.configuration(&["sources"])?;
+    let client = switchboard_http::Client::new(parts.allow_private()?)?;
+    let at = aws::s3(&parts.aws)?;
+    // What is set to be another S3, as the local AWS, may be anywhere.
+    let transport = switchboard_http::client::transport(at.endpoint.is_some())?;
+    let name = required("RECORDINGS_BUCKET")?;
+    let bucket = Bucket::new(&name, &at.region, at.endpoint.as_deref(), at.credentials)
+        .ok_or("RECORDINGS_BUCKET names no bucket")?;
+    let Parts { store, queue, telemetry, .. } = parts;
+    let (known, (), (), ()) = tokio::join!(
+        configuration.get(),
+        aws::briefly(store.connect()),
+        aws::briefly(queue.connect()),
+        aws::briefly(bucket.connect(&transport)),
+    );
+    known?;
+    let log = telemetry.clone();
+    let worker = Arc::new(Recordings { store, queue, client, bucket, transport, telemetry });
+    batches(log, move |job| {
+        let (worker, configuration) = (worker.clone(), configuration.clone());
+        async move {
+            let Job::Recordings { call } = job else { return misplaced() };
+            let configuration = configuration.get().await?;
+            worker.run(&call, &configuration, Timestamp::now).await
         }
     })
     .await
@@ -136,7 +214,8 @@ pub async fn sweep() -> Result<(), Error> {
         let _ = tokio::join!(store.due(0, Timestamp::UNIX_EPOCH, None), queue.connect());
     })
     .await;
-    let worker = Arc::new(Sweep { store, queue, telemetry });
+    let gates = Gates::default();
+    let worker = Arc::new(Sweep { store, queue, gates, telemetry });
     lambda_runtime::run(service_fn(move |_: LambdaEvent<Value>| {
         let worker = worker.clone();
         async move {

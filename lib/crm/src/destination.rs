@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use switchboard_domain::plan::Subscriber;
 use switchboard_domain::{
-    CallRecord, ConfigError, Direction, Event, Name, Outcome, Seconds, Secret,
+    CallRecord, ConfigError, Direction, Event, Name, Outcome, Pace, Seconds, Secret,
 };
-use switchboard_http::address::leads_nowhere_public;
 use url::Url;
 
-use crate::format::Format;
+use crate::auth;
+pub use crate::auth::Auth;
+use crate::fields::{Fields, read_url};
+use crate::format::{Format, listed};
 use crate::signing;
 
-/// How long a destination may take to answer, where it says nothing else: seconds.
+/// How long one attempt may take, however many requests it is, where a destination says nothing else:
+/// seconds.
 pub const DEFAULT_TIMEOUT: u32 = 15;
 /// The waits after the first, second, … failed attempt, where a destination says nothing else:
 /// those of Standard Webhooks, seconds. A little over three days in all.
@@ -28,23 +30,12 @@ const LONGEST_TIMEOUT: u32 = 25;
 /// As many attempts as a delivery remembers.
 const MOST_RETRIES: usize = 20;
 const LONGEST_RETRY: u32 = 86_400;
+/// Requests per second that a destination may be held to.
+const SLOWEST: f64 = 0.01;
+const FASTEST: f64 = 1_000.0;
+const LARGEST_BURST: u32 = 1_000;
 /// More are never needed to rotate one, and each makes a header longer.
 const MOST_SIGNING_SECRETS: usize = 4;
-
-/// Headers that a request has anyway: `auth` may set none of them.
-const OWN_HEADERS: [&str; 11] = [
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "idempotency-key",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-    "x-correlation-id",
-];
 
 /// A CRM endpoint. Its name is that of its parameter and does not stand in the JSON.
 #[derive(Clone, PartialEq, Eq)]
@@ -53,48 +44,27 @@ pub struct Destination {
     pub url: Url,
     /// In which shape a call is told.
     pub format: Format,
+    /// What that format wants to know beside: an object, checked by it.
+    pub settings: Value,
     /// How requests prove that they may come in.
     pub auth: Auth,
     /// What requests are signed with. The first is the one in use; each further one, while they are
-    /// rotated, adds a signature.
+    /// rotated, adds a signature. None: they are not signed, which only a CRM's own API may want.
     pub signing_secrets: Vec<Secret>,
     /// Which calls and events it is told of.
     pub filter: Filter,
-    /// How long it may take to answer.
+    /// What calls are attached to.
+    pub contacts: Contacts,
+    /// How long one attempt may take, all its requests together.
     pub timeout: Seconds,
     /// The waits after the first, second, … failed attempt, seconds.
     pub retries: Vec<u32>,
     /// How it recognises a request that it has seen.
     pub deduplication: Deduplication,
+    /// How fast it may be sent to, if it has a limit.
+    pub pace: Option<Pace>,
     /// While it is set nothing is sent, and nothing is lost.
     pub paused: bool,
-}
-
-/// How requests prove that they may come in, beside their signature.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Auth {
-    /// By the signature alone.
-    #[default]
-    None,
-    /// `Authorization: Bearer …`.
-    Bearer {
-        /// The token.
-        token: Secret,
-    },
-    /// `Authorization: Basic …`.
-    Basic {
-        /// The user's name.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A header of the CRM's own.
-    Header {
-        /// Its name.
-        name: String,
-        /// Its value.
-        value: Secret,
-    },
 }
 
 /// Which calls and events a destination is told of. An empty set lets every call pass.
@@ -127,15 +97,44 @@ impl Default for Filter {
     }
 }
 
-/// How a destination recognises a request that it has seen.
+/// How a destination recognises a call that it was told of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Deduplication {
     /// By `Idempotency-Key`, which is also `webhook-id`.
     #[default]
     Key,
+    /// By a field of its own that holds the call's key and is unique: what is there is overwritten.
+    Upsert,
+    /// It is looked for before it is created.
+    Search,
     /// Not at all.
     None,
+}
+
+impl Deduplication {
+    /// The word as it is written everywhere.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Key => "key",
+            Self::Upsert => "upsert",
+            Self::Search => "search",
+            Self::None => "none",
+        }
+    }
+}
+
+/// Whether calls are attached to contacts of the CRM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contacts {
+    /// They are not.
+    #[default]
+    None,
+    /// To the one that has the customer's number, if there is exactly one.
+    Find,
+    /// The same, and where there is none, one is created.
+    FindOrCreate,
 }
 
 impl Destination {
@@ -149,21 +148,26 @@ impl Destination {
         })?;
         let mut fields = Fields::of("destination", "", value)?;
 
-        let url: String =
-            fields.required("url", "must be a text, as https://crm.example.com/calls")?;
-        let format = fields.required("format", "must be conversation-ai or canonical")?;
+        let format: Format = fields.required("format", &format!("must be {}", Format::names()))?;
+        let url = read_base(&mut fields, format, allow_private)?;
+        let auth = auth::read(fields.raw("auth"), format, &url, allow_private)?;
+        let settings = fields.raw("settings").unwrap_or_else(|| Value::Object(Map::new()));
+        (format.kind().check)(&settings)?;
         let destination = Self {
-            url: read_url(&url, allow_private)?,
+            url,
             format,
-            auth: fields.raw("auth").map(read_auth).transpose()?.unwrap_or_default(),
-            signing_secrets: read_signing_secrets(&mut fields)?,
+            settings,
+            auth,
+            signing_secrets: read_signing_secrets(&mut fields, format)?,
             filter: match fields.raw("filter") {
                 Some(filter) => read_filter(filter, format)?,
                 None => Filter::default(),
             },
+            contacts: read_contacts(&mut fields, format)?,
             timeout: read_timeout(&mut fields)?,
             retries: read_retries(&mut fields)?,
-            deduplication: read_deduplication(&mut fields)?,
+            deduplication: read_deduplication(&mut fields, format)?,
+            pace: read_pace(&mut fields)?,
             paused: fields.optional("paused", "must be true or false")?.unwrap_or_default(),
         };
         fields.end()?;
@@ -186,8 +190,10 @@ impl Destination {
             && lists(providers, Some(&record.key.provider))
             && lists(sources, Some(&record.key.source))
             && lists(directions, call.facts.direction.as_ref())
-            && lists(outcomes, call.outcome.as_ref())
-            && call.facts.talk.unwrap_or_default() >= *min_talk
+            // How a call goes, and for how long, is not known when it starts.
+            && (event == Event::Started
+                || (lists(outcomes, call.outcome.as_ref())
+                    && call.facts.talk.unwrap_or_default() >= *min_talk))
     }
 
     /// What it wants to hear of this call, for the plan of its deliveries.
@@ -208,134 +214,35 @@ impl fmt::Debug for Destination {
     }
 }
 
-/// The fields of a JSON object, taken out one by one, so that every error names its field and
-/// none shows a value.
-struct Fields {
-    prefix: &'static str,
-    map: Map<String, Value>,
-}
-
-impl Fields {
-    fn of(name: &str, prefix: &'static str, value: Value) -> Result<Self, ConfigError> {
-        match value {
-            Value::Object(map) => Ok(Self { prefix, map }),
-            _ => Err(ConfigError::new(name, "must be a JSON object")),
-        }
-    }
-
-    fn raw(&mut self, name: &str) -> Option<Value> {
-        self.map.remove(name)
-    }
-
-    fn optional<T: DeserializeOwned>(
-        &mut self,
-        name: &str,
-        expected: &str,
-    ) -> Result<Option<T>, ConfigError> {
-        let Some(value) = self.raw(name) else { return Ok(None) };
-        serde_json::from_value(value).map(Some).map_err(|_| self.fault(name, expected))
-    }
-
-    fn required<T: DeserializeOwned>(
-        &mut self,
-        name: &str,
-        expected: &str,
-    ) -> Result<T, ConfigError> {
-        self.optional(name, expected)?
-            .ok_or_else(|| self.fault(name, format!("is missing: {expected}")))
-    }
-
-    fn fault(&self, name: &str, problem: impl Into<String>) -> ConfigError {
-        ConfigError::new(format!("{}{name}", self.prefix), problem)
-    }
-
-    /// Refuses what was not taken out: a misspelt field would silently do nothing.
-    fn end(self) -> Result<(), ConfigError> {
-        let Some(name) = self.map.keys().next() else { return Ok(()) };
-        // A secret in the place of a name is not shown either.
-        let looks_like_a_name =
-            name.len() <= 24 && name.bytes().all(|b| b == b'_' || b.is_ascii_lowercase());
-        let name = if looks_like_a_name { name } else { "(a field)" };
-        Err(self.fault(name, "is not a field that exists here"))
-    }
-}
-
-fn read_url(text: &str, allow_private: bool) -> Result<Url, ConfigError> {
-    let fault = |problem: &str| Err(ConfigError::new("url", problem));
-    let Ok(url) = Url::parse(text) else {
-        return fault("is not a URL, as https://crm.example.com/calls");
+/// Where requests go. A CRM's own API has one host for all, or the operator says which.
+fn read_base(fields: &mut Fields, format: Format, allow_private: bool) -> Result<Url, ConfigError> {
+    let kind = format.kind();
+    let expected = "must be a text, as https://crm.example.com/calls";
+    let text = match fields.optional::<String>("url", expected)? {
+        Some(text) => text,
+        None => match kind.host {
+            Some(host) => host.to_owned(),
+            None => return Err(fields.fault("url", format!("is missing: {expected}"))),
+        },
     };
-    match url.scheme() {
-        "https" => {}
-        "http" if allow_private => {}
-        _ => return fault("must begin with https://"),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return fault("must not hold a user or password: use auth");
-    }
-    if url.fragment().is_some() {
-        return fault("must not have a fragment (#…): it would not be sent");
-    }
-    if !allow_private && leads_nowhere_public(&url) {
-        return fault("must not lead to a private, local or otherwise special address");
+    let url = read_url("url", &text, allow_private)?;
+    if kind.is_api && url.query().is_some() {
+        return Err(fields.fault("url", "must not have a query: it is where the API begins"));
     }
     Ok(url)
 }
 
-fn read_auth(value: Value) -> Result<Auth, ConfigError> {
-    const TYPES: &str = "must be none, bearer, basic or header";
-    let mut fields = Fields::of("auth", "auth.", value)?;
-    let kind: String = fields.required("type", TYPES)?;
-    let auth = match kind.as_str() {
-        "none" => Auth::None,
-        "bearer" => Auth::Bearer { token: header_value(&mut fields, "token")? },
-        "basic" => {
-            let user: String = fields.required("user", "must be a text")?;
-            if user.is_empty() || user.contains(':') || user.chars().any(char::is_control) {
-                return Err(fields.fault("user", "must not be empty, nor hold a colon"));
-            }
-            let password: Secret = fields.required("password", "must be a text")?;
-            if password.is_empty() || password.expose().chars().any(char::is_control) {
-                return Err(fields.fault("password", "must not be empty, nor hold line ends"));
-            }
-            Auth::Basic { user, password }
-        }
-        "header" => {
-            let name: String = fields.required("name", "must be a text")?;
-            let name = name.to_ascii_lowercase();
-            let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if name.is_empty() || !name.bytes().all(is_token) {
-                return Err(fields.fault("name", "is not the name of an HTTP header"));
-            }
-            if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("webhook-") {
-                return Err(fields.fault("name", "is a header that every request has already"));
-            }
-            Auth::Header { name, value: header_value(&mut fields, "value")? }
-        }
-        _ => return Err(fields.fault("type", TYPES)),
-    };
-    fields.end()?;
-    Ok(auth)
-}
-
-/// A secret that goes into a header as it is.
-fn header_value(fields: &mut Fields, name: &str) -> Result<Secret, ConfigError> {
-    let secret: Secret = fields.required(name, "must be a text")?;
-    let text = secret.expose();
-    if secret.is_empty() || text.trim() != text {
-        return Err(fields.fault(name, "must not be empty, nor begin or end with a space"));
-    }
-    if !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
-        return Err(fields.fault(name, "must be of plain ASCII characters, on one line"));
-    }
-    Ok(secret)
-}
-
-fn read_signing_secrets(fields: &mut Fields) -> Result<Vec<Secret>, ConfigError> {
+fn read_signing_secrets(fields: &mut Fields, format: Format) -> Result<Vec<Secret>, ConfigError> {
     const FIELD: &str = "signing_secrets";
     const EXPECTED: &str = "must be a list of one to four secrets, each whsec_ and the base64 of \
                             24 to 64 random bytes";
-    let secrets: Vec<Secret> = fields.required(FIELD, EXPECTED)?;
+    let secrets: Vec<Secret> = match format.kind().is_api {
+        true => match fields.optional(FIELD, EXPECTED)? {
+            Some(secrets) => secrets,
+            None => return Ok(Vec::new()),
+        },
+        false => fields.required(FIELD, EXPECTED)?,
+    };
     let count_is_good = (1..=MOST_SIGNING_SECRETS).contains(&secrets.len());
     if !count_is_good || !secrets.iter().all(signing::is_good) {
         return Err(fields.fault(FIELD, EXPECTED));
@@ -343,12 +250,26 @@ fn read_signing_secrets(fields: &mut Fields) -> Result<Vec<Secret>, ConfigError>
     Ok(secrets)
 }
 
+fn read_contacts(fields: &mut Fields, format: Format) -> Result<Contacts, ConfigError> {
+    const FIELD: &str = "contacts";
+    let has_them = format.kind().has_contacts;
+    let said = fields.optional(FIELD, "must be none, find or find_or_create")?;
+    match said {
+        Some(Contacts::Find | Contacts::FindOrCreate) if !has_them => {
+            Err(fields.fault(FIELD, "must be none: this format knows no contacts of the CRM"))
+        }
+        Some(said) => Ok(said),
+        None if has_them => Ok(Contacts::Find),
+        None => Ok(Contacts::None),
+    }
+}
+
 fn read_filter(value: Value, format: Format) -> Result<Filter, ConfigError> {
     let mut fields = Fields::of("filter", "filter.", value)?;
     let names = "must be a list of names, each 1 to 64 of A-Z a-z 0-9 . _ -";
     let directions = "must be a list of inbound, outbound, internal";
     let outcomes = "must be a list of answered, no_answer, busy, failed, canceled, voicemail";
-    let events = "must be a list of call.completed, call.updated";
+    let events = "must be a list of call.started, call.completed, call.updated, task.created";
     let filter = Filter {
         providers: fields.optional("providers", names)?.unwrap_or_default(),
         sources: fields.optional("sources", names)?.unwrap_or_default(),
@@ -362,12 +283,15 @@ fn read_filter(value: Value, format: Format) -> Result<Filter, ConfigError> {
             None => Filter::default().events,
         },
     };
-    if !filter.events.contains(&Event::Completed) {
+    if filter.events.is_empty() {
+        return Err(fields.fault("events", "must have at least one event"));
+    }
+    if filter.events.contains(&Event::Updated) && !filter.events.contains(&Event::Completed) {
         let problem = "must have call.completed: an update is only sent after it";
         return Err(fields.fault("events", problem));
     }
-    if filter.events.contains(&Event::Updated) && !format.takes_updates() {
-        let problem = "must not have call.updated: this format has no id by which to update";
+    if let Some(event) = filter.events.iter().find(|event| !format.events().contains(event)) {
+        let problem = format!("must not have {}: this format cannot tell it", event.as_str());
         return Err(fields.fault("events", problem));
     }
     fields.end()?;
@@ -395,15 +319,38 @@ fn read_retries(fields: &mut Fields) -> Result<Vec<u32>, ConfigError> {
     Ok(waits)
 }
 
-fn read_deduplication(fields: &mut Fields) -> Result<Deduplication, ConfigError> {
+fn read_pace(fields: &mut Fields) -> Result<Option<Pace>, ConfigError> {
+    const RATE: &str = "must be a number of requests per second, 0.01 to 1000";
+    const BURST: &str = "must be a whole number, 1 to 1000";
+    let rate: Option<f64> = fields.optional("rate_per_second", RATE)?;
+    let burst: Option<u32> = fields.optional("burst", BURST)?;
+    let Some(rate) = rate else {
+        return match burst {
+            Some(_) => Err(fields.fault("burst", "needs rate_per_second")),
+            None => Ok(None),
+        };
+    };
+    if !(SLOWEST..=FASTEST).contains(&rate) {
+        return Err(fields.fault("rate_per_second", RATE));
+    }
+    if burst.is_some_and(|burst| !(1..=LARGEST_BURST).contains(&burst)) {
+        return Err(fields.fault("burst", BURST));
+    }
+    // Without a word, as much at once as a second lets through.
+    Ok(Some(Pace::new(rate, burst.unwrap_or_else(|| rate.ceil() as u32))))
+}
+
+fn read_deduplication(fields: &mut Fields, format: Format) -> Result<Deduplication, ConfigError> {
     const FIELD: &str = "deduplication";
-    let written = fields.raw(FIELD).unwrap_or_else(|| Value::from("key"));
-    match written.as_str() {
-        Some("key") => Ok(Deduplication::Key),
-        Some("none") => Ok(Deduplication::None),
-        Some("upsert" | "search") => Err(fields
-            .fault(FIELD, "upsert and search need a format that can do them: use key or none")),
-        _ => Err(fields.fault(FIELD, "must be key or none")),
+    let can = format.kind().deduplications;
+    let words = format!("must be {}", listed(can.iter().map(|one| one.as_str())));
+    match fields.optional(FIELD, &words)? {
+        Some(said) if can.contains(&said) => Ok(said),
+        Some(said) => {
+            let why = format.kind().cannot;
+            Err(fields.fault(FIELD, format!("{words}, and not {}: {why}", said.as_str())))
+        }
+        None => Ok(can.first().copied().unwrap_or_default()),
     }
 }
 

@@ -5,21 +5,48 @@ use std::fmt;
 
 use http::Method;
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use switchboard_domain::delivery::{Remote, Verdict};
+use switchboard_domain::{Name, Personal};
 use url::Url;
 
 use crate::destination::Destination;
 use crate::verdict;
 
-/// A request to a CRM. It does not print: its URL may hold personal data. The client adds what every request of a delivery has: who we are, the
-/// signature, the idempotency key.
+/// No attempt asks more often, whatever it is answered. The longest that is of use: a cached contact is
+/// gone, a new one is looked for twice and created, the call is looked for, created and attached.
+pub const MOST_REQUESTS: usize = 10;
+
+/// A request to a CRM. It does not print: its URL may hold personal data. The client adds what every
+/// request of a delivery has: who we are, the signature, the idempotency key.
+#[derive(Clone)]
 pub struct Ask {
     /// How.
     pub method: Method,
     /// Where.
     pub url: Url,
-    /// JSON, or nothing.
+    /// The body, or nothing.
     pub body: Vec<u8>,
+    /// What the body is, where there is one.
+    pub content_type: String,
+}
+
+impl Ask {
+    /// A request with a body of JSON.
+    pub fn json(method: Method, url: Url, body: &Value) -> Self {
+        Self::bytes(method, url, body.to_string().into_bytes())
+    }
+
+    /// A request with a body that is JSON already.
+    pub fn bytes(method: Method, url: Url, body: Vec<u8>) -> Self {
+        Self { method, url, body, content_type: "application/json".to_owned() }
+    }
+
+    /// A request without a body.
+    pub fn bare(method: Method, url: Url) -> Self {
+        Self::bytes(method, url, Vec::new())
+    }
 }
 
 /// An answer, whatever it says.
@@ -29,8 +56,22 @@ pub struct Answer {
     pub status: u16,
     /// `Retry-After` as it came.
     pub retry_after: Option<String>,
+    /// `X-RateLimit-Reset` as it came: what it counts, and from when, is the CRM's own.
+    pub reset: Option<String>,
     /// The beginning of the body. May hold personal data: it does not print.
     pub body: Vec<u8>,
+}
+
+impl Answer {
+    /// The body, or null where it is no JSON.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
+    }
+
+    /// Whether it is 2xx.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
 }
 
 impl fmt::Debug for Answer {
@@ -74,31 +115,94 @@ pub struct Told<'a> {
     pub remote: &'a Remote,
 }
 
+/// Whom the call was with. A format that attaches calls to the CRM's contacts has it under `contact`
+/// in what it renders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Whom {
+    /// The number by which the CRM's contact is looked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e164: Option<Personal>,
+    /// The name that one is created with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal>,
+    /// The directory's contact, which remembers what the CRM calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Name>,
+}
+
+impl Whom {
+    /// Out of what was rendered.
+    pub fn of(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Sheet {
+            contact: Whom,
+        }
+        serde_json::from_slice(body).ok().map(|sheet: Sheet| sheet.contact)
+    }
+}
+
 /// One attempt to tell a CRM of a call.
 pub trait Exchange: Send {
     /// What to do next. `answer` is that to the last request, and absent at the beginning.
     fn next(&mut self, answer: Option<&Answer>, now: Timestamp) -> Step;
+
+    /// All that the CRM is known to call the call and its contact by now, for when no answer comes any
+    /// more.
+    fn learned(&self) -> Remote {
+        Remote::default()
+    }
 }
 
 /// The exchange by which a destination of this format is told.
 pub fn begin(destination: &Destination, told: &Told<'_>) -> Box<dyn Exchange> {
-    Box::new(Post { url: destination.url.clone(), body: told.body.to_vec() })
+    (destination.format.kind().begin)(destination, told)
 }
 
-/// One POST of the whole body: its status is the verdict.
-struct Post {
-    url: Url,
-    body: Vec<u8>,
+/// The exchange of a webhook: one POST of the whole body.
+pub fn post(destination: &Destination, told: &Told<'_>) -> Box<dyn Exchange> {
+    let ask = Ask::bytes(Method::POST, destination.url.clone(), told.body.to_vec());
+    Box::new(Single::of(ask))
 }
 
-impl Exchange for Post {
+/// One request, whose status is the verdict.
+pub struct Single(Option<Ask>);
+
+impl Single {
+    /// Of this request.
+    pub fn of(ask: Ask) -> Self {
+        Self(Some(ask))
+    }
+}
+
+impl Exchange for Single {
     fn next(&mut self, answer: Option<&Answer>, now: Timestamp) -> Step {
-        let Some(answer) = answer else {
-            let body = std::mem::take(&mut self.body);
-            return Step::Ask(Ask { method: Method::POST, url: self.url.clone(), body });
-        };
+        if let Some(ask) = self.0.take() {
+            return Step::Ask(ask);
+        }
+        let Some(answer) = answer else { return Step::Over(not_begun()) };
         let (verdict, result) = verdict::judge(answer.status, answer.retry_after.as_deref(), now);
         let status = Some(answer.status);
         Step::Over(Over { verdict, status, result, remote: Remote::default() })
     }
+}
+
+/// An exchange cannot begin: what was rendered cannot be read, or it was asked twice.
+pub(crate) fn not_begun() -> Over {
+    Over {
+        verdict: Verdict::Refused,
+        status: None,
+        result: "what is to be told cannot be read: redeliver it".to_owned(),
+        remote: Remote::default(),
+    }
+}
+
+/// Where an API stands, and below it a path. Ids in it come from a CRM: as segments they can only name
+/// something below.
+pub fn below(base: &Url, path: &[&str]) -> Url {
+    let mut url = base.clone();
+    if let Ok(mut segments) = url.path_segments_mut() {
+        segments.pop_if_empty().extend(path);
+    }
+    url
 }

@@ -16,7 +16,7 @@ use switchboard_domain::delivery::Verdict;
 /// | 3xx | retry | not followed; the URL is to be mended here, and then nothing is lost |
 /// | 401, 403, 407 | retry | the credentials are to be mended here, and then nothing is lost |
 /// | 408, 425, 429, 5xx | retry | it will pass |
-/// | 410 | refused | the endpoint is gone for good |
+/// | 410 | gone | the endpoint takes nothing any more: it is stopped, and nothing is lost |
 /// | other 4xx | refused | this body will never be taken |
 /// | anything else | retry | no sense can be made of it |
 pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> (Verdict, String) {
@@ -26,7 +26,7 @@ pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> (Verdict
         401 | 403 | 407 => (true, "not authorized"),
         408 => (true, "timed out there"),
         425 | 429 => (true, "asked to wait"),
-        410 => (false, "gone"),
+        410 => return (Verdict::Gone, format!("gone: {status}")),
         400..=499 => (false, "refused"),
         500..=599 => (true, "failed there"),
         _ => (true, "not understood"),
@@ -79,7 +79,7 @@ mod tests {
             (&[408], retry, "timed out there"),
             (&[425, 429], retry, "asked to wait"),
             (&[500, 501, 502, 503, 504, 529, 599], retry, "failed there"),
-            (&[410], Verdict::Refused, "gone"),
+            (&[410], Verdict::Gone, "gone"),
             (
                 &[400, 402, 404, 405, 406, 409, 411, 413, 415, 422, 451, 499],
                 Verdict::Refused,
@@ -125,7 +125,8 @@ mod tests {
     #[test]
     fn only_a_retry_waits() {
         assert_eq!(judge(200, Some("60"), now()).0, Verdict::Delivered);
-        assert_eq!(judge(410, Some("60"), now()).0, Verdict::Refused);
+        assert_eq!(judge(410, Some("60"), now()).0, Verdict::Gone);
+        assert_eq!(judge(422, Some("60"), now()).0, Verdict::Refused);
         for status in [302, 401, 408, 429, 503] {
             let not_before = now().checked_add(SignedDuration::from_secs(60)).ok();
             assert_eq!(judge(status, Some("60"), now()).0, Verdict::Retry { not_before });

@@ -131,7 +131,7 @@ mod tests {
     use crate::plan::{Legs, Policy};
     use crate::update::{Seconds, State};
 
-    const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+    const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
     fn at(second: i64) -> Timestamp {
         Timestamp::from_second(1_771_577_000 + second).unwrap()

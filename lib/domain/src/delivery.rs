@@ -7,34 +7,64 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
+use crate::gate::LONGEST_RETRY_AFTER;
 use crate::key::{CallKey, KeyError, Name};
+use crate::record::CallRecord;
 use crate::update::{Body, Seconds};
 
 /// How many attempts a delivery remembers in full.
 const HISTORY: usize = 20;
 /// A message may be a little early against the clock of the one who set `due_at`.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// No destination is obeyed for longer than this when it asks for time.
-const LONGEST_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
+/// Further off than this no message can be held back: the sweep wakes a delivery up a little before
+/// its slot, and then a message brings it in time.
+const LONGEST_MESSAGE: SignedDuration = SignedDuration::from_mins(15);
+const WAKE_UP: SignedDuration = SignedDuration::from_secs(90);
+/// A start that is not told by then is of no use to anybody.
+const START_IS_NEWS_FOR: SignedDuration = SignedDuration::from_secs(60);
 
 /// What a destination is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Event {
+    /// A call has started, and has not ended yet.
+    #[serde(rename = "call.started")]
+    Started,
     /// A call has ended.
     #[serde(rename = "call.completed")]
     Completed,
     /// Something more is known about a call that the destination was told of.
     #[serde(rename = "call.updated")]
     Updated,
+    /// Tasks follow from a call: all of them at once.
+    #[serde(rename = "task.created")]
+    TaskCreated,
 }
 
 impl Event {
+    /// Every event, in the order in which they come about.
+    pub const ALL: [Event; 4] =
+        [Event::Started, Event::Completed, Event::Updated, Event::TaskCreated];
+
     /// The event type as it is written everywhere.
     pub fn as_str(self) -> &'static str {
         match self {
+            Event::Started => "call.started",
             Event::Completed => "call.completed",
             Event::Updated => "call.updated",
+            Event::TaskCreated => "task.created",
         }
+    }
+
+    /// Whether it tells more of a call of which `call.completed` told first.
+    pub fn is_more(self) -> bool {
+        matches!(self, Event::Updated | Event::TaskCreated)
+    }
+
+    /// Whether a start would be told too late: the call is over, or it is a while since it was heard
+    /// of. Every other event can wait.
+    pub fn is_too_late(self, record: &CallRecord, now: Timestamp) -> bool {
+        let is_old = || now.duration_since(record.heard_at()) > START_IS_NEWS_FOR;
+        self == Event::Started && (record.call.has_ended() || is_old())
     }
 }
 
@@ -58,11 +88,9 @@ impl FromStr for DeliveryId {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let (destination, event) = text.split_once('#').unwrap_or((text, ""));
-        let event = match event {
-            "call.completed" => Event::Completed,
-            "call.updated" => Event::Updated,
-            _ => return Err(KeyError { part: "event", problem: "is not one that is delivered" }),
-        };
+        let event = Event::ALL.into_iter().find(|one| one.as_str() == event);
+        let problem = "is not one that is delivered";
+        let event = event.ok_or(KeyError { part: "event", problem })?;
         Ok(Self { destination: Name::new("destination", destination)?, event })
     }
 }
@@ -92,6 +120,26 @@ pub enum DeliveryState {
     Failed,
     /// The destination's filter keeps the call back.
     Unwanted,
+}
+
+/// Among what a delivery waits that is due while its destination's [gate](crate::gate) is shut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parked {
+    /// What waits until the gate opens.
+    Shut,
+    /// What was planned while it is drained: that waits until it is resumed.
+    New,
+}
+
+impl Parked {
+    /// The word that is stored.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Shut => "parked",
+            Self::New => "held",
+        }
+    }
 }
 
 /// One try.
@@ -153,6 +201,15 @@ pub struct Delivery {
     /// When it is due next. Absent when it is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due_at: Option<Timestamp>,
+    /// When it was planned, or made due anew. Absent on what was planned before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub planned_at: Option<Timestamp>,
+    /// That it waits for its destination's gate, though it is due.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked: Option<Parked>,
+    /// Its place in its destination's line, where that has a rate.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<Timestamp>,
     /// Counts the writes: 0 is a delivery that was never stored. The store counts.
     pub version: u64,
     /// How many attempts counted against the retry schedule.
@@ -183,6 +240,8 @@ pub enum Verdict {
     },
     /// It will never be accepted as it is.
     Refused,
+    /// The destination takes nothing any more (410). It is stopped, and this waits with the rest.
+    Gone,
 }
 
 impl Delivery {
@@ -193,6 +252,9 @@ impl Delivery {
             id,
             state: DeliveryState::Pending,
             due_at: Some(now),
+            planned_at: Some(now),
+            parked: None,
+            slot: None,
             version: 0,
             failures: 0,
             attempts: Vec::new(),
@@ -212,9 +274,11 @@ impl Delivery {
         format!("msg_{digest}")
     }
 
-    /// Whether it is to be tried now.
+    /// Whether it is to be tried now. What waits for its destination is: it is let out as soon as that
+    /// works again, whenever it would have been tried else.
     pub fn is_due(&self, now: Timestamp) -> bool {
-        self.due_at.is_some_and(|due_at| due_at.duration_since(now) <= SLACK)
+        let is_time = |due_at: Timestamp| due_at.duration_since(now) <= SLACK;
+        self.due_at.is_some_and(|due_at| self.parked.is_some() || is_time(due_at))
     }
 
     /// Takes it up: nobody else will before `lease` is over, and then somebody must.
@@ -225,12 +289,33 @@ impl Delivery {
             self.failures = 0;
         }
         self.frozen = Some(frozen);
+        self.parked = None;
+        self.slot = None;
         self
     }
 
-    /// Puts it off without counting an attempt (its destination is paused or cannot be read).
+    /// Puts it off without counting an attempt.
     pub fn postponed(mut self, until: Timestamp) -> Self {
         self.due_at = Some(until);
+        self.parked = None;
+        self
+    }
+
+    /// Puts it among what waits for its destination's gate. It stays due when it is, so that the
+    /// oldest go first one day, and none is a probe before its time.
+    pub fn parked(mut self, among: Parked) -> Self {
+        self.parked = Some(among);
+        self.slot = None;
+        self
+    }
+
+    /// Gives it a place in its destination's line. One far down the line is woken up before.
+    pub fn scheduled(mut self, slot: Timestamp, now: Timestamp) -> Self {
+        let is_far = slot.duration_since(now) > LONGEST_MESSAGE;
+        let wake_up = slot.checked_sub(WAKE_UP).unwrap_or(slot);
+        self.due_at = Some(if is_far { wake_up } else { slot });
+        self.slot = Some(slot);
+        self.parked = None;
         self
     }
 
@@ -238,6 +323,8 @@ impl Delivery {
     pub fn unwanted(mut self) -> Self {
         self.state = DeliveryState::Unwanted;
         self.due_at = None;
+        self.parked = None;
+        self.slot = None;
         self
     }
 
@@ -246,6 +333,9 @@ impl Delivery {
     pub fn again(mut self, nonce: &str, now: Timestamp) -> Self {
         self.state = DeliveryState::Pending;
         self.due_at = Some(now);
+        self.planned_at = Some(now);
+        self.parked = None;
+        self.slot = None;
         self.failures = 0;
         self.frozen = None;
         self.nonce = Some(nonce.to_owned());
@@ -256,6 +346,7 @@ impl Delivery {
     /// failure, in seconds; when it has run out, the delivery has failed.
     pub fn concluded(mut self, attempt: Attempt, verdict: Verdict, schedule: &[u32]) -> Self {
         let now = attempt.at;
+        self.parked = None;
         self.attempts.push(attempt);
         if self.attempts.len() > HISTORY {
             self.attempts.remove(0);
@@ -269,6 +360,7 @@ impl Delivery {
                 self.state = DeliveryState::Failed;
                 self.due_at = None;
             }
+            Verdict::Gone => self.due_at = Some(now),
             Verdict::Retry { not_before } => {
                 self.failures += 1;
                 let wait = schedule.get(self.failures as usize - 1);

@@ -1,6 +1,6 @@
 //! The directory: contacts and employees, and what they are found by.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Contact {
     /// The end of the last call with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contacted_at: Option<Timestamp>,
+    /// What CRMs call it, by the destination that they are.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub known_as: BTreeMap<Name, String>,
     /// Where it came from.
     pub origin: Origin,
     /// When it was written last.
@@ -237,6 +240,7 @@ impl Contact {
             external_ids: BTreeSet::new(),
             status: None,
             last_contacted_at: None,
+            known_as: BTreeMap::new(),
             origin,
             updated_at: now,
             version: 0,

@@ -9,7 +9,7 @@ use crate::call::Call;
 use crate::delivery::{DeliveryId, Event};
 use crate::digest::Digest;
 use crate::key::Name;
-use crate::update::Seconds;
+use crate::update::{Seconds, State};
 
 /// A follow-up that a call itself owes. Deliveries are records of their own, each due by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -17,6 +17,13 @@ use crate::update::Seconds;
 pub enum Work {
     /// Numbers to E.164, the conversation's summary, then one delivery per destination.
     Enrich,
+    /// Who is on a call that has just started, and one delivery for each destination that wants to
+    /// know. A call that has ended owes it no more.
+    Announce,
+    /// A summary, a scorecard and tasks of its transcript.
+    Analyze,
+    /// Its recordings to our bucket.
+    Recordings,
 }
 
 /// What is owed, and from when on.
@@ -29,6 +36,8 @@ pub struct Policy {
     pub settle: Seconds,
     /// Which legs are told to CRMs.
     pub legs: Legs,
+    /// Whether CRMs may be told of a call as soon as it starts.
+    pub starts: bool,
 }
 
 /// Which legs of a call are told to CRMs.
@@ -46,7 +55,10 @@ pub enum Legs {
 ///
 /// A call owes `enrich` once it has ended, and again when something that CRMs want to know has
 /// changed since, or when a conversation was named whose summary they may want, or when somebody says
-/// whom the call was with. A leg of another call owes nothing unless the source wants each leg told.
+/// whom the call was with, or how it is to be analysed. A leg of another call owes nothing unless the
+/// source wants each leg told.
+///
+/// Where the source announces starts, a call that is heard of before its end owes `announce`, once.
 pub fn follow_ups(
     before: Option<&Call>,
     after: &Call,
@@ -60,6 +72,8 @@ pub fn follow_ups(
             before.news() != after.news()
                 || before.facts.conversation != after.facts.conversation
                 || before.pointers() != after.pointers()
+                || before.facts.auto_analyze != after.facts.auto_analyze
+                || before.facts.script_context != after.facts.script_context
         }
         _ => true,
     };
@@ -68,7 +82,22 @@ pub fn follow_ups(
         let due_at = now.checked_add(settle).unwrap_or(now);
         owed.entry(Work::Enrich).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
     }
+    if after.has_ended() {
+        owed.remove(&Work::Announce);
+    } else if policy.starts
+        && is_told(after, policy.legs)
+        && is_under_way(after)
+        && !before.is_some_and(is_under_way)
+    {
+        owed.insert(Work::Announce, now);
+    }
     owed
+}
+
+/// Whether a phone system has said that the call goes on. What somebody says of a call beforehand is
+/// no start.
+fn is_under_way(call: &Call) -> bool {
+    call.facts.state.is_some_and(|state| state != State::Ended)
 }
 
 /// Whether CRMs are told of a call by itself. A leg may turn out to be one after its end.
@@ -85,28 +114,59 @@ pub struct Subscriber {
     pub events: Vec<Event>,
 }
 
+/// What there is to be told of a call now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tidings<'a> {
+    /// Whether the call is over.
+    pub has_ended: bool,
+    /// Its news.
+    pub news: &'a Digest,
+    /// How many tasks follow from it.
+    pub tasks: u32,
+}
+
+impl Subscriber {
+    /// Without updates, where something is owed that would be one: there is one update to a call, and
+    /// it is to tell all.
+    pub fn without_updates(mut self, owed: &Owed) -> Self {
+        if owed.contains_key(&Work::Analyze) {
+            self.events.retain(|event| *event != Event::Updated);
+        }
+        self
+    }
+}
+
 /// Which deliveries to make now, beside those that exist.
 ///
-/// `existing` holds each planned delivery with the news it froze when it was first tried. A
-/// destination that was told of the call and takes updates gets one, if there is news since:
-/// `news` is what there is to be told now.
+/// `existing` holds each planned delivery with the news it froze when it was first tried. While a
+/// call lasts, its start is all there is to tell. A destination that was told of its end and takes
+/// updates gets one, if there is news since. Tasks are told once, all at once.
 pub fn deliveries(
-    news: &Digest,
+    tidings: Tidings<'_>,
     subscribers: &[Subscriber],
     existing: &BTreeMap<DeliveryId, Option<Digest>>,
 ) -> Vec<DeliveryId> {
     let mut planned = Vec::new();
     for subscriber in subscribers {
         let id = |event| DeliveryId { destination: subscriber.destination.clone(), event };
-        let next = match existing.get(&id(Event::Completed)) {
-            None => Event::Completed,
-            Some(Some(told)) if told != news => Event::Updated,
-            // Told already, or not tried yet: then it will be told as the call is by that time.
-            Some(_) => continue,
-        };
-        if subscriber.events.contains(&next) && !existing.contains_key(&id(next)) {
-            planned.push(id(next));
+        let mut due = Vec::new();
+        if tidings.has_ended {
+            match existing.get(&id(Event::Completed)) {
+                None => due.push(Event::Completed),
+                Some(Some(told)) if told != tidings.news => due.push(Event::Updated),
+                // Told already, or not tried yet: then it will be told as the call is by that time.
+                Some(_) => {}
+            }
+            if tidings.tasks > 0 {
+                due.push(Event::TaskCreated);
+            }
+        } else {
+            due.push(Event::Started);
         }
+        let is_new = |event: &Event| {
+            subscriber.events.contains(event) && !existing.contains_key(&id(*event))
+        };
+        planned.extend(due.into_iter().filter(is_new).map(id));
     }
     planned
 }

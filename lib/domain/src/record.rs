@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::analysis::Analysed;
 use crate::call::{Call, fold};
+use crate::copies::RecordingCopy;
 use crate::delivery::DeliveryId;
 use crate::digest::Digest;
 use crate::key::{CallKey, Name};
@@ -51,6 +52,9 @@ pub struct CallRecord {
     /// How its analysis stands, once it was tried.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysed>,
+    /// The copies of its recordings in our bucket, by the provider's id of each.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub copies: BTreeMap<String, RecordingCopy>,
     /// The deliveries that were planned; each is a record of its own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deliveries: BTreeSet<DeliveryId>,
@@ -210,6 +214,7 @@ impl CallRecord {
             timelines: BTreeSet::new(),
             lookup: None,
             analysis: None,
+            copies: BTreeMap::new(),
             deliveries: BTreeSet::new(),
             replayed_at: None,
         }
@@ -248,21 +253,29 @@ impl CallRecord {
         self.call = after;
     }
 
-    /// A fingerprint of what a CRM would want to be told about: the call's own, and who was on it.
+    /// A fingerprint of what a CRM would want to be told about: the call's own, who was on it, and what
+    /// its analysis says.
     pub fn news(&self) -> Digest {
         let entry = |person: Option<&Person>| person.and_then(|person| person.entry.clone());
         let (contact, employee) =
             (entry(self.people.contact.as_ref()), entry(self.people.employee.as_ref()));
         let call = self.call.news();
-        if contact.is_none() && employee.is_none() {
-            return call;
-        }
         let text = |name: &Option<Name>| name.as_ref().map_or("", Name::as_str).to_owned();
-        Digest::of(&[
-            call.as_str().as_bytes(),
-            text(&contact).as_bytes(),
-            text(&employee).as_bytes(),
-        ])
+        let known = match (&contact, &employee) {
+            (None, None) => call,
+            _ => Digest::of(&[
+                call.as_str().as_bytes(),
+                text(&contact).as_bytes(),
+                text(&employee).as_bytes(),
+            ]),
+        };
+        // A call that was never analysed has the fingerprint that it had before it could be.
+        match self.analysis.as_ref().and_then(|analysis| analysis.digest.as_ref()) {
+            Some(analysis) => {
+                Digest::of(&[known.as_str().as_bytes(), analysis.as_str().as_bytes()])
+            }
+            None => known,
+        }
     }
 
     /// When the next follow-up of the call itself is due.
@@ -273,10 +286,14 @@ impl CallRecord {
     /// When the call began or, where nothing tells, when it was heard of first: where it stands in
     /// lists.
     pub fn began_at(&self) -> Timestamp {
+        self.call.facts.started_at.unwrap_or_else(|| self.heard_at())
+    }
+
+    /// When it was heard of first; a context may have been given long before the call.
+    pub fn heard_at(&self) -> Timestamp {
         let heard = |update: &&Update| (update.is_context(), update.received_at);
         let first = self.updates.values().min_by_key(heard);
-        let heard_at = first.map_or(Timestamp::UNIX_EPOCH, |update| update.received_at);
-        self.call.facts.started_at.unwrap_or(heard_at)
+        first.map_or(Timestamp::UNIX_EPOCH, |update| update.received_at)
     }
 
     /// Whether no further message about the call can be taken in.
@@ -300,7 +317,7 @@ mod tests {
 
     #[test]
     fn a_call_is_full_before_its_item_is() {
-        let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+        let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
         let text = |length: usize| Personal::new("x".repeat(length));
         let party = || Party::read(&"9".repeat(2_000));
         let long = Facts {

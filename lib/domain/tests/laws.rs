@@ -9,11 +9,12 @@ use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
 use switchboard_domain::delivery::{Frozen, Verdict};
-use switchboard_domain::plan::{self, Subscriber};
+use switchboard_domain::plan::{self, Subscriber, Tidings};
 use switchboard_domain::{
-    Absorbed, AnsweredBy, Attempt, Body, CallKey, CallRecord, Delivery, DeliveryId, DeliveryState,
-    Direction, Disposition, Event, Facts, Flag, Legs, Name, Order, Outcome, Party, Personal,
-    Policy, Recording, Seconds, State, Text, Update, Work, fold,
+    Absorbed, Analysed, AnalysisState, AnsweredBy, Attempt, Body, CallKey, CallRecord, Delivery,
+    DeliveryId, DeliveryState, Digest, Direction, Disposition, Event, Facts, Flag, Legs, Name,
+    Order, Outcome, Parked, Party, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
+    fold,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -24,7 +25,7 @@ fn key() -> CallKey {
     "twilio/twilio/CA1".parse().unwrap()
 }
 
-const POLICY: Policy = Policy { settle: Seconds(3), legs: Legs::Parent };
+const POLICY: Policy = Policy { settle: Seconds(3), legs: Legs::Parent, starts: false };
 
 fn word() -> impl Strategy<Value = String> {
     prop::sample::select(vec!["a", "b", "c"]).prop_map(str::to_owned)
@@ -244,30 +245,59 @@ proptest! {
         let has_news = !before.has_ended()
             || before.news() != record.call.news()
             || before.facts.conversation != record.call.facts.conversation
-            || before.pointers() != record.call.pointers();
+            || before.pointers() != record.call.pointers()
+            || before.facts.auto_analyze != record.call.facts.auto_analyze
+            || before.facts.script_context != record.call.facts.script_context;
         let owes = record.owed.get(&Work::Enrich) == Some(&at(23));
         if absorbed == Absorbed::New {
             prop_assert_eq!(owes, record.call.has_ended() && has_news && !is_leg);
         }
     }
 
-    /// Whatever comes in whatever order, a destination is told once, and at most once more.
+    /// A call has the same news as before it could be analysed, until there is an analysis; and each
+    /// analysis is news.
     #[test]
-    fn one_create_and_at_most_one_update(
+    fn an_analysis_is_news_and_the_mark_of_one_is_not(
+        updates in vec(update(), 1..6),
+        one in any::<u8>(),
+        other in any::<u8>(),
+    ) {
+        let plain = stored(&updates);
+        let marked = |state, said: Option<u8>| {
+            let digest = said.map(|said| Digest::of(&[&[said]]));
+            let mark = Analysed { digest, ..Analysed::new(state) };
+            CallRecord { analysis: Some(mark), ..plain.clone() }.news()
+        };
+        use AnalysisState::{Done, Failed, Off, Waiting};
+        for state in [Waiting, Failed, Off] {
+            prop_assert_eq!(marked(state, None), plain.news());
+        }
+        prop_assert_ne!(marked(Done, Some(one)), plain.news());
+        prop_assert_eq!(marked(Done, Some(one)) == marked(Done, Some(other)), one == other);
+        // While another is made, what is there is still what there is to tell.
+        prop_assert_eq!(marked(Waiting, Some(one)), marked(Done, Some(one)));
+    }
+
+    /// Whatever comes in whatever order, a destination is told once, and at most once more; of a start
+    /// only while the call lasts, of tasks once.
+    #[test]
+    fn one_create_and_at_most_one_of_each(
         updates in vec(update(), 1..6),
         tried in vec(any::<bool>(), 6),
-        takes_updates in any::<bool>(),
+        tasks in vec(0..3u32, 6),
+        wanted in prop::sample::subsequence(Event::ALL.to_vec(), 1..=4),
     ) {
-        let events = match takes_updates {
-            true => vec![Event::Completed, Event::Updated],
-            false => vec![Event::Completed],
-        };
         let destination = Name::new("destination", "crm").unwrap();
-        let subscribers = [Subscriber { destination, events }];
+        let subscribers = [Subscriber { destination, events: wanted.clone() }];
         let mut existing: BTreeMap<DeliveryId, _> = BTreeMap::new();
-        for (n, tried) in (1..=updates.len()).zip(tried) {
+        let mut most_tasks = 0;
+        for (n, (tried, tasks)) in (1..=updates.len()).zip(tried.into_iter().zip(tasks)) {
             let call = fold(&updates[..n]);
-            for id in plan::deliveries(&call.news(), &subscribers, &existing) {
+            let tidings = Tidings { has_ended: call.has_ended(), news: &call.news(), tasks };
+            most_tasks = if call.has_ended() { tasks.max(most_tasks) } else { most_tasks };
+            for id in plan::deliveries(tidings, &subscribers, &existing) {
+                prop_assert!(wanted.contains(&id.event), "nobody wants {id}");
+                prop_assert_eq!(id.event == Event::Started, !call.has_ended());
                 prop_assert!(existing.insert(id, None).is_none(), "planned twice");
             }
             if tried {
@@ -276,19 +306,44 @@ proptest! {
                 }
             }
         }
-        prop_assert_eq!(existing.keys().filter(|id| id.event == Event::Completed).count(), 1);
-        prop_assert!(existing.len() <= 1 + usize::from(takes_updates));
+        let call = fold(&updates);
+        let is_told = |event| existing.keys().any(|id| id.event == event);
+        prop_assert_eq!(is_told(Event::Completed), call.has_ended() && wanted.contains(&Event::Completed));
+        prop_assert_eq!(is_told(Event::TaskCreated), most_tasks > 0 && wanted.contains(&Event::TaskCreated));
+        prop_assert!(!is_told(Event::Updated) || is_told(Event::Completed));
         // Nothing known is left untold where it could be told.
-        if takes_updates && existing.len() == 1 {
-            let call = fold(&updates);
-            prop_assert!(existing.values().all(|told| told.as_ref().is_none_or(|t| *t == call.news())));
+        if wanted.contains(&Event::Updated) && is_told(Event::Completed) && !is_told(Event::Updated) {
+            let completed = existing.iter().filter(|(id, _)| id.event == Event::Completed);
+            let news = call.news();
+            prop_assert!(completed.into_iter().all(|(_, told)| told.as_ref().is_none_or(|t| *t == news)));
         }
+    }
+
+    /// Where starts are announced, a call that goes on owes that once, and one that is over never.
+    #[test]
+    fn a_start_is_owed_once_and_while_the_call_lasts(updates in vec(update(), 1..6)) {
+        let policy = Policy { starts: true, ..POLICY };
+        let goes_on = |call: &switchboard_domain::Call| {
+            call.facts.state.is_some() && !call.has_ended() && call.facts.parent.is_none()
+        };
+        let mut record = CallRecord::first(key(), updates[0].clone(), policy, at(0));
+        let mut announced = record.owed.remove(&Work::Announce).is_some();
+        prop_assert_eq!(announced, goes_on(&record.call));
+        for update in &updates[1..] {
+            record.absorb(update.clone(), policy, at(0));
+            let owes = record.owed.remove(&Work::Announce).is_some();
+            prop_assert!(!(owes && announced), "announced twice");
+            prop_assert!(!owes || goes_on(&record.call));
+            announced |= owes;
+        }
+        let quiet = stored(&updates);
+        prop_assert!(!quiet.owed.contains_key(&Work::Announce));
     }
 
     /// A pending delivery always has a time; one that is over never has.
     #[test]
     fn a_delivery_is_due_or_over(
-        verdicts in vec(prop::sample::select(vec![0, 1, 2, 3]), 1..12),
+        verdicts in vec(0..6u8, 1..12),
         schedule in vec(1..86_400u32, 0..6),
     ) {
         let id = "crm#call.completed".parse().unwrap();
@@ -308,9 +363,25 @@ proptest! {
                 0 => Verdict::Delivered,
                 1 => Verdict::Refused,
                 2 => Verdict::Retry { not_before: None },
+                3 => Verdict::Gone,
+                4 => {
+                    // It waits for its destination: due all the while, and no attempt is counted.
+                    let parked = delivery.clone().parked(Parked::Shut);
+                    prop_assert_eq!((parked.due_at, parked.failures), (delivery.due_at, delivery.failures));
+                    delivery = parked;
+                    Verdict::Retry { not_before: None }
+                }
                 _ => Verdict::Retry { not_before: Some(far) },
             };
+            let failures = delivery.failures;
             delivery = delivery.concluded(attempt, verdict, &schedule);
+            let counts = matches!(verdict, Verdict::Retry { .. });
+            prop_assert_eq!(delivery.failures, failures + u32::from(counts));
+            prop_assert_eq!(delivery.parked, None);
+            if verdict == Verdict::Gone {
+                prop_assert_eq!((delivery.state, delivery.due_at), (DeliveryState::Pending, Some(now)));
+                continue;
+            }
             let pending = delivery.state == DeliveryState::Pending;
             prop_assert_eq!(pending, delivery.due_at.is_some());
             if let Some(due_at) = delivery.due_at {

@@ -1,8 +1,10 @@
 //! The HTTP client for everything that is not AWS: a public host, TLS, no redirects, no proxy.
 
 use std::error::Error;
+use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +65,15 @@ pub fn transport_trusting(
     roots: rustls::RootCertStore,
     allow_private: bool,
 ) -> Result<reqwest::Client, ClientError> {
+    let allowed = if allow_private { Allowed::All } else { Allowed::Public };
+    transport_over(roots, allow_private, Resolver { allowed, lookup: Arc::new(system) })
+}
+
+fn transport_over(
+    roots: rustls::RootCertStore,
+    allow_private: bool,
+    resolver: Resolver,
+) -> Result<reqwest::Client, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
@@ -77,7 +88,7 @@ pub fn transport_trusting(
         .connect_timeout(CONNECT_TIMEOUT)
         .pool_idle_timeout(IDLE)
         .user_agent(concat!("switchboard/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Resolver { allow_private })
+        .dns_resolver(resolver)
         .build()
         .map_err(|_| ClientError)
 }
@@ -85,27 +96,56 @@ pub fn transport_trusting(
 /// Resolves names to addresses that may be connected to. What is connected to is what was judged
 /// here: there is no second resolution in between.
 struct Resolver {
-    allow_private: bool,
+    allowed: Allowed,
+    lookup: Lookup,
+}
+
+/// Which addresses may be connected to.
+#[derive(Clone, Copy)]
+enum Allowed {
+    All,
+    Public,
+    /// Tests: the servers of a test are as if they were on the public internet.
+    #[cfg(test)]
+    PublicAnd(IpAddr),
+}
+
+impl Allowed {
+    fn holds(self, address: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::Public => is_global(address),
+            #[cfg(test)]
+            Self::PublicAnd(other) => is_global(address) || address == other,
+        }
+    }
+}
+
+/// From a name to its addresses.
+type Lookup = Arc<dyn Fn(String) -> Looked + Send + Sync>;
+type Looked = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
+
+fn system(host: String) -> Looked {
+    Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
 }
 
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (host, allow_private) = (name.as_str().to_owned(), self.allow_private);
+        let (found, allowed) = ((self.lookup)(name.as_str().to_owned()), self.allowed);
         Box::pin(async move {
-            let found = tokio::net::lookup_host((host, 0)).await;
-            let found = found.map_err(|_| SendError::NotResolved)?.collect();
-            let allowed = if allow_private { found } else { public_ones(found)? };
+            let found = found.await.map_err(|_| SendError::NotResolved)?;
+            let allowed = allowed_ones(found, allowed)?;
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
     }
 }
 
-fn public_ones(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, SendError> {
+fn allowed_ones(found: Vec<SocketAddr>, allowed: Allowed) -> Result<Vec<SocketAddr>, SendError> {
     if found.is_empty() {
         return Err(SendError::NotResolved);
     }
-    let public: Vec<_> = found.into_iter().filter(|address| is_global(address.ip())).collect();
-    if public.is_empty() { Err(SendError::PrivateAddress) } else { Ok(public) }
+    let ones: Vec<_> = found.into_iter().filter(|address| allowed.holds(address.ip())).collect();
+    if ones.is_empty() { Err(SendError::PrivateAddress) } else { Ok(ones) }
 }
 
 /// What went wrong, by the types of an error and its causes and never by their texts: those hold
@@ -161,6 +201,14 @@ impl Client {
         Ok(Self { transport: transport(allow_private)?, allow_private })
     }
 
+    pub(crate) fn transport(&self) -> &reqwest::Client {
+        &self.transport
+    }
+
+    pub(crate) fn allows_private(&self) -> bool {
+        self.allow_private
+    }
+
     /// Sends a request and reads the whole answer, whatever its status.
     pub async fn send(
         &self,
@@ -186,5 +234,30 @@ impl Client {
     }
 }
 
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    /// A client by other authorities and another resolver, for which one address counts as public.
+    pub(crate) fn client_over(
+        roots: rustls::RootCertStore,
+        public: IpAddr,
+        lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
+    ) -> Client {
+        let lookup: Lookup = Arc::new(move |host| {
+            let found = lookup(&host);
+            let sockets = |found: Vec<IpAddr>| {
+                found.into_iter().map(|address| SocketAddr::new(address, 0)).collect()
+            };
+            Box::pin(async move { found.map(sockets) })
+        });
+        let resolver = Resolver { allowed: Allowed::PublicAnd(public), lookup };
+        Client { transport: transport_over(roots, false, resolver).unwrap(), allow_private: false }
+    }
+
+    pub(crate) fn kept(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, SendError> {
+        allowed_ones(found, Allowed::Public)
+    }
+}
 #[cfg(test)]
 mod tests;

@@ -232,7 +232,7 @@ mod tests {
         change(&mut facts);
         let heard_at = at("2026-02-20T09:02:07Z");
         let update = Update::new("status", Order::Unordered, heard_at, facts, b"{}".to_vec());
-        let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+        let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
         let key = "smartflo/pune/1".parse().unwrap();
         let mut record = CallRecord::first(key, update, policy, heard_at);
         let mut person = Person::unknown(PartyKind::E164, None);
@@ -251,6 +251,7 @@ mod tests {
             external_ids: Default::default(),
             status: status.map(str::to_owned),
             last_contacted_at: None,
+            known_as: Default::default(),
             origin: Origin::Import,
             updated_at: at("2026-02-01T00:00:00Z"),
             version: 1,

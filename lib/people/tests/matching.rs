@@ -69,6 +69,7 @@ impl Directory {
                         external_ids: texts(external_ids),
                         status: None,
                         last_contacted_at: None,
+                        known_as: BTreeMap::new(),
                         origin: Origin::Import,
                         updated_at: Timestamp::UNIX_EPOCH,
                         version: 1,

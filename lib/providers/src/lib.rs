@@ -13,6 +13,7 @@ pub mod intake;
 pub mod json;
 pub mod onecom;
 pub mod pull;
+pub mod recordings;
 pub mod reject;
 pub mod request;
 pub mod secret;

@@ -224,9 +224,11 @@ fn get(url: &str, header: Option<(HeaderName, &str)>) -> Result<Question, Proble
 fn body(answer: &Answer, now: Timestamp) -> Result<&[u8], Problem> {
     let status = answer.status().as_u16();
     let said = format!("answered {status}");
+    let header =
+        |name| answer.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
     match status {
         200..=299 => Ok(answer.body()),
-        429 | 503 => match (retry_after(answer, now), status) {
+        429 | 503 => match (header(RETRY_AFTER).and_then(|at| retry_after(at, now)), status) {
             (None, 503) => Err(Problem::Trouble { why: said }),
             (until, _) => {
                 let untold = || now.checked_add(UNTOLD_WAIT).unwrap_or(now);
@@ -247,8 +249,8 @@ fn body(answer: &Answer, now: Timestamp) -> Result<&[u8], Problem> {
 }
 
 /// When to ask again: `Retry-After` in seconds or as an HTTP date.
-fn retry_after(answer: &Answer, now: Timestamp) -> Option<Timestamp> {
-    let text = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.trim();
+pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Timestamp> {
+    let text = text.trim();
     match text.parse::<u32>() {
         Ok(seconds) => now.checked_add(SignedDuration::from_secs(seconds.into())).ok(),
         Err(_) => rfc2822::parse(text).ok().map(|at| at.timestamp()),

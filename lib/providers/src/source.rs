@@ -47,6 +47,8 @@ pub struct Source {
     pub settle_seconds: Option<u32>,
     /// Which legs are told to CRMs: `parent` (default) or `each`.
     pub legs: Legs,
+    /// Whether destinations may be told of a call as soon as it starts. Default: no.
+    pub announce_starts: bool,
     /// Where the conversations on this source's calls are found.
     pub conversations: Option<Conversations>,
     /// The key of the provider's REST API.
@@ -59,6 +61,10 @@ pub struct Source {
     pub dial: Option<crate::dial::Dialing>,
     /// How calls are pulled from the provider's REST API.
     pub pull: Option<crate::pull::Settings>,
+    /// What is made of this source's transcripts.
+    pub analyze: Option<switchboard_domain::analysis::Settings>,
+    /// Whether recordings are copied to our bucket, and which.
+    pub recordings: Option<crate::recordings::Settings>,
 }
 
 /// How a date is written where its parts do not tell.
@@ -209,6 +215,12 @@ impl Source {
         if let Some(pull) = &self.pull {
             pull.check()?;
         }
+        if let Some(analyze) = &self.analyze {
+            analyze.check()?;
+        }
+        if let Some(recordings) = &self.recordings {
+            recordings.check()?;
+        }
         if self.conversations.as_ref().is_some_and(|c| c.wait_seconds > 86_400) {
             return Err(ConfigError::new("conversations.wait_seconds", "must be 86400 at most"));
         }
@@ -233,7 +245,7 @@ impl Source {
     /// What to do with this source's calls.
     pub fn policy(&self, provider: &dyn Provider) -> Policy {
         let settle = self.settle_seconds.map_or_else(|| provider.settle(), Seconds);
-        Policy { settle, legs: self.legs }
+        Policy { settle, legs: self.legs, starts: self.announce_starts }
     }
 }
 

@@ -8,7 +8,7 @@ use std::future::Future;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use switchboard_domain::{CallKey, DeliveryId, Name};
+use switchboard_domain::{CallKey, DeliveryId, Name, Work};
 
 pub mod memory;
 pub mod sqs;
@@ -28,6 +28,11 @@ pub enum Job {
         /// Which call.
         call: CallKey,
     },
+    /// The analysis of a call's transcript.
+    Analyze {
+        /// Which call.
+        call: CallKey,
+    },
     /// A delivery.
     Deliver {
         /// Which call.
@@ -40,14 +45,44 @@ pub enum Job {
         /// Its id.
         id: Name,
     },
+    /// The copies of a call's recordings.
+    Recordings {
+        /// Which call.
+        call: CallKey,
+    },
 }
 
 impl Job {
     /// Which call it is about, if it is about one.
     pub fn call(&self) -> Option<&CallKey> {
         match self {
-            Self::Enrich { call } | Self::Deliver { call, .. } => Some(call),
+            Self::Enrich { call }
+            | Self::Analyze { call }
+            | Self::Deliver { call, .. }
+            | Self::Recordings { call } => Some(call),
             Self::Pull { .. } => None,
+        }
+    }
+
+    /// Among whose jobs it waits: where one destination's are many or slow, a fair queue hands out
+    /// the others' first. A job that concerns no destination is in no group.
+    pub fn group(&self) -> Option<&Name> {
+        match self {
+            Self::Deliver { delivery, .. } => Some(&delivery.destination),
+            Self::Enrich { .. }
+            | Self::Analyze { .. }
+            | Self::Pull { .. }
+            | Self::Recordings { .. } => None,
+        }
+    }
+
+    /// The job by which a call's own follow-up is done.
+    pub fn of(work: Work, call: &CallKey) -> Self {
+        let call = call.clone();
+        match work {
+            Work::Announce | Work::Enrich => Self::Enrich { call },
+            Work::Analyze => Self::Analyze { call },
+            Work::Recordings => Self::Recordings { call },
         }
     }
 
@@ -99,10 +134,14 @@ pub trait Queue: std::marker::Send + Sync {
 pub struct Waiting {
     /// For `enrich`.
     pub enrich: u64,
+    /// For `analyze`.
+    pub analyze: u64,
     /// For `deliver`.
     pub deliver: u64,
     /// For `pull`.
     pub pull: u64,
+    /// For `recordings`.
+    pub recordings: u64,
 }
 
 impl Waiting {
@@ -110,8 +149,10 @@ impl Waiting {
     pub fn of(&self, job: &Job) -> u64 {
         match job {
             Job::Enrich { .. } => self.enrich,
+            Job::Analyze { .. } => self.analyze,
             Job::Deliver { .. } => self.deliver,
             Job::Pull { .. } => self.pull,
+            Job::Recordings { .. } => self.recordings,
         }
     }
 }

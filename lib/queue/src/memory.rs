@@ -27,8 +27,10 @@ impl Queue for MemoryQueue {
         for send in jobs.iter() {
             match send.job {
                 Job::Enrich { .. } => waiting.enrich += 1,
+                Job::Analyze { .. } => waiting.analyze += 1,
                 Job::Deliver { .. } => waiting.deliver += 1,
                 Job::Pull { .. } => waiting.pull += 1,
+                Job::Recordings { .. } => waiting.recordings += 1,
             }
         }
         Ok(waiting)

@@ -14,14 +14,21 @@ const BATCH: usize = 10;
 pub struct SqsQueue {
     client: Client,
     enrich: Option<String>,
+    analyze: Option<String>,
     deliver: Option<String>,
     pull: Option<String>,
+    recordings: Option<String>,
 }
 
 impl SqsQueue {
     /// Queues by their addresses.
     pub fn new(client: Client, enrich: Option<String>, deliver: Option<String>) -> Self {
-        Self { client, enrich, deliver, pull: None }
+        Self { client, enrich, analyze: None, deliver, pull: None, recordings: None }
+    }
+
+    /// With the queue of `analyze`.
+    pub fn with_analyze(self, analyze: Option<String>) -> Self {
+        Self { analyze, ..self }
     }
 
     /// With the queue of `pull`.
@@ -29,11 +36,16 @@ impl SqsQueue {
         Self { pull, ..self }
     }
 
+    /// With the queue of `recordings`.
+    pub fn with_recordings(self, recordings: Option<String>) -> Self {
+        Self { recordings, ..self }
+    }
+
     /// Opens a connection, so that the first job need not wait for it. It asks for what the
     /// function may do and SQS refuses: a message without a body. Whether it succeeds does not matter.
     pub async fn connect(&self) {
-        if let Some(address) = self.enrich.as_ref().or(self.deliver.as_ref()).or(self.pull.as_ref())
-        {
+        let known = [&self.enrich, &self.deliver, &self.pull, &self.recordings];
+        if let Some(address) = known.into_iter().flatten().next() {
             let _ = self.client.send_message().queue_url(address).message_body("").send().await;
         }
     }
@@ -41,8 +53,10 @@ impl SqsQueue {
     fn address(&self, job: &Job) -> Result<&str, QueueError> {
         let address = match job {
             Job::Enrich { .. } => &self.enrich,
+            Job::Analyze { .. } => &self.analyze,
             Job::Deliver { .. } => &self.deliver,
             Job::Pull { .. } => &self.pull,
+            Job::Recordings { .. } => &self.recordings,
         };
         let unknown = || QueueError { code: "this function has no such queue".into() };
         address.as_deref().ok_or_else(unknown)
@@ -62,7 +76,9 @@ impl SqsQueue {
             self.client.send_message().queue_url(address).message_body(send.job.to_body());
         // A delay that is not said leaves the queue's own, which is none.
         let delay = (send.delay > 0).then_some(send.delay as i32);
-        request.set_delay_seconds(delay).send().await.map_err(fault)?;
+        // On a standard queue a group gives no order: it makes the queue fair.
+        let group = send.job.group().map(ToString::to_string);
+        request.set_message_group_id(group).set_delay_seconds(delay).send().await.map_err(fault)?;
         Ok(())
     }
 
@@ -72,6 +88,7 @@ impl SqsQueue {
             let entry = SendMessageBatchRequestEntry::builder()
                 .id(n.to_string())
                 .message_body(send.job.to_body())
+                .set_message_group_id(send.job.group().map(ToString::to_string))
                 .delay_seconds(send.delay as i32)
                 .build()
                 .map_err(|_| QueueError { code: "incomplete entry".into() })?;
@@ -107,8 +124,10 @@ impl Queue for SqsQueue {
     async fn waiting(&self) -> Result<Waiting, QueueError> {
         Ok(Waiting {
             enrich: self.depth(self.enrich.as_deref()).await?,
+            analyze: self.depth(self.analyze.as_deref()).await?,
             deliver: self.depth(self.deliver.as_deref()).await?,
             pull: self.depth(self.pull.as_deref()).await?,
+            recordings: self.depth(self.recordings.as_deref()).await?,
         })
     }
 }

@@ -41,13 +41,6 @@ const AMAZON_ROOTS: &str = include_str!("aws/amazon-roots.pem");
 
 /// What every client is made from.
 pub fn config() -> Result<SdkConfig, EnvironmentError> {
-    let credentials = Credentials::new(
-        required("AWS_ACCESS_KEY_ID")?,
-        required("AWS_SECRET_ACCESS_KEY")?,
-        optional("AWS_SESSION_TOKEN"),
-        None,
-        "environment",
-    );
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -57,7 +50,7 @@ pub fn config() -> Result<SdkConfig, EnvironmentError> {
         .behavior_version(BehaviorVersion::latest())
         .http_client(http_client_trusting(authorities(&region)))
         .region(Region::new(region))
-        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        .credentials_provider(SharedCredentialsProvider::new(credentials()?))
         .sleep_impl(TokioSleep::new())
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
         // An attempt's timeout bounds its body too; and credentials that are there need no cache.
@@ -134,6 +127,36 @@ pub fn ssm(config: &SdkConfig) -> aws_sdk_ssm::Client {
     let mut own = aws_sdk_ssm::config::Builder::from(config);
     own.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SSM", config));
     aws_sdk_ssm::Client::from_conf(own.build())
+}
+
+/// What requests to S3 are made and signed with: they are few and made by hand, without its SDK.
+pub struct S3 {
+    /// The region.
+    pub region: String,
+    /// Where another S3 is, if one is set.
+    pub endpoint: Option<String>,
+    /// The function's own.
+    pub credentials: Credentials,
+}
+
+/// Where S3 is, and who we are.
+pub fn s3(config: &SdkConfig) -> Result<S3, EnvironmentError> {
+    Ok(S3 {
+        region: required("AWS_REGION")?,
+        endpoint: endpoint("AWS_ENDPOINT_URL_S3", config),
+        credentials: credentials()?,
+    })
+}
+
+/// Those that Lambda puts into the environment.
+fn credentials() -> Result<Credentials, EnvironmentError> {
+    Ok(Credentials::new(
+        required("AWS_ACCESS_KEY_ID")?,
+        required("AWS_SECRET_ACCESS_KEY")?,
+        optional("AWS_SESSION_TOKEN"),
+        None,
+        "environment",
+    ))
 }
 
 fn endpoint(service: &'static str, config: &SdkConfig) -> Option<String> {

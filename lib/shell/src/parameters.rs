@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use aws_sdk_ssm::error::{ProvideErrorMetadata as _, SdkError};
+use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_ssm::operation::get_parameter::GetParameterError;
+use aws_sdk_ssm::types::ParameterType;
 
 use crate::telemetry::Telemetry;
 
 /// The Parameter Store could not be read.
 #[derive(Debug, thiserror::Error)]
-#[error("parameters under {path} could not be read ({code}); check the function's role")]
+#[error("parameters under {path} could not be read or written ({code}); check the function's role")]
 pub struct ParameterError {
     path: String,
     code: String,
@@ -61,11 +63,36 @@ impl Parameters {
             }
         }
     }
+
+    /// Reads one, decrypted, with its version. Without an error where there is none.
+    pub async fn one(&self, path: &str) -> Result<Option<(String, u64)>, ParameterError> {
+        let sent = self.client.get_parameter().name(path).with_decryption(true).send().await;
+        match sent {
+            Ok(answer) => Ok(answer.parameter.and_then(|parameter| {
+                Some((parameter.value?, u64::try_from(parameter.version).unwrap_or_default()))
+            })),
+            Err(error)
+                if error
+                    .as_service_error()
+                    .is_some_and(GetParameterError::is_parameter_not_found) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(ParameterError { path: path.into(), code: code(&error) }),
+        }
+    }
+
+    /// Writes one, encrypted, over what is there; gives its version.
+    pub async fn put(&self, path: &str, value: &str) -> Result<u64, ParameterError> {
+        let put = self.client.put_parameter().name(path).value(value).overwrite(true);
+        let sent = put.r#type(ParameterType::SecureString).send().await;
+        let answer =
+            sent.map_err(|error| ParameterError { path: path.into(), code: code(&error) })?;
+        Ok(u64::try_from(answer.version).unwrap_or_default())
+    }
 }
 
-fn code<R>(
-    error: &SdkError<aws_sdk_ssm::operation::get_parameters_by_path::GetParametersByPathError, R>,
-) -> String {
+fn code<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> String {
     match error {
         SdkError::ServiceError(service) => service.err().code().unwrap_or("unknown code").into(),
         SdkError::TimeoutError(_) => "timed out".into(),

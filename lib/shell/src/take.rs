@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 use switchboard_domain::update::INLINE_LIMIT;
 use switchboard_domain::{
-    Absorbed, Body, Call, CallKey, CallRecord, Digest, Name, Policy, State, Update, fold,
+    Absorbed, Body, Call, CallKey, CallRecord, Digest, Name, Policy, State, Update, Work, fold,
 };
 use switchboard_providers::{Authenticated, Provider, Record, Reject, Source, Sources, Unread};
 use switchboard_queue::{Job, Send};
@@ -30,7 +30,8 @@ pub struct Taken {
     pub key: CallKey,
     /// Whether the update was new.
     pub absorbed: Absorbed,
-    /// When the call's next follow-up is due, if it owes one.
+    /// When there is work for `enrich`, if the call owes any. Whatever else it owes was queued by
+    /// whoever planned it.
     pub due_at: Option<Timestamp>,
 }
 
@@ -199,7 +200,9 @@ impl<S: Store> Taker<'_, S> {
 }
 
 fn taken(record: &CallRecord, absorbed: Absorbed) -> Taken {
-    Taken { key: record.key.clone(), absorbed, due_at: record.due_at() }
+    let owed = [Work::Announce, Work::Enrich].into_iter();
+    let due_at = owed.filter_map(|work| record.owed.get(&work)).min().copied();
+    Taken { key: record.key.clone(), absorbed, due_at }
 }
 
 /// One job per call that owes something. What is too far off for a message is left to the sweep.

@@ -22,9 +22,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use switchboard_domain::sync::due_shard;
 use switchboard_domain::{
-    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
+    Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
 };
 
+use crate::gates::parked_shard;
 use crate::jobs::dynamodb::{JOB, job_of, job_pk};
 use crate::listing::{DAY_SHARDS, contact_of};
 use crate::{
@@ -99,7 +100,8 @@ impl DynamoStore {
     fn call_item(&self, record: &CallRecord) -> Result<Item, StoreError> {
         let mut item = to_item("call", record)?;
         item.insert("version".into(), version_after(record.version));
-        self.stamp(&mut item, &record.key, CALL.to_owned(), record.due_at());
+        let due = record.due_at().map(|due_at| (shard_name(record.key.due_shard()), due_at));
+        self.stamp(&mut item, &record.key, CALL.to_owned(), due);
         let line = Line::of(record);
         item.insert(
             "day_shard".into(),
@@ -124,17 +126,23 @@ impl DynamoStore {
         if let Some(due_at) = delivery.due_at {
             item.insert("due".into(), text(due_at.to_string()));
         }
-        self.stamp(&mut item, &delivery.key, delivery_sk(&delivery.id), delivery.due_at);
+        let key = &delivery.key;
+        let shard = match delivery.parked {
+            Some(among) => parked_shard(&delivery.id.destination, among, key),
+            None => shard_name(key.due_shard()),
+        };
+        let due = delivery.due_at.map(|due_at| (shard, due_at));
+        self.stamp(&mut item, key, delivery_sk(&delivery.id), due);
         Ok(item)
     }
 
     /// Adds keys, retention and, while something is due, the index's attributes.
-    fn stamp(&self, item: &mut Item, key: &CallKey, sk: String, due_at: Option<Timestamp>) {
+    fn stamp(&self, item: &mut Item, key: &CallKey, sk: String, due: Option<(String, Timestamp)>) {
         item.insert("pk".into(), text(call_pk(key)));
         item.insert("sk".into(), text(sk));
         item.insert("expires_at".into(), self.expires_at());
-        if let Some(due_at) = due_at {
-            item.insert("due_shard".into(), text(shard_name(key.due_shard())));
+        if let Some((shard, due_at)) = due {
+            item.insert("due_shard".into(), text(shard));
             item.insert("due_at".into(), number(due_at.as_millisecond()));
         }
     }
@@ -186,7 +194,7 @@ impl DynamoStore {
     }
 
     /// Every item of a partition whose sort key has a prefix, in order.
-    async fn items(&self, pk: String, prefix: &str) -> Result<Vec<Item>, StoreError> {
+    pub(crate) async fn items(&self, pk: String, prefix: &str) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::new();
         let mut start = None;
         loop {
@@ -205,6 +213,39 @@ impl DynamoStore {
             items.extend(answer.items.unwrap_or_default());
             start = answer.last_evaluated_key;
             if start.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// What is due in one shard of any kind, the oldest first: at most `limit`.
+    pub(crate) async fn oldest_due(
+        &self,
+        shard: String,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        let (mut items, mut start) = (Vec::new(), None);
+        loop {
+            let left = i32::try_from(limit - items.len()).unwrap_or(i32::MAX);
+            let answer = self
+                .client
+                .query()
+                .table_name(&self.table)
+                .index_name(DUE_INDEX)
+                .key_condition_expression("due_shard = :shard AND due_at <= :until")
+                .expression_attribute_values(":shard", text(shard.clone()))
+                .expression_attribute_values(":until", number(until.as_millisecond()))
+                .limit(left)
+                .set_exclusive_start_key(start)
+                .send()
+                .await
+                .map_err(|error| fault("query", &error))?;
+            for item in answer.items.unwrap_or_default() {
+                items.push(due(&item)?);
+            }
+            start = answer.last_evaluated_key;
+            if start.is_none() || items.len() >= limit {
                 return Ok(items);
             }
         }
@@ -356,6 +397,23 @@ impl Store for DynamoStore {
                 _ => Ok(Put::DeliveryConflict),
             },
         }
+    }
+
+    async fn put_call_and_analysis(
+        &self,
+        record: &CallRecord,
+        analysis: &Analysis,
+    ) -> Result<Put, StoreError> {
+        let mut actions = vec![self.put_action(self.call_item(record)?, record.version)?];
+        actions.extend(self.analysis_actions(record, analysis)?);
+        match transact(&self.client, actions).await? {
+            Ok(()) => Ok(Put::Stored(record.version + 1)),
+            Err(reasons) => conflict(reasons.into_iter().next().and_then(|first| first.item)),
+        }
+    }
+
+    async fn analysis(&self, key: &CallKey) -> Result<Option<Analysis>, StoreError> {
+        self.read_analysis(key).await
     }
 
     async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
@@ -667,7 +725,7 @@ pub(crate) fn primary_key(pk: String, sk: String) -> Item {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
-fn call_pk(key: &CallKey) -> String {
+pub(crate) fn call_pk(key: &CallKey) -> String {
     format!("call#{}#{}#{}", key.provider, key.source, key.call_id())
 }
 

@@ -9,20 +9,25 @@ use std::future::Future;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use switchboard_domain::{
-    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
+    Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
 };
 
+mod analysis;
 mod compression;
 pub mod directory;
 pub mod dynamodb;
+pub mod gates;
 pub mod jobs;
+pub mod leases;
 pub mod listing;
 pub mod memory;
 pub mod presses;
 
 pub use directory::{Directory, DynamoDirectory, MemoryDirectory};
 pub use dynamodb::DynamoStore;
+pub use gates::Gates;
 pub use jobs::Jobs;
+pub use leases::Leases;
 pub use listing::{Line, Lines, List, Place};
 pub use memory::MemoryStore;
 
@@ -42,6 +47,20 @@ pub trait Store: Send + Sync {
         planned: &[Delivery],
         untried: &[DeliveryId],
     ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Writes a call as [`Store::put_call`] does and, in the same transaction, its analysis and the
+    /// tasks of it, in the place of an earlier one.
+    fn put_call_and_analysis(
+        &self,
+        record: &CallRecord,
+        analysis: &Analysis,
+    ) -> impl Future<Output = Result<Put, StoreError>> + Send;
+
+    /// Reads a call's analysis with its tasks, consistently.
+    fn analysis(
+        &self,
+        key: &CallKey,
+    ) -> impl Future<Output = Result<Option<Analysis>, StoreError>> + Send;
 
     /// Reads a call, consistently.
     fn call(
@@ -96,6 +115,7 @@ pub trait Store: Send + Sync {
     ) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send;
 
     /// What is due in one shard up to a moment, the oldest first: a page, and where the next begins.
+    /// What waits for a destination's gate is not in it: see [`Gates::parked`].
     fn due(
         &self,
         shard: u16,

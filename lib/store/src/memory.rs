@@ -1,14 +1,18 @@
 //! The in-memory twin: the same conditions, no table. For tests and for whoever runs everything
 //! in one process.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
 use switchboard_domain::sync::{Gap, Job};
-use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+use switchboard_domain::{
+    Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Gate, Name,
+};
 
+use crate::gates::parked_shard;
 use crate::listing::contact_of;
 use crate::{
     Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue, Place,
@@ -25,14 +29,56 @@ pub struct MemoryStore(Arc<Mutex<Tables>>);
 #[derive(Default)]
 pub(crate) struct Tables {
     calls: BTreeMap<CallKey, CallRecord>,
-    deliveries: BTreeMap<(CallKey, DeliveryId), Delivery>,
+    deliveries: BTreeMap<CallKey, BTreeMap<DeliveryId, Delivery>>,
+    analyses: BTreeMap<CallKey, Analysis>,
     blobs: BTreeMap<(CallKey, Digest), Vec<u8>>,
     /// By provider and [`place`].
     quarantine: BTreeMap<(Name, String), (Quarantined, Vec<u8>)>,
-    pub(crate) jobs: BTreeMap<Name, Job>,
+    pub(crate) due: DueIndex,
+    pub(crate) gates: BTreeMap<Name, Gate>,
+    /// Up to when each line is given out.
+    pub(crate) paces: BTreeMap<Name, Timestamp>,
+    jobs: BTreeMap<Name, Job>,
     /// Which job has a slot.
     pub(crate) slots: BTreeMap<String, Name>,
     pub(crate) gaps: BTreeMap<(Name, Name, Date, Name), Gap>,
+}
+
+/// Everything due, by its shard and time; and where each of it stands.
+#[derive(Default)]
+pub(crate) struct DueIndex {
+    shards: BTreeMap<String, BTreeSet<(Timestamp, Overdue)>>,
+    places: BTreeMap<Overdue, (String, Timestamp)>,
+}
+
+impl DueIndex {
+    fn set(&mut self, what: Overdue, shard: String, due_at: Option<Timestamp>) {
+        if let Some((shard, due_at)) = self.places.remove(&what)
+            && let Some(entries) = self.shards.get_mut(&shard)
+        {
+            entries.remove(&(due_at, what.clone()));
+        }
+        if let Some(due_at) = due_at.map(in_milliseconds) {
+            self.shards.entry(shard.clone()).or_default().insert((due_at, what.clone()));
+            self.places.insert(what, (shard, due_at));
+        }
+    }
+
+    /// The oldest of a shard, after one of them: at most `limit`.
+    pub(crate) fn first(
+        &self,
+        shard: &str,
+        until: Timestamp,
+        after: Option<Due>,
+        limit: usize,
+    ) -> Vec<Due> {
+        let begin =
+            after.map_or(Bound::Unbounded, |Due { what, due_at }| Bound::Excluded((due_at, what)));
+        let entries = self.shards.get(shard).into_iter();
+        let entries = entries.flat_map(|entries| entries.range((begin.clone(), Bound::Unbounded)));
+        let entries = entries.take_while(|(due_at, _)| *due_at <= until).take(limit);
+        entries.map(|(due_at, what)| Due { what: what.clone(), due_at: *due_at }).collect()
+    }
 }
 
 impl MemoryStore {
@@ -71,8 +117,39 @@ impl Tables {
     fn write(&mut self, record: &CallRecord) -> Put {
         let version = record.version + 1;
         self.calls.insert(record.key.clone(), CallRecord { version, ..record.clone() });
+        let shard = shard_name(record.key.due_shard());
+        self.due.set(Overdue::Call(record.key.clone()), shard, record.due_at());
         Put::Stored(version)
     }
+
+    fn delivery(&self, key: &CallKey, id: &DeliveryId) -> Option<&Delivery> {
+        self.deliveries.get(key)?.get(id)
+    }
+
+    fn write_delivery(&mut self, delivery: &Delivery) {
+        let (key, id) = (&delivery.key, &delivery.id);
+        let stored = Delivery { version: delivery.version + 1, ..delivery.clone() };
+        self.deliveries.entry(key.clone()).or_default().insert(id.clone(), stored);
+        let shard = match delivery.parked {
+            Some(among) => parked_shard(&id.destination, among, key),
+            None => shard_name(key.due_shard()),
+        };
+        self.due.set(Overdue::Delivery(key.clone(), id.clone()), shard, delivery.due_at);
+    }
+
+    pub(crate) fn jobs(&self) -> &BTreeMap<Name, Job> {
+        &self.jobs
+    }
+
+    pub(crate) fn write_job(&mut self, job: Job) {
+        let shard = shard_name(job.due_shard());
+        self.due.set(Overdue::Pull(job.id.clone()), shard, job.not_before);
+        self.jobs.insert(job.id.clone(), job);
+    }
+}
+
+fn shard_name(shard: u16) -> String {
+    format!("{shard:02}")
 }
 
 /// DynamoDB's index holds times in milliseconds.
@@ -106,21 +183,35 @@ impl Store for MemoryStore {
         if let Some(in_the_way) = tables.in_the_way(record)? {
             return Ok(in_the_way);
         }
-        let at = |id: &DeliveryId| (record.key.clone(), id.clone());
-        let exists = planned.iter().any(|one| tables.deliveries.contains_key(&at(&one.id)));
-        let was_tried = untried.iter().any(|id| {
-            tables.deliveries.get(&at(id)).is_none_or(|delivery| delivery.frozen.is_some())
-        });
+        let stored = |id: &DeliveryId| tables.delivery(&record.key, id);
+        let exists = planned.iter().any(|one| stored(&one.id).is_some());
+        let was_tried =
+            untried.iter().any(|id| stored(id).is_none_or(|delivery| delivery.frozen.is_some()));
         if exists || was_tried {
             return Ok(Put::DeliveryConflict);
         }
         let put = tables.write(record);
         for delivery in planned {
-            let version = delivery.version + 1;
-            let stored = Delivery { version, ..delivery.clone() };
-            tables.deliveries.insert(at(&delivery.id), stored);
+            tables.write_delivery(delivery);
         }
         Ok(put)
+    }
+
+    async fn put_call_and_analysis(
+        &self,
+        record: &CallRecord,
+        analysis: &Analysis,
+    ) -> Result<Put, StoreError> {
+        let mut tables = self.tables();
+        if let Some(in_the_way) = tables.in_the_way(record)? {
+            return Ok(in_the_way);
+        }
+        tables.analyses.insert(record.key.clone(), analysis.clone());
+        Ok(tables.write(record))
+    }
+
+    async fn analysis(&self, key: &CallKey) -> Result<Option<Analysis>, StoreError> {
+        Ok(self.tables().analyses.get(key).cloned())
     }
 
     async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
@@ -143,8 +234,8 @@ impl Store for MemoryStore {
 
     async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {
         let tables = self.tables();
-        let of_call = |(at, _): &(&(CallKey, DeliveryId), &Delivery)| at.0 == *key;
-        Ok(tables.deliveries.iter().filter(of_call).map(|(_, one)| one.clone()).collect())
+        let of_call = tables.deliveries.get(key).into_iter().flat_map(BTreeMap::values);
+        Ok(of_call.cloned().collect())
     }
 
     async fn delivery(
@@ -152,7 +243,7 @@ impl Store for MemoryStore {
         key: &CallKey,
         id: &DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
-        Ok(self.tables().deliveries.get(&(key.clone(), id.clone())).cloned())
+        Ok(self.tables().delivery(key, id).cloned())
     }
 
     async fn put_delivery(
@@ -161,15 +252,14 @@ impl Store for MemoryStore {
         call_version: Option<u64>,
     ) -> Result<PutDelivery, StoreError> {
         let mut tables = self.tables();
-        let at = (delivery.key.clone(), delivery.id.clone());
-        let stored = tables.deliveries.get(&at).map_or(0, |stored| stored.version);
+        let stored = tables.delivery(&delivery.key, &delivery.id);
+        let stored = stored.map_or(0, |stored| stored.version);
         let call = tables.calls.get(&delivery.key).map(|call| call.version);
         if stored != delivery.version || (call_version.is_some() && call != call_version) {
             return Ok(PutDelivery::Conflict);
         }
-        let version = delivery.version + 1;
-        tables.deliveries.insert(at, Delivery { version, ..delivery.clone() });
-        Ok(PutDelivery::Stored(version))
+        tables.write_delivery(delivery);
+        Ok(PutDelivery::Stored(delivery.version + 1))
     }
 
     async fn put_blob(&self, key: &CallKey, blob: &Blob) -> Result<(), StoreError> {
@@ -195,32 +285,8 @@ impl Store for MemoryStore {
         page: Option<DueCursor>,
     ) -> Result<DuePage, StoreError> {
         let tables = self.tables();
-        let calls = tables
-            .calls
-            .values()
-            .map(|call| (call.key.due_shard(), Overdue::Call(call.key.clone()), call.due_at()));
-        let deliveries = tables.deliveries.values().map(|one| {
-            let what = Overdue::Delivery(one.key.clone(), one.id.clone());
-            (one.key.due_shard(), what, one.due_at)
-        });
-        let jobs = tables
-            .jobs
-            .values()
-            .map(|job| (job.due_shard(), Overdue::Pull(job.id.clone()), job.not_before));
-        let mut items: Vec<Due> = calls
-            .chain(deliveries)
-            .chain(jobs)
-            .filter(|(of, _, _)| *of == shard)
-            .filter_map(|(_, what, due_at)| {
-                let due_at = in_milliseconds(due_at?);
-                (due_at <= until).then_some(Due { what, due_at })
-            })
-            .collect();
-        let place = |due: &Due| (due.due_at, due.what.clone());
-        items.sort_by_key(place);
-        if let Some(DueCursor(last)) = page {
-            items.retain(|due| place(due) > place(&last));
-        }
+        let after = page.map(|DueCursor(last)| last);
+        let mut items = tables.due.first(&shard_name(shard), until, after, PAGE + 1);
         let more = items.len() > PAGE;
         items.truncate(PAGE);
         let next = items.last().filter(|_| more).cloned().map(DueCursor);

@@ -98,6 +98,8 @@ contract!(
     due_times_count_in_milliseconds,
     a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile,
     deliveries_are_created_with_the_call_or_not_at_all,
+    an_analysis_is_written_with_its_call_or_not_at_all,
+    an_analysis_of_a_call_that_is_gone_is_an_error,
     a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
     the_traces_of_calls_are_those_that_are_stored,
     quarantined_bodies_come_newest_first,
@@ -113,6 +115,11 @@ contract!(
     jobs_are_listed_newest_first,
     a_job_is_due_until_it_is_over,
     what_was_missing_is_noted_once,
+    a_gate_comes_back_as_it_went,
+    a_gate_is_written_as_it_was_read_or_not_at_all,
+    all_gates_are_read_together,
+    no_place_in_a_line_is_given_out_twice,
+    what_is_parked_waits_apart_the_longest_due_first,
 );
 
 async fn everything(client: &Client) -> Vec<Item> {

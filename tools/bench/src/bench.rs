@@ -125,8 +125,9 @@ impl Bench {
     }
 
     /// Where each program's events come from. The workers' come from the main hook: it is given
-    /// `most` calls, `enrich` what the hook has queued, `deliver` what `enrich` has. A program
-    /// that nothing can be given to is left out, and said.
+    /// `most` calls, `enrich` what the hook has queued, `deliver` what `enrich` has; and where the main
+    /// hook's calls make no work for a worker, from the other hooks in turn. A program that nothing can
+    /// be given to is left out, and said.
     pub async fn feeds(
         &mut self,
         found: &Found,
@@ -152,38 +153,56 @@ impl Bench {
                 without.push(format!("{name}: nothing in events/{name} to give it"));
             }
         }
-        if let Some(main) = found.programs.iter().find(|program| program.name == found.main)
-            && let Err(why) = self.feed_workers(main, &mut workers, &mut feeds, most).await
-        {
-            without.push(format!("the workers are fed no further: {why}"));
+        let is_hook =
+            |program: &&Program| !program.is_peer && feed::provider(&program.name).is_some();
+        let mut hooks: Vec<&Program> = found.programs.iter().filter(is_hook).collect();
+        hooks.sort_by_key(|program| program.name != found.main);
+        for hook in hooks {
+            if workers.iter().all(|(program, _)| feeds.contains_key(&program.name)) {
+                break;
+            }
+            if let Err(why) = self.feed_workers(hook, &workers, &mut feeds, most).await {
+                without.push(format!("the workers are fed no further by {}: {why}", hook.name));
+            }
         }
         for (program, queue) in workers {
-            without.push(format!("{}: nobody queued anything in {queue}", program.name));
+            if feeds.contains_key(&program.name) {
+                continue;
+            }
+            // Nobody queued anything: a sample may point to a call that is not there.
+            match feed::sample_event(&self.root, &program.name) {
+                Some(event) => {
+                    let event = event.to_string().into_bytes();
+                    feeds.insert(program.name.clone(), Feed::Plain(event));
+                }
+                None => {
+                    without.push(format!("{}: nobody queued anything in {queue}", program.name))
+                }
+            }
         }
         Ok((feeds, without))
     }
 
-    /// Gives the main hook calls, and each worker what was queued for it by those before it.
-    /// Workers that got something are taken off the list.
+    /// Gives a hook calls, and each worker what was queued for it by those before it: once, so that
+    /// those who queue for each other come to an end.
     async fn feed_workers(
         &mut self,
-        main: &Program,
-        workers: &mut Vec<(&Program, String)>,
+        hook: &Program,
+        workers: &[(&Program, String)],
         feeds: &mut BTreeMap<String, Feed>,
         most: u64,
     ) -> Result<(), Failure> {
-        let Some(feed) = feeds.get(&main.name).filter(|_| !workers.is_empty()) else {
-            return Ok(());
-        };
+        let Some(feed) = feeds.get(&hook.name) else { return Ok(()) };
         let parameters = feed::parameters(&self.root, self.crm.port, true)?;
         let mut account = Account { parameters, ..Account::default() };
-        account = self.work(main, feed, account, most).await?;
-        while let Some(at) = workers.iter().position(|(_, q)| account.queues.0.contains_key(q)) {
-            let (program, queue) = workers.swap_remove(at);
+        account = self.work(hook, feed, account, most).await?;
+        let mut left = workers.to_vec();
+        while let Some(at) = left.iter().position(|(_, q)| account.queues.0.contains_key(q)) {
+            let (program, queue) = left.swap_remove(at);
             let messages = account.queues.0.remove(&queue).unwrap_or_default();
             let feed = Feed::Jobs { account: Box::new(account.clone()), messages };
             account = self.work(program, &feed, account, most).await?;
-            feeds.insert(program.name.clone(), feed);
+            feeds.entry(program.name.clone()).or_insert(feed);
         }
         Ok(())
     }

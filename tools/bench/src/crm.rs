@@ -1,4 +1,4 @@
-//! A CRM that takes every delivery, at once or after a while.
+//! A CRM that takes every delivery, at once or after a while; and at its side a model.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use std::time::Duration;
 use hyper::body::Bytes;
 
 use crate::Failure;
+use crate::model;
 use crate::server::{Received, Reply, Shared, serve};
 
 /// The CRM of a run. It speaks plain HTTP: `deliver` trusts public authorities alone.
@@ -27,12 +28,16 @@ impl Crm {
                 if !delay.is_zero() {
                     tokio::time::sleep(delay).await;
                 }
+                let (body, name) = match received.path.as_str() {
+                    model::PATH => (model::completion(&received.body), "model"),
+                    _ => (Bytes::from_static(b"{\"ok\":true}"), "crm"),
+                };
                 Reply {
                     status: 200,
                     content_type: "application/json",
                     headers: Vec::new(),
-                    body: Bytes::from_static(b"{\"ok\":true}"),
-                    counted_as: Some(format!("crm {}", received.method)),
+                    body,
+                    counted_as: Some(format!("{name} {}", received.method)),
                 }
             }
         })

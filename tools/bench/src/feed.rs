@@ -117,7 +117,7 @@ pub fn batch(messages: &[String]) -> Vec<u8> {
     json!({ "Records": records }).to_string().into_bytes()
 }
 
-/// Every sample source, a CRM, and the token that the API's samples bring. Where jobs are to come of the calls, they are due at once, and
+/// Every sample source, a CRM, a model, and the token that the API's samples bring. Where jobs are to come of the calls, they are due at once, and
 /// no conversation is looked for.
 pub fn parameters(root: &Path, crm: u16, at_once: bool) -> Result<Parameters, Failure> {
     let mut parameters = BTreeMap::new();
@@ -138,6 +138,10 @@ pub fn parameters(root: &Path, crm: u16, at_once: bool) -> Result<Parameters, Fa
             parameters.insert(full, source.to_string());
         }
     }
+    let model = json!({
+        "api": "openai", "model": "bench", "base_url": format!("http://127.0.0.1:{crm}/v1"),
+    });
+    parameters.insert(format!("{PARAMETER_PREFIX}/models/default"), model.to_string());
     let crm = json!({
         "url": format!("http://127.0.0.1:{crm}/calls"),
         "format": "canonical",
@@ -223,6 +227,7 @@ mod tests {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         assert_eq!(queue(&root, "enrich").as_deref(), Some("enrich"));
         assert_eq!(queue(&root, "deliver").as_deref(), Some("deliver"));
+        assert_eq!(queue(&root, "analyze").as_deref(), Some("analyze"));
         assert_eq!(queue(&root, "pull"), None);
         assert_eq!(queue(&root, "sweep"), None);
         assert_eq!(queue(&root, "twilio"), None);

@@ -15,6 +15,7 @@ mod feed;
 mod limit;
 mod measure;
 mod message;
+mod model;
 mod package;
 mod parameters;
 mod picture;

@@ -224,12 +224,15 @@ pub fn environment(
         ("CALLS_TABLE", "calls".into()),
         ("DIRECTORY_TABLE", "directory".into()),
         ("ENRICH_QUEUE_URL", queue("enrich")),
+        ("ANALYZE_QUEUE_URL", queue("analyze")),
         ("DELIVER_QUEUE_URL", queue("deliver")),
         ("PULL_QUEUE_URL", queue("pull")),
         ("PARAMETER_PREFIX", PARAMETER_PREFIX.into()),
         ("RETENTION_DAYS", "400".into()),
     ]
     .into_iter()
+    // Where recordings are copied, others know of the bucket too; most stacks have none.
+    .chain((program.name == "recordings").then(|| ("RECORDINGS_BUCKET", "bench".into())))
     .map(|(name, value)| (name.to_owned(), value))
     .collect()
 }

@@ -54,6 +54,12 @@ fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {
     if let Some(lookup) = &record.lookup {
         line("lookup", format!("{:?}, asked {} times", lookup.state, lookup.attempts));
     }
+    if let Some(mark) = &record.analysis {
+        let why = mark.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
+        let tokens = format!("{} + {} tokens", mark.tokens.input, mark.tokens.output);
+        let state = mark.state.as_str();
+        line("analysis", format!("{state}{why}; {} tasks, {tokens}", mark.tasks));
+    }
     for update in record.updates.values() {
         line("update", format!("{} {} {}", update.received_at, update.kind, update.digest));
     }
@@ -62,6 +68,12 @@ fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {
     }
     for (work, due_at) in &record.owed {
         line("owes", format!("{work:?} since {due_at}"));
+    }
+    for copy in record.copies.values() {
+        let next = copy.due_at.map_or(String::new(), |due_at| format!(", due {due_at}"));
+        let problem = copy.problem.as_ref().map_or(String::new(), |why| format!(", {why}"));
+        let state = format!("{:?}", copy.state).to_lowercase();
+        line("recording", format!("{state}{next}{problem}"));
     }
     for delivery in deliveries {
         let next = delivery.due_at.map_or(String::new(), |due_at| format!(", due {due_at}"));
@@ -98,8 +110,8 @@ fn side(party: Option<&Party>, person: Option<&Person>) -> String {
 #[cfg(test)]
 mod tests {
     use switchboard_domain::{
-        Attempt, DeliveryState, Facts, Legs, MatchedBy, Name, Order, PartyKind, Personal, Policy,
-        Seconds, State, Unmatched, Update,
+        Analysed, AnalysisState, Attempt, DeliveryState, Facts, Legs, MatchedBy, Name, Order,
+        PartyKind, Personal, Policy, Seconds, State, Tokens, Unmatched, Update,
     };
 
     use super::*;
@@ -116,10 +128,15 @@ mod tests {
             ..Facts::default()
         };
         let update = Update::new("call_finished", Order::Unordered, now, facts, b"{}".to_vec());
-        let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+        let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
         let key: CallKey = "asterisk/main/1".parse().unwrap();
         let mut record = CallRecord::first(key.clone(), update, policy, now);
         record.replayed_at = Some(now);
+        record.analysis = Some(Analysed {
+            reason: Some("the model throttles (429)".into()),
+            tokens: Tokens { input: 900, output: 120 },
+            ..Analysed::new(AnalysisState::Failed)
+        });
         let mut person = Person::unknown(PartyKind::E164, None);
         person.unmatched = Some(Unmatched::Ambiguous);
         record.people.contact = Some(person.clone());
@@ -140,6 +157,7 @@ mod tests {
             "refused: 422",
             "failed",
             "replayed ",
+            "failed: the model throttles (429); 0 tasks, 900 + 120 tokens",
             ", nobody: ambiguous",
             "ann by context",
         ] {

@@ -52,6 +52,6 @@ impl Configured {
     /// What is wanted of a call that ended long ago: nothing more trickles in.
     pub fn policy(&self, key: &CallKey) -> Policy {
         let legs = self.source(key).map(|source| source.legs);
-        Policy { settle: Seconds(0), legs: legs.unwrap_or_default() }
+        Policy { settle: Seconds(0), legs: legs.unwrap_or_default(), starts: false }
     }
 }

@@ -5,6 +5,7 @@
 
 mod call;
 mod configured;
+mod destination;
 mod directory;
 mod mask;
 mod parameter;
@@ -27,6 +28,7 @@ use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
 use switchboard_shell::aws;
 use switchboard_store::{Between, DynamoDirectory, DynamoStore, StoreError};
 
+use crate::destination::Destination;
 use crate::directory::Directory;
 use crate::quarantine::Quarantine;
 use crate::rematch::Rematch;
@@ -87,6 +89,9 @@ enum Command {
         #[command(flatten)]
         table: Table,
     },
+    /// Pause, drain and resume destinations, and see how each stands.
+    #[command(subcommand)]
+    Destination(Destination),
     /// What authenticated senders sent and nobody understood.
     #[command(subcommand)]
     Quarantine(Quarantine),
@@ -106,7 +111,7 @@ enum Command {
 #[derive(Args)]
 pub struct Table {
     /// The table of calls, as the stack's output CallsTableName says.
-    #[arg(long = "table", env = "CALLS_TABLE", value_name = "TABLE")]
+    #[arg(id = "table", long = "table", env = "CALLS_TABLE", value_name = "TABLE")]
     name: String,
 }
 
@@ -223,6 +228,14 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Redeliver { key, delivery, table } => {
             call::redeliver(&store(&table, RETENTION_DAYS), &key, &delivery).await?
         }
+        Command::Destination(command) => {
+            let (name, table) = command.about();
+            if let (Some(name), true) = (name, command.is_change()) {
+                // A misspelt one would be paused, and the one that is meant go on.
+                parameters.find(&format!("destinations/{name}")).await?;
+            }
+            command.run(&store(table, RETENTION_DAYS), Timestamp::now()).await?
+        }
         Command::Quarantine(Quarantine::List { provider, range, limit, table }) => {
             let store = store(&table, RETENTION_DAYS);
             return quarantine::list(&store, provider, &range.between(), limit).await;
@@ -277,4 +290,14 @@ fn read(file: Option<PathBuf>) -> Result<String, Failure> {
 #[allow(clippy::print_stderr, reason = "the one place where the command line complains")]
 fn eprint(text: &str) {
     eprintln!("switchboard: {text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn every_command_can_be_parsed() {
+        super::Arguments::command().debug_assert();
+    }
 }

@@ -1,21 +1,24 @@
-//! Sources, destinations, tokens of the API and the leads' rules in the Parameter Store.
+//! Sources, destinations, models, tokens of the API and the leads' rules in the Parameter Store.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
+use switchboard_analysis::Model;
 use switchboard_api::access::Token;
 use switchboard_crm::Destination;
 use switchboard_domain::{Name, Personal};
 use switchboard_people::leads::Rules;
 use switchboard_people::number;
 use switchboard_providers::{Source, dial, provider, pull};
+use switchboard_recordings::Links;
 use switchboard_shell::parameters::{Parameters, Values};
 
 use crate::Failure;
 use crate::configured::Configured;
 
 /// Fields whose values are secrets, wherever they stand.
-const SECRET_FIELDS: [&str; 10] = [
+const SECRET_FIELDS: [&str; 15] = [
+    "keys",
     "secrets",
     "secret",
     "api_key",
@@ -26,9 +29,14 @@ const SECRET_FIELDS: [&str; 10] = [
     "value",
     "auth_token",
     "api_secret",
+    "client_secret",
+    "refresh_token",
+    "access_token",
+    "private_key",
 ];
 
-/// Checks a source, a destination, a token or the leads' rules as the functions that read it will.
+/// Checks a source, a destination, a model, a token or the leads' rules as the functions that read it
+/// will.
 pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
     let wrong = |problem: String| Failure::Wrong(format!("{name}: {problem}"));
     let parts: Vec<&str> = name.split('/').collect();
@@ -61,6 +69,13 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
         ["leads", "rules"] => {
             Rules::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
         }
+        ["models", "default"] => {
+            let parsed = Model::parse(json, allow_private);
+            parsed.map(|_| ()).map_err(|error| wrong(error.to_string()))
+        }
+        ["recordings", "links"] => {
+            Links::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
+        }
         ["destinations", destination] => {
             Name::new("destination", destination).map_err(|error| wrong(error.to_string()))?;
             let parsed = Destination::parse(json, allow_private);
@@ -71,7 +86,8 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
             Token::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
         }
         _ => {
-            let form = "must be sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules";
+            let form = "must be sources/<provider>/<source>, destinations/<destination>, models/default, \
+                        api/<token>, leads/rules or recordings/links";
             Err(wrong(form.to_owned()))
         }
     }
@@ -119,6 +135,17 @@ impl Stage {
         values.map_err(|error| Failure::Aws(error.to_string()))
     }
 
+    /// Whether one is there. Nothing of it is decrypted.
+    pub async fn find(&self, name: &str) -> Result<(), Failure> {
+        let get = self.client.get_parameter().name(format!("{}/{name}", self.prefix));
+        get.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
+            Some(error) if error.is_parameter_not_found() => {
+                Failure::Wrong(format!("{name} is not configured"))
+            }
+            _ => Failure::Aws(format!("{name} could not be read")),
+        })
+    }
+
     /// One of them, its secrets masked.
     pub async fn show(&self, name: &str) -> Result<String, Failure> {
         let get = self.client.get_parameter().name(format!("{}/{name}", self.prefix));
@@ -157,12 +184,19 @@ mod tests {
     #[test]
     fn what_functions_would_refuse_is_refused_here() {
         let twilio = r#"{"secrets": ["fake"], "public_url": "https://calls.example.com"}"#;
+        let hubspot = r#"{"format": "hubspot", "auth": {"type": "bearer", "token": "fake"}}"#;
+        assert!(check("destinations/crm", hubspot, false).is_ok());
         assert!(check("sources/twilio/main", twilio, false).is_ok());
         let both = r#"{"tokens": ["fake-token-of-a-crm-0001", "fake-token-of-a-crm-0002"], "rights": ["read"]}"#;
         assert!(check("api/crm", both, false).is_ok());
         let own = r#"{"country": "AU", "own_numbers": ["02 5550 1234", "+61255501235"]}"#;
         assert!(check("sources/intake/main", own, false).is_ok());
         assert!(check("leads/rules", r#"{"statuses": ["new"]}"#, false).is_ok());
+        let model = r#"{"api": "bedrock", "model": "eu.anthropic.claude-haiku-4-5-20251001-v1:0"}"#;
+        assert!(check("models/default", model, false).is_ok());
+        let analyze =
+            r#"{"analyze": {"criteria": [{"name": "greeting", "description": "Says who."}]}}"#;
+        assert!(check("sources/intake/main", analyze, false).is_ok());
         let no_account = twilio.replace('}', r#", "pull": {}}"#);
         for (name, json, problem) in [
             ("sources/twilio/main", r#"{"secrets": ["fake"]}"#, "public_url: is required"),
@@ -178,11 +212,42 @@ mod tests {
             ),
             ("leads/rules", r#"{"statuses": []}"#, "leads/rules: statuses: is empty"),
             ("destinations/crm", r#"{"url": "http://crm.example.com"}"#, "destinations/crm: "),
+            (
+                "destinations/crm",
+                r#"{"format": "hubspot", "auth": {"type": "bearer", "token": "fake"},
+                    "deduplication": "search"}"#,
+                "deduplication: must be upsert or none, and not search",
+            ),
+            (
+                "destinations/crm",
+                r#"{"format": "salesforce", "url": "https://x.my.salesforce.com", "auth":
+                    {"type": "oauth_jwt", "client_id": "x", "user": "x", "private_key": "fake"}}"#,
+                "auth.private_key: must be an RSA private key",
+            ),
+            (
+                "destinations/crm",
+                r#"{"format": "hubspot", "auth": {"type": "bearer", "token": "fake"},
+                    "settings": {"property": "fake Property"}}"#,
+                "settings.property: must be",
+            ),
+            ("tokens/crm", "{}", "must be sources/"),
             ("sources/twilio/main", "{", "is not valid JSON"),
+            ("models/default", r#"{"api": "openai", "model": "x"}"#, "base_url: is missing"),
+            ("models/other", r#"{"api": "bedrock", "model": "x"}"#, "must be sources/"),
+            (
+                "sources/intake/main",
+                r#"{"analyze": {"wait_seconds": 9999}}"#,
+                "analyze.wait_seconds: must be",
+            ),
             ("api/a b", "{}", "token has a character"),
             ("api/crm", r#"{"tokens": ["fake-short"], "rights": ["read"]}"#, "under 24 characters"),
             ("api/crm", r#"{"tokens": ["fake-token-of-a-crm-0001"], "rights": []}"#, "rights: "),
-            ("api/crm/x", "{}", "api/<token> or leads/rules"),
+            ("api/crm/x", "{}", "api/<token>, leads/rules or recordings/links"),
+            (
+                "recordings/links",
+                r#"{"url": "https://api.example.com", "keys": ["fake"], "days": 3}"#,
+                "recordings/links: keys: holds",
+            ),
         ] {
             let error = check(name, json, false).unwrap_err().to_string();
             assert!(error.contains(problem) && !error.contains("fake"), "{error}");
@@ -195,9 +260,17 @@ mod tests {
             r#"{"secrets": ["fake-1", {"secret": "fake-2", "account": "AC1"}], "api_key": "fake-3",
                 "auth": {"type": "header", "name": "X-Key", "value": "fake-4"},
                 "signing_secrets": ["fake-5"], "country": "AU",
-                "tokens": ["fake-6", "fake-7"], "rights": ["read"]}"#,
+                "tokens": ["fake-6", "fake-7"], "rights": ["read"], "keys": ["fake-8"]}"#,
         )
         .unwrap();
+        let refresh = r#"{"format": "hubspot", "auth": {"type": "oauth_refresh", "client_id": "AC1",
+            "client_secret": "fake-8", "refresh_token": "fake-9"}, "contacts": "find"}"#;
+        let jwt = r#"{"auth": {"type": "oauth_jwt", "user": "AU", "private_key": "fake-10"}}"#;
+        let kept = r#"{"access_token": "fake-11", "refresh_token": "fake-12", "of": "read"}"#;
+        for json in [refresh, jwt, kept] {
+            let shown = masked(json).unwrap();
+            assert!(!shown.contains("fake") && shown.contains("[secret]"), "{shown}");
+        }
         assert!(!shown.contains("fake"), "{shown}");
         for kept in ["AC1", "X-Key", "header", "AU", "read"] {
             assert!(shown.contains(kept), "{shown}");

@@ -242,6 +242,7 @@ mod tests {
             external_ids: Default::default(),
             status: None,
             last_contacted_at: None,
+            known_as: Default::default(),
             origin: Origin::Import,
             updated_at: at(0),
             version: 0,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use switchboard_domain::context::Given;
-use switchboard_domain::{CallKey, CallRecord, Context, Legs, Policy, Seconds};
+use switchboard_domain::{CallKey, CallRecord, Context, Legs, Policy, Seconds, Work};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_store::{Put, Store};
 
@@ -13,7 +13,7 @@ use crate::{Answer, Asked, Caller, Problem, Right};
 const ROUNDS: usize = 60;
 /// This function does not know the call's source. So it has a leg looked at too: whether that is
 /// told by itself is decided where the source is known.
-const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Each };
+const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Each, starts: false };
 
 impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
     /// Gives a call a context, be it stored or not.
@@ -54,8 +54,16 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
                 Put::Stored(_) => {
                     self.audit("context given", asked, caller, key);
                     let job = |at| Send::at(Job::Enrich { call: key.clone() }, at, asked.now);
-                    self.queue(&record.due_at().and_then(job).into_iter().collect::<Vec<_>>())
-                        .await;
+                    self.queue(
+                        &record
+                            .owed
+                            .get(&Work::Enrich)
+                            .copied()
+                            .and_then(job)
+                            .into_iter()
+                            .collect::<Vec<_>>(),
+                    )
+                    .await;
                     return answer(key, Some(&record), shown);
                 }
                 Put::Conflict(other) => stored = Some(*other),

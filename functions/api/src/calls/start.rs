@@ -1,18 +1,21 @@
 //! Wiring of the area `calls`.
 
+use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use switchboard_domain::Name;
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
 use switchboard_queue::SqsQueue;
-use switchboard_shell::aws;
+use switchboard_recordings::{Bucket, Links};
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters, Values};
+use switchboard_shell::{Telemetry, aws};
 use switchboard_store::listing::day_of;
 use switchboard_store::{DynamoStore, List, Place, Store as _};
 
 use super::Calls;
+use super::recordings::Kept;
 use crate::serve::serve;
 use crate::start::{Parts, parts};
 
@@ -28,20 +31,28 @@ pub async fn calls() -> Result<(), Error> {
         SqsQueue::new(aws::sqs(&aws), optional("ENRICH_QUEUE_URL"), optional("DELIVER_QUEUE_URL"));
     let sources = Cached::new(
         Parameters::new(aws::ssm(&aws)),
-        prefix,
+        prefix.clone(),
         vec![format!("sources/{}", Twilio.name())],
         telemetry.clone(),
         names,
     );
+    let recordings = kept(&aws, prefix, &telemetry)?;
+    let links = async {
+        if let Some(kept) = &recordings {
+            // A link that cannot be checked is told so when one comes.
+            let _ = kept.links.links(false).await;
+        }
+    };
     // Before the first event, at full CPU, what it would wait for.
-    let (known, _, (), ()) = tokio::join!(
+    let (known, _, (), (), ()) = tokio::join!(
         access.get(),
         sources.get(),
+        links,
         aws::briefly(connect(&store)),
         aws::briefly(queue.connect()),
     );
     known?;
-    let area = Calls { store, queue, sources, telemetry: telemetry.clone() };
+    let area = Calls { store, queue, sources, recordings, telemetry: telemetry.clone() };
     serve(area, access, telemetry).await
 }
 
@@ -49,6 +60,38 @@ pub async fn calls() -> Result<(), Error> {
 async fn connect(store: &DynamoStore) {
     let (since, before) = (Timestamp::UNIX_EPOCH, Place::of(Timestamp::MAX));
     let _ = store.lines(&List::Day(day_of(since)), since, &before, 1).await;
+}
+
+/// Where copies of recordings are, in a stack that makes any.
+fn kept(aws: &SdkConfig, prefix: String, telemetry: &Telemetry) -> Result<Option<Kept>, Error> {
+    let Some(name) = optional("RECORDINGS_BUCKET") else { return Ok(None) };
+    let at = aws::s3(aws)?;
+    let bucket = Bucket::new(&name, &at.region, at.endpoint.as_deref(), at.credentials)
+        .ok_or("RECORDINGS_BUCKET names no bucket")?;
+    let log = telemetry.clone();
+    let links = Cached::new(
+        Parameters::new(aws::ssm(aws)),
+        prefix,
+        vec!["recordings".to_owned()],
+        telemetry.clone(),
+        move |values| links(values, &log),
+    );
+    let retention_days = parsed("RECORDINGS_RETENTION_DAYS", 400)?;
+    Ok(Some(Kept { bucket, retention_days, links: Box::new(links) }))
+}
+
+/// How links are checked, if that is configured.
+fn links(values: &Values, telemetry: &Telemetry) -> Option<Links> {
+    let links = Links::parse(values.get("recordings/links")?);
+    links
+        .map_err(|problem| {
+            let parameter = "recordings/links";
+            telemetry.error(
+                "a parameter is not used",
+                &[("parameter", &parameter), ("problem", &problem)],
+            );
+        })
+        .ok()
 }
 
 /// The names of the sources; what else is in them is none of this function's business.

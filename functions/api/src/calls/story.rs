@@ -2,8 +2,10 @@
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+use switchboard_domain::analysis::{Score, Task};
 use switchboard_domain::{
-    CallKey, CallRecord, Delivery, Order, Party, Person, Personal, Recording, Text, Update, fold,
+    Analysis, CallKey, CallRecord, Delivery, Order, Party, Person, Personal, Recording,
+    RecordingCopy, Text, Update, fold,
 };
 use switchboard_queue::Queue;
 use switchboard_store::Store;
@@ -27,7 +29,12 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
         asked.only(&[])?;
         let record = self.stored(key).await?;
         let deliveries = self.store.deliveries(key).await?;
-        Answer::ok(tell(&record, &deliveries, Shown::to(caller)))
+        let has_analysis = record.analysis.as_ref().is_some_and(|mark| mark.digest.is_some());
+        let analysis = match has_analysis {
+            true => self.store.analysis(key).await?,
+            false => None,
+        };
+        Answer::ok(tell(&record, &deliveries, analysis.as_ref(), Shown::to(caller)))
     }
 
     /// What was said on a call, in full.
@@ -59,7 +66,12 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
 }
 
 /// A call's story. Every member is always there; null means that nothing told us.
-fn tell(record: &CallRecord, deliveries: &[Delivery], shown: Shown) -> Value {
+fn tell(
+    record: &CallRecord,
+    deliveries: &[Delivery],
+    analysis: Option<&Analysis>,
+    shown: Shown,
+) -> Value {
     let call = &record.call;
     let facts = &call.facts;
     let mut story = Map::new();
@@ -102,16 +114,64 @@ fn tell(record: &CallRecord, deliveries: &[Delivery], shown: Shown) -> Value {
     let extra = facts.extra.iter().map(|(name, value)| (name.clone(), json!(shown.value(value))));
     let owes = record.owed.iter().map(|(work, due_at)| json!({ "work": work, "due_at": due_at }));
     add(json!({
-        "recordings": facts.recordings.iter().map(|one| recording(one, shown)).collect::<Vec<_>>(),
+        "recordings": facts
+            .recordings
+            .iter()
+            .map(|one| recording(one, record.copies.get(one.0), shown))
+            .collect::<Vec<_>>(),
         "extra": extra.collect::<Map<_, _>>(),
         "updates": updates(record),
         "replayed_at": record.replayed_at,
         "owes": owes.collect::<Vec<_>>(),
         "lookup": record.lookup,
+        "analysis": analysed(record, analysis, shown),
+        "tasks": analysis.map_or_else(Vec::new, |analysis| tasks(&analysis.tasks, shown)),
         "delivery": Told::of(deliveries),
         "deliveries": deliveries.iter().map(delivery).collect::<Vec<_>>(),
     }));
     Value::Object(story)
+}
+
+/// How the analysis stands, and what it says where there is one.
+fn analysed(record: &CallRecord, analysis: Option<&Analysis>, shown: Shown) -> Option<Value> {
+    let mark = record.analysis.as_ref()?;
+    Some(json!({
+        "state": mark.state,
+        "reason": mark.reason,
+        "since": mark.since,
+        "attempts": mark.attempts,
+        "runs": mark.runs,
+        "tokens": mark.tokens,
+        "summary": shown.some(analysis.map(|analysis| &analysis.summary)),
+        "outcome": analysis.map(|analysis| analysis.outcome),
+        "sentiment": analysis.map(|analysis| analysis.sentiment),
+        "scorecard": analysis.map_or_else(Vec::new, |analysis| scorecard(&analysis.scorecard, shown)),
+        "turns": analysis.map(|analysis| analysis.turns),
+        "model": analysis.map(|analysis| &analysis.model),
+        "made_at": analysis.map(|analysis| analysis.made_at),
+    }))
+}
+
+fn scorecard(scores: &[Score], shown: Shown) -> Vec<Value> {
+    let told = |score: &Score| {
+        let evidence = score.evidence.iter();
+        let evidence =
+            evidence.map(|one| json!({ "turn": one.turn, "quote": shown.value(&one.quote) }));
+        json!({
+            "criterion": score.criterion,
+            "asked": shown.value(&score.asked),
+            "score": score.score,
+            "scale": score.scale,
+            "confidence": score.confidence,
+            "evidence": evidence.collect::<Vec<_>>(),
+        })
+    };
+    scores.iter().map(told).collect()
+}
+
+fn tasks(tasks: &[Task], shown: Shown) -> Vec<Value> {
+    let told = |task: &Task| json!({ "title": shown.value(&task.title), "due": task.due, "owner": task.owner });
+    tasks.iter().map(told).collect()
 }
 
 fn end(party: &Party, shown: Shown) -> Value {
@@ -131,13 +191,34 @@ fn side(party: Option<&Party>, person: Option<&Person>, shown: Shown) -> Option<
     }))
 }
 
-fn recording((id, recording): (&String, &Recording), shown: Shown) -> Value {
+fn recording(
+    (id, recording): (&String, &Recording),
+    copy: Option<&RecordingCopy>,
+    shown: Shown,
+) -> Value {
     json!({
         "id": id,
         "url": shown.some(recording.url.as_ref()),
         "path": shown.some(recording.path.as_ref()),
         "duration_seconds": recording.duration,
         "status": recording.status,
+        "copy": copy.map(|copy| kept(copy, shown)),
+    })
+}
+
+/// How far the copy of a recording is.
+fn kept(copy: &RecordingCopy, shown: Shown) -> Value {
+    let object = copy.object.as_ref();
+    json!({
+        "state": copy.state,
+        "due_at": copy.due_at,
+        "failures": copy.failures,
+        "problem": copy.problem,
+        "link": shown.some(copy.link.as_ref()),
+        "bytes": object.map(|object| object.bytes),
+        "media_type": object.map(|object| &object.media_type),
+        "sha256": object.map(|object| &object.sha256),
+        "copied_at": object.map(|object| object.at),
     })
 }
 

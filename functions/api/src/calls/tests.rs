@@ -3,11 +3,12 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::delivery::Frozen;
 use switchboard_domain::{
-    Attempt, Blob, Body, CallKey, CallRecord, Delivery, DeliveryState, Direction, Facts, Legs,
-    MatchedBy, Name, Order, Party, PartyKind, Person, Personal, Policy, Recording, Seconds, State,
-    Text, Update,
+    Analysed, Analysis, AnalysisState, Attempt, Blob, Body, CallKey, CallRecord, Delivery,
+    DeliveryState, Direction, Facts, Legs, MatchedBy, Name, Order, Party, PartyKind, Person,
+    Personal, Policy, Recording, Seconds, State, Text, Tokens, Update,
 };
 use switchboard_queue::{Job, MemoryQueue};
 use switchboard_shell::Telemetry;
@@ -18,7 +19,7 @@ use switchboard_store::{MemoryStore, Store as _};
 use super::{Calls, TwilioSources};
 use crate::{Answer, Area as _, Asked, Caller, Problem, Right};
 
-const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
 struct Sources(Vec<&'static str>);
 
@@ -51,6 +52,7 @@ fn area() -> Area {
         store: MemoryStore::default(),
         queue: MemoryQueue::default(),
         sources: Sources(vec!["main", "twilio"]),
+        recordings: None,
         telemetry: Telemetry::memory("calls"),
     }
 }
@@ -339,6 +341,82 @@ async fn a_story_is_whole_and_masked_but_for_those_who_may() {
     let line = ask_as(&area, &[Right::Read], "GET /calls", "").await.unwrap().body;
     assert!(!line.to_string().contains("6149157") && !line.to_string().contains("Kim"), "{line}");
     assert_eq!(ask(&area, "GET /calls").await["calls"][0]["contact_name"], "Kim Example");
+}
+
+#[tokio::test]
+async fn a_story_tells_the_analysis_and_its_tasks_masked_but_for_those_who_may() {
+    let area = area();
+    let mut record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", Some("c1")).await;
+    assert_eq!(ask(&area, STORY).await["analysis"], Value::Null);
+    assert_eq!(ask(&area, STORY).await["tasks"], json!([]));
+
+    let waiting = Analysed {
+        reason: Some("the model throttles (429)".into()),
+        attempts: 1,
+        ..Analysed::new(AnalysisState::Waiting)
+    };
+    record.analysis = Some(waiting.clone());
+    area.store.put_call(&record).await.unwrap();
+    let story = ask(&area, STORY).await;
+    assert_eq!(story["analysis"]["state"], "waiting");
+    assert_eq!(story["analysis"]["reason"], "the model throttles (429)");
+    assert_eq!(
+        (&story["analysis"]["summary"], &story["analysis"]["scorecard"]),
+        (&Value::Null, &json!([]))
+    );
+
+    let mut record = area.store.call(&record.key).await.unwrap().unwrap();
+    let analysis = Analysis {
+        summary: Personal::new("Kim asks about prices."),
+        outcome: Conclusion::FollowUp,
+        sentiment: Sentiment::Positive,
+        scorecard: vec![Score {
+            criterion: "greeting".into(),
+            asked: Personal::new("Says who calls."),
+            score: Some(4),
+            scale: 5,
+            confidence: 90,
+            evidence: vec![Evidence { turn: 1, quote: Personal::new("hello Kim") }],
+        }],
+        tasks: vec![Task {
+            title: Personal::new("Send Kim prices"),
+            due: Some("2026-02-23".parse().unwrap()),
+            owner: Some(Owner::Employee),
+        }],
+        turns: Turns { total: 2, shown: 2 },
+        model: "fake-model".into(),
+        tokens: Tokens { input: 900, output: 120 },
+        basis: switchboard_domain::Digest::of(&[]),
+        made_at: now(),
+    };
+    record.analysis = Some(Analysed {
+        state: AnalysisState::Done,
+        digest: Some(analysis.digest()),
+        tasks: 1,
+        reason: None,
+        tokens: Tokens { input: 1_800, output: 240 },
+        ..waiting
+    });
+    area.store.put_call_and_analysis(&record, &analysis).await.unwrap();
+    let open = ask(&area, STORY).await;
+    for (pointer, wanted) in [
+        ("/analysis/state", json!("done")),
+        ("/analysis/reason", Value::Null),
+        ("/analysis/tokens", json!({"input": 1_800, "output": 240})),
+        ("/analysis/summary", json!("Kim asks about prices.")),
+        ("/analysis/outcome", json!("follow_up")),
+        ("/analysis/scorecard/0/score", json!(4)),
+        ("/analysis/scorecard/0/evidence/0", json!({"turn": 1, "quote": "hello Kim"})),
+        ("/analysis/turns", json!({"total": 2, "shown": 2})),
+        ("/analysis/model", json!("fake-model")),
+        ("/tasks", json!([{"title": "Send Kim prices", "due": "2026-02-23", "owner": "employee"}])),
+    ] {
+        assert_eq!(open.pointer(pointer), Some(&wanted), "{pointer} in {open:#}");
+    }
+    let masked = ask_as(&area, &[Right::Read], STORY, "").await.unwrap().body.to_string();
+    for kept in ["Kim", "Says who"] {
+        assert!(!masked.contains(kept), "{kept} is in {masked}");
+    }
 }
 
 #[tokio::test]

@@ -295,7 +295,7 @@ async fn a_call_is_ended_by_the_id_that_its_webhook_came_under() {
         let facts =
             Facts { state: Some(state), extra: extra.into_iter().collect(), ..Facts::default() };
         let update = Update::new("status", Order::Unordered, at(0), facts, b"raw".to_vec());
-        let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+        let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
         let key = format!("smartflo/login/{call_id}").parse().unwrap();
         switchboard_domain::CallRecord::first(key, update, policy, at(0))
     };

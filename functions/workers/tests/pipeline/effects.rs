@@ -6,16 +6,18 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
-use switchboard_domain::directory::{Activity, Contact, Employee, Handle, Holder};
+use switchboard_domain::directory::{Activity, Contact, Employee, EntryWrite, Handle, Holder};
 use switchboard_domain::sync::{Gap, Job};
 use switchboard_domain::{
-    Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, Personal,
+    Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Gate, Name, Pace,
+    Parked, Personal,
 };
 use switchboard_queue::{MemoryQueue, Queue, QueueError, Send, Waiting};
 use switchboard_store::directory::{EntryCursor, EntryPage, PutEntry};
+use switchboard_store::gates::PutGate;
 use switchboard_store::jobs::{PutJob, Started};
 use switchboard_store::{
-    Between, CallsCursor, CallsPage, Directory, DueCursor, DuePage, Jobs, Lines, List,
+    Between, CallsCursor, CallsPage, Directory, Due, DueCursor, DuePage, Gates, Jobs, Lines, List,
     MemoryDirectory, MemoryStore, Place, Put, PutDelivery, QuarantineCursor, QuarantinePage,
     Quarantined, Store, StoreError, Trace,
 };
@@ -163,6 +165,20 @@ impl Store for Watched {
         self.effects.act("put call and deliveries", put, unavailable).await
     }
 
+    async fn put_call_and_analysis(
+        &self,
+        record: &CallRecord,
+        analysis: &Analysis,
+    ) -> Result<Put, StoreError> {
+        let put = self.store.put_call_and_analysis(record, analysis);
+        self.effects.act("put call and analysis", put, unavailable).await
+    }
+
+    async fn analysis(&self, key: &CallKey) -> Result<Option<Analysis>, StoreError> {
+        yield_now().await;
+        self.store.analysis(key).await
+    }
+
     async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
         yield_now().await;
         self.store.call(key).await
@@ -187,6 +203,7 @@ impl Store for Watched {
         key: &CallKey,
         id: &DeliveryId,
     ) -> Result<Option<Delivery>, StoreError> {
+        self.effects.read("delivery");
         yield_now().await;
         self.store.delivery(key, id).await
     }
@@ -255,6 +272,43 @@ impl Store for Watched {
 
     async fn delete_quarantined(&self, one: &Quarantined) -> Result<(), StoreError> {
         self.effects.act("release", self.store.delete_quarantined(one), unavailable).await
+    }
+}
+
+impl Gates for Watched {
+    async fn gates(&self) -> Result<Vec<Gate>, StoreError> {
+        self.effects.read("gates");
+        yield_now().await;
+        self.store.gates().await
+    }
+
+    async fn gate(&self, destination: &Name) -> Result<Option<Gate>, StoreError> {
+        yield_now().await;
+        self.store.gate(destination).await
+    }
+
+    async fn put_gate(&self, gate: &Gate) -> Result<PutGate, StoreError> {
+        self.effects.act("put gate", self.store.put_gate(gate), unavailable).await
+    }
+
+    async fn reserve(
+        &self,
+        destination: &Name,
+        pace: Pace,
+        now: Timestamp,
+    ) -> Result<Timestamp, StoreError> {
+        let reserve = self.store.reserve(destination, pace, now);
+        self.effects.act("reserve", reserve, unavailable).await
+    }
+
+    async fn parked(
+        &self,
+        destination: &Name,
+        among: Parked,
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<Due>, StoreError> {
+        self.store.parked(destination, among, until, limit).await
     }
 }
 
@@ -337,6 +391,10 @@ impl Directory for WatchedDirectory {
     async fn employee(&self, id: &Name) -> Result<Option<Employee>, StoreError> {
         self.effects.read("employee");
         self.directory.employee(id).await
+    }
+
+    async fn put_entries(&self, writes: &[EntryWrite]) -> Result<Vec<PutEntry>, StoreError> {
+        self.effects.act("put entries", self.directory.put_entries(writes), unavailable).await
     }
 
     async fn put_contact(&self, contact: &Contact) -> Result<PutEntry, StoreError> {

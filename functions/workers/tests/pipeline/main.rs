@@ -3,18 +3,31 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+mod analysed;
 mod answers;
+mod asked;
+mod bucket;
 mod crash;
 mod effects;
+mod gates;
+mod hubspot;
+mod injected;
+mod kinds;
 mod lease;
+mod models;
 mod once;
 mod orders;
 mod people;
 mod private;
+mod recordings;
 mod refused;
 mod samples;
 mod servers;
+mod started;
 mod summary;
+mod teller;
+mod tokens;
 mod told;
+mod vault;
 mod webhook;
 mod world;

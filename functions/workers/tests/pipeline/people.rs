@@ -1,6 +1,6 @@
 //! Who was on a call: contacts that are found, created once, or left alone; leads and timelines.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::future::join_all;
 use jiff::Timestamp;
@@ -33,6 +33,7 @@ pub fn contact(id: &str, kind: ContactKind, numbers: &[&str], external: &[&str])
         external_ids: texts(external),
         status: None,
         last_contacted_at: None,
+        known_as: BTreeMap::new(),
         origin: Origin::Import,
         updated_at: Timestamp::UNIX_EPOCH,
         version: 0,

@@ -62,10 +62,14 @@ impl Received {
 #[derive(Clone, Debug)]
 pub enum Answer {
     Status(u16, Vec<(&'static str, String)>, String),
+    /// Less than it says it is.
+    Cut(u16, String),
     /// Nothing, ever.
     Hang,
     /// Nothing, and the connection is closed.
     Close,
+    /// These bytes, head and body.
+    Bytes(Vec<u8>),
 }
 
 pub fn status(status: u16) -> Answer {
@@ -77,7 +81,7 @@ pub fn with(code: u16, header: &'static str, value: impl Into<String>) -> Answer
 }
 
 /// Serves for as long as the test runs; gives the base of its address.
-async fn serve<F, W>(clock: Clock, handler: F) -> String
+pub async fn serve<F, W>(clock: Clock, handler: F) -> String
 where
     F: Fn(Received) -> W + Clone + Send + 'static,
     W: Future<Output = Answer> + Send,
@@ -89,19 +93,25 @@ where
             let (handler, clock) = (handler.clone(), clock.clone());
             tokio::spawn(async move {
                 let Some(received) = read(&mut stream, &clock).await else { return };
-                let text = match handler(received).await {
+                let text: Vec<u8> = match handler(received).await {
+                    Answer::Bytes(bytes) => bytes,
                     Answer::Close => return,
                     Answer::Hang => std::future::pending().await,
+                    Answer::Cut(status, body) => format!(
+                        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{body}",
+                        body.len() + 100,
+                    )
+                    .into_bytes(),
                     Answer::Status(status, headers, body) => {
                         let mut text = format!("HTTP/1.1 {status} X\r\nconnection: close\r\n");
                         for (name, value) in headers {
                             text.push_str(&format!("{name}: {value}\r\n"));
                         }
                         text.push_str(&format!("content-length: {}\r\n\r\n{body}", body.len()));
-                        text
+                        text.into_bytes()
                     }
                 };
-                let _ = stream.write_all(text.as_bytes()).await;
+                let _ = stream.write_all(&text).await;
                 let _ = stream.shutdown().await;
             });
         }
@@ -205,6 +215,69 @@ impl Crm {
             assert_eq!(*first, request.body, "one key, two bodies");
         }
         entries
+    }
+}
+
+/// What a CRM can recognise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An idempotency key.
+    Key,
+    /// An id of ours under which an entry is put.
+    Upsert,
+    /// An id of ours by which an entry is found.
+    Search,
+    /// Nothing.
+    None,
+}
+
+/// A CRM that files calls as its kind does. Filing one is an effect.
+#[derive(Clone)]
+pub struct Filing {
+    base: String,
+    filed: Arc<Mutex<Vec<String>>>,
+}
+
+impl Filing {
+    pub async fn start(kind: Kind, clock: &Clock, effects: &Effects) -> Self {
+        let filed: Arc<Mutex<Vec<String>>> = Arc::default();
+        let (inner, effects) = (filed.clone(), effects.clone());
+        let base = serve(clock.clone(), move |received| {
+            let (filed, effects) = (inner.clone(), effects.clone());
+            async move {
+                let (method, target) = (received.method.as_str(), received.target.clone());
+                let key = received.header("idempotency-key").to_owned();
+                if method == "GET" {
+                    let id = target.strip_prefix("/calls?id=").unwrap_or_default();
+                    let found = filed.lock().unwrap().iter().any(|filed| filed == id);
+                    let body = if found { r#"["1"]"# } else { "[]" };
+                    return Answer::Status(200, Vec::new(), body.into());
+                }
+                let id = target.strip_prefix("/calls/").unwrap_or(&key).to_owned();
+                let file = async {
+                    let mut filed = filed.lock().unwrap();
+                    let is_known = filed.contains(&id);
+                    match (kind, method) {
+                        (Kind::Key, "POST") | (Kind::Upsert, "PUT") if is_known => {}
+                        (Kind::Upsert, "POST") => return Ok(status(405)),
+                        _ => filed.push(id),
+                    }
+                    Ok(status(200))
+                };
+                effects.act("crm", file, || ()).await.unwrap_or(Answer::Close)
+            }
+        })
+        .await;
+        Self { base, filed }
+    }
+
+    pub fn url(&self) -> String {
+        format!("{}/calls", self.base)
+    }
+
+    /// How many entries it has.
+    pub fn entries(&self) -> usize {
+        self.filed.lock().unwrap().len()
     }
 }
 

@@ -1,5 +1,9 @@
 //! Everything together: hook, queue, workers and sweep, in virtual time.
 
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_types::SdkConfig;
+use aws_types::region::Region;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -12,16 +16,26 @@ use switchboard_shell::gateway::Reply;
 use switchboard_shell::hook::Hook;
 use switchboard_shell::parameters::Values;
 use switchboard_shell::worker::Retry;
+use switchboard_store::leases::MemoryLeases;
 use switchboard_store::{MemoryDirectory, MemoryStore, Store as _};
 use switchboard_workers::Configuration;
+use switchboard_workers::analyze::Analyze;
 use switchboard_workers::conversations::Conversations;
 use switchboard_workers::deliver::Deliver;
 use switchboard_workers::enrich::Enrich;
+use switchboard_workers::gates::Gates;
+use switchboard_workers::models::Models;
+use switchboard_workers::recordings::Recordings;
 use switchboard_workers::sweep::Sweep;
+use switchboard_workers::teller::Teller;
+use switchboard_workers::tokens::Keeper;
 
+use crate::bucket::Bucket;
 use crate::effects::{Effects, Watched, WatchedDirectory, WatchedQueue};
+use crate::models::Oracle;
 use crate::samples::{PUBLIC_URL, TOKEN, Webhook};
 use crate::servers::{Clock, Crm, ElevenLabs};
+use crate::vault::MemoryVault;
 
 pub const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// When every test begins.
@@ -62,8 +76,14 @@ pub struct World {
     pub redelivered: Vec<Webhook>,
     values: Values,
     configuration: Configuration,
+    gates: Gates,
     client: Client,
+    tokens: Keeper<MemoryLeases, MemoryVault>,
     conversations: Conversations,
+    /// Where Bedrock is.
+    bedrock: String,
+    /// Where recordings are copied to.
+    pub bucket: Option<Bucket>,
     messages: Vec<Message>,
     next_sweep: Timestamp,
 }
@@ -71,21 +91,29 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let start: Timestamp = START.parse().unwrap();
+        let client = Client::new(true).unwrap();
+        let telemetry = Telemetry::memory("test");
+        let leases = MemoryLeases::default();
+        let tokens = Keeper::new(client.clone(), leases, MemoryVault::default(), telemetry.clone());
         let mut world = Self {
             clock: Clock::at(start),
             effects: Effects::default(),
             store: MemoryStore::default(),
             directory: MemoryDirectory::default(),
             queue: MemoryQueue::default(),
-            telemetry: Telemetry::memory("test"),
+            telemetry,
             sweeps: true,
             returns: true,
             doubles: false,
             redelivered: Vec::new(),
             values: Values::new(),
             configuration: Configuration::default(),
-            client: Client::new(true).unwrap(),
+            gates: Gates::default(),
+            client,
+            tokens,
             conversations: Conversations::new(switchboard_http::client::transport(true).unwrap()),
+            bedrock: "http://127.0.0.1:9".into(),
+            bucket: None,
             messages: Vec::new(),
             next_sweep: start.checked_add(SWEEP).unwrap(),
         };
@@ -99,6 +127,11 @@ impl World {
 
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What the workers know.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
     }
 
     /// Sets a parameter.
@@ -121,9 +154,10 @@ impl World {
         self.read();
     }
 
-    fn read(&mut self) {
+    pub fn read(&mut self) {
         let before = self.telemetry.lines().len();
         self.configuration = Configuration::read(&self.values, true, &self.telemetry);
+        self.configuration.has_bucket = self.bucket.is_some();
         let said = self.telemetry.lines();
         assert_eq!(said.len(), before, "a bad configuration: {:?}", said.last());
     }
@@ -140,6 +174,14 @@ impl World {
         self.configure(&format!("destinations/{name}"), merged(base, more));
     }
 
+    /// A model, asked in this API's way.
+    pub async fn model(&mut self, api: &str) -> Oracle {
+        let oracle = Oracle::start(&self.clock, &self.effects).await;
+        self.configure("models/default", oracle.parameter(api));
+        self.bedrock = oracle.base.clone();
+        oracle
+    }
+
     /// An ElevenLabs, and Twilio calls that look for their conversations there.
     pub async fn elevenlabs(&mut self) -> ElevenLabs {
         let server = ElevenLabs::start(&self.clock).await;
@@ -153,7 +195,8 @@ impl World {
         server
     }
 
-    fn watched(&self) -> (Watched, WatchedQueue) {
+    /// What the workers act on.
+    pub fn watched(&self) -> (Watched, WatchedQueue) {
         let effects = self.effects.clone();
         let store = Watched { store: self.store.clone(), effects: effects.clone() };
         (store, WatchedQueue { queue: self.queue.clone(), effects })
@@ -206,9 +249,32 @@ impl World {
                 worker.run(call, &self.configuration, self.now()).await
             }
             Job::Deliver { call, delivery } => {
-                let worker = Deliver { store, queue, client: self.client.clone(), telemetry };
+                let effects = self.effects.clone();
+                let directory = WatchedDirectory { directory: self.directory.clone(), effects };
+                let teller = Teller {
+                    client: self.client.clone(),
+                    directory,
+                    tokens: self.tokens.clone(),
+                    telemetry: telemetry.clone(),
+                };
+                let gates = self.gates.clone();
+                let worker = Deliver { store, queue, teller, gates, telemetry };
                 let clock = self.clock.clone();
                 worker.run(call, delivery, &self.configuration, || clock.now()).await
+            }
+            Job::Analyze { call } => {
+                let models = Models::new(&aws(&self.bedrock), true).unwrap();
+                let worker = Analyze { store, queue, models, telemetry };
+                let clock = self.clock.clone();
+                worker.run(call, &self.configuration, || clock.now()).await
+            }
+            Job::Recordings { call } => {
+                let bucket = self.bucket.as_ref().unwrap().bucket();
+                let transport = switchboard_http::client::transport(true).unwrap();
+                let client = switchboard_http::Client::new(true).unwrap();
+                let worker = Recordings { store, queue, client, bucket, transport, telemetry };
+                let clock = self.clock.clone();
+                worker.run(call, &self.configuration, || clock.now()).await
             }
             Job::Pull { .. } => Err(Retry("no job of this kind is started here".into())),
         }
@@ -216,7 +282,9 @@ impl World {
 
     async fn sweep(&self) {
         let (store, queue) = self.watched();
-        let sweep = Sweep { store, queue, telemetry: self.telemetry.clone() };
+        // A process of its own, which knows no more than the table does.
+        let gates = Gates::default();
+        let sweep = Sweep { store, queue, gates, telemetry: self.telemetry.clone() };
         tokio::select! {
             biased;
             () = self.effects.crashed() => {}
@@ -328,6 +396,16 @@ impl World {
             }
         }
     }
+}
+
+/// What a function's environment would say.
+fn aws(endpoint: &str) -> SdkConfig {
+    let keys = Credentials::new("AKIDFAKE", "fake-key", Some("fake-session".into()), None, "test");
+    SdkConfig::builder()
+        .region(Region::new("eu-central-1"))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
+        .endpoint_url(endpoint)
+        .build()
 }
 
 pub fn twilio_source(more: Value) -> Value {

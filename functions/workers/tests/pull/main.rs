@@ -11,11 +11,17 @@ mod place;
 mod providers;
 mod refusals;
 
+#[path = "../pipeline/bucket.rs"]
+mod bucket;
 #[path = "../pipeline/effects.rs"]
 mod effects;
+#[path = "../pipeline/models.rs"]
+mod models;
 #[path = "../pipeline/samples.rs"]
 mod samples;
 #[path = "../pipeline/servers.rs"]
 mod servers;
+#[path = "../pipeline/vault.rs"]
+mod vault;
 #[path = "../pipeline/world.rs"]
 mod world;

@@ -14,6 +14,7 @@ use switchboard_shell::Telemetry;
 use switchboard_shell::parameters::Values;
 use switchboard_shell::pulling::{Pullable, start};
 use switchboard_store::{Jobs as _, MemoryStore};
+use switchboard_workers::gates::Gates;
 use switchboard_workers::pull::{Ask, Puller, Tokens};
 use switchboard_workers::reconcile::Reconcile;
 use switchboard_workers::sweep::Sweep;
@@ -149,7 +150,8 @@ impl Place {
                 }
                 self.clock.pass(SignedDuration::from_mins(1));
                 let (store, queue) = (self.store.clone(), self.queue.clone());
-                let sweep = Sweep { store, queue, telemetry: self.telemetry.clone() };
+                let (gates, telemetry) = (Gates::default(), self.telemetry.clone());
+                let sweep = Sweep { store, queue, gates, telemetry };
                 sweep.run(self.clock.now()).await.unwrap();
                 continue;
             }

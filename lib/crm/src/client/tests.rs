@@ -10,9 +10,11 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use switchboard_domain::delivery::Remote;
 use switchboard_http::client::transport_trusting;
 
 use super::*;
+use crate::exchange::{self, Told};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OLD_SECRET: &str = "whsec_C2FVsBQIhrscChlQIMV+b5sSYspob7oD";
@@ -162,9 +164,9 @@ async fn send(destination: &Destination) -> Result<Answer, SendError> {
 }
 
 async fn send_by(client: &Client, destination: &Destination) -> Result<Answer, SendError> {
-    let ask =
-        Ask { method: Method::POST, url: destination.url.clone(), body: BODY.as_bytes().to_vec() };
-    client.send(destination, HEADERS, ask, Timestamp::now()).await
+    let ask = Ask::bytes(Method::POST, destination.url.clone(), BODY.as_bytes().to_vec());
+    let timeout = Duration::from_secs(destination.timeout.0.into());
+    client.send(destination, None, HEADERS, ask, Timestamp::now(), timeout).await
 }
 
 /// Runs a test, which may not take longer than anything here is allowed to.
@@ -432,5 +434,147 @@ fn no_error_tells_where_it_was_sent() {
         let auth = json!({"auth": {"type": "bearer", "token": "fakeCANARY"}});
         let error = send(&destination(url, auth)).await.unwrap_err();
         assert!(!format!("{error} {error:?}").contains("CANARY"));
+    });
+}
+
+/// Asks for ever, at one place and then another.
+struct Endless(Vec<Ask>, usize);
+
+impl Exchange for Endless {
+    fn next(&mut self, _: Option<&Answer>, _: Timestamp) -> Step {
+        let ask = self.0[self.1.min(self.0.len() - 1)].clone();
+        self.1 += 1;
+        Step::Ask(ask)
+    }
+
+    fn learned(&self) -> Remote {
+        Remote { call: Some("1".into()), contact: Some("2".into()) }
+    }
+}
+
+fn asking(servers: &[&Server]) -> Endless {
+    let ask = |server: &&Server| {
+        let url = format!("http://127.0.0.1:{}/", server.port).parse().unwrap();
+        Ask::json(Method::POST, url, &json!({}))
+    };
+    Endless(servers.iter().map(ask).collect(), 0)
+}
+
+fn api(server: &Server, changes: Value) -> Destination {
+    let mut json = json!({
+        "format": "hubspot", "url": format!("http://127.0.0.1:{}", server.port),
+        "auth": {"type": "bearer", "token": "fake-token"},
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        json[name] = value.clone();
+    }
+    Destination::parse(&json.to_string(), true).unwrap()
+}
+
+async fn tell(destination: &Destination, exchange: &mut dyn Exchange) -> Over {
+    let client = Client::new(true).unwrap();
+    client.tell(destination, &NoTokens, HEADERS, exchange, &Timestamp::now).await
+}
+
+#[test]
+fn an_attempt_ends_after_so_many_requests() {
+    run(async {
+        let server = Server::start(status(200)).await;
+        let over = tell(&api(&server, json!({})), &mut asking(&[&server])).await;
+        assert_eq!(server.requests(), MOST_REQUESTS);
+        assert_eq!(over.verdict, Verdict::Retry { not_before: None });
+        assert_eq!(over.result, "not done after 10 requests");
+        // What was learned on the way is not lost.
+        assert_eq!(over.remote, asking(&[&server]).learned());
+    });
+}
+
+#[test]
+fn all_requests_of_an_attempt_share_one_timeout() {
+    run(async {
+        // It answers when most of the time is over.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            read_request(&mut stream, &mut Vec::new()).await.unwrap();
+            tokio::time::sleep(Duration::from_millis(1_400)).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+            std::future::pending::<()>().await;
+        });
+        let slow = Server { port, seen: Arc::default(), connections: Arc::default() };
+        let hanging = Server::start(Reply::Hang(String::new())).await;
+        let destination = api(&slow, json!({"timeout_seconds": 2}));
+        let started = Instant::now();
+        let over = tell(&destination, &mut asking(&[&slow, &hanging])).await;
+        let took = started.elapsed().as_millis();
+        assert_eq!((over.result.as_str(), hanging.requests()), ("timed out", 1));
+        assert!((2_000..2_800).contains(&took), "{took} ms");
+    });
+}
+
+#[test]
+fn a_request_to_an_api_is_not_signed_unless_it_is_wanted() {
+    run(async {
+        let server = Server::start(status(200)).await;
+        let secrets = json!({"signing_secrets": [SECRET]});
+        for (changes, is_signed) in [(json!({}), false), (secrets, true)] {
+            let body = json!({"key": "k", "properties": {}, "contact": {}}).to_string();
+            let destination = api(&server, changes);
+            let remote = Remote::default();
+            let told = Told { body: body.as_bytes(), idempotency_key: "msg_1", remote: &remote };
+            let mut exchange = exchange::begin(&destination, &told);
+            tell(&destination, exchange.as_mut()).await;
+            let seen = server.seen.lock().unwrap().pop().unwrap();
+            assert_eq!(seen.line, "POST /crm/v3/objects/calls/batch/upsert HTTP/1.1");
+            assert_eq!(seen.headers["authorization"], "Bearer fake-token");
+            assert_eq!(seen.headers["x-correlation-id"], HEADERS.correlation_id);
+            assert_eq!(seen.headers.contains_key("webhook-signature"), is_signed);
+            // It would be the same for each of the requests.
+            assert!(!seen.headers.contains_key("idempotency-key"));
+        }
+    });
+}
+
+#[test]
+fn an_answer_of_an_api_that_breaks_off_or_is_huge_is_none() {
+    run(async {
+        let huge = "x".repeat(LARGEST_API_ANSWER + 1);
+        for (reply, result) in [
+            (Reply::Last("HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{".into()), "broke off"),
+            (
+                Reply::Bytes(format!(
+                    "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{huge}",
+                    huge.len()
+                )),
+                "answered too much",
+            ),
+        ] {
+            let server = Server::start(reply).await;
+            let over = tell(&api(&server, json!({})), &mut asking(&[&server])).await;
+            assert_eq!((over.result.as_str(), over.status), (result, None));
+        }
+    });
+}
+
+#[test]
+fn a_token_endpoint_at_a_private_address_gets_nothing() {
+    run(async {
+        let json = json!({
+            "format": "hubspot",
+            "auth": {
+                "type": "oauth_refresh", "client_id": "fake", "client_secret": "fake",
+                "refresh_token": "fake", "token_url": "https://tokens.example.com",
+            },
+        });
+        let Auth::OAuth(mut oauth) = Destination::parse(&json.to_string(), false).unwrap().auth
+        else {
+            panic!("another auth")
+        };
+        oauth.token_url = "https://169.254.169.254/token".parse().unwrap();
+        let client = Client::new(false).unwrap();
+        let timeout = Duration::from_secs(1);
+        let error = client.grant(&oauth, None, Timestamp::now(), timeout).await.unwrap_err();
+        assert_eq!(error.to_string(), "no access token: private address refused");
     });
 }

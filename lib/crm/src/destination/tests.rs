@@ -37,6 +37,7 @@ fn what_is_not_said_has_a_default() {
     assert_eq!(destination.timeout, Seconds(15));
     assert_eq!(destination.retries, DEFAULT_RETRIES);
     assert_eq!(destination.deduplication, Deduplication::Key);
+    assert_eq!(destination.pace, None);
     assert!(!destination.paused);
 }
 
@@ -54,8 +55,12 @@ fn everything_can_be_said() {
         "timeout_seconds": 25,
         "retry_seconds": [1, 86400],
         "deduplication": "none",
+        "rate_per_second": 2.5, "burst": 10,
         "paused": true,
     }));
+    assert_eq!(destination.pace, Some(Pace { step: 400_000, burst: 10 }));
+    assert_eq!(read(json!({"rate_per_second": 2.5})).pace.unwrap().burst, 3);
+    assert_eq!(read(json!({"rate_per_second": 3})).pace.unwrap().step, 333_334);
     let value = Secret::new("fake-key");
     assert_eq!(destination.auth, Auth::Header { name: "x-api-key".into(), value });
     assert_eq!(destination.filter.outcomes.len(), 2);
@@ -94,8 +99,8 @@ fn a_bad_field_is_named_with_the_reason() {
         (json!({"url": "https://ann:pw@crm.example.com"}), "url: must not hold a user"),
         (json!({"url": "https://ann@crm.example.com"}), "url: must not hold a user"),
         (json!({"url": "https://crm.example.com/#x"}), "url: must not have a fragment"),
-        (json!({"format": null}), "format: is missing: must be conversation-ai or canonical"),
-        (json!({"format": "hubspot"}), "format: must be conversation-ai or canonical"),
+        (json!({"format": null}), "format: is missing: must be canonical, conversation-ai, "),
+        (json!({"format": "crm"}), "format: must be canonical, conversation-ai, hubspot"),
         (json!({"auth": "bearer"}), "auth: must be a JSON object"),
         (json!({"auth": {}}), "auth.type: is missing"),
         (json!({"auth": {"type": "magic"}}), "auth.type: must be none, bearer,"),
@@ -120,8 +125,12 @@ fn a_bad_field_is_named_with_the_reason() {
         (json!({"filter": {"directions": ["up"]}}), "filter.directions: must be a list"),
         (json!({"filter": {"outcomes": "busy"}}), "filter.outcomes: must be a list"),
         (json!({"filter": {"min_talk_seconds": -1}}), "filter.min_talk_seconds: must be"),
-        (json!({"filter": {"events": []}}), "filter.events: must have call.completed"),
-        (json!({"filter": {"events": ["call.updated"]}}), "filter.events: must have call."),
+        (json!({"filter": {"events": []}}), "filter.events: must have at least one event"),
+        (json!({"filter": {"events": ["call.ended"]}}), "filter.events: must be a list of"),
+        (
+            json!({"filter": {"events": ["call.updated", "call.started"]}}),
+            "filter.events: must have call.completed: an update is only sent after it",
+        ),
         (json!({"filter": {"event": []}}), "filter.event: is not a field that exists here"),
         (
             json!({
@@ -130,14 +139,41 @@ fn a_bad_field_is_named_with_the_reason() {
             }),
             "filter.events: must not have call.updated",
         ),
+        (
+            json!({"format": "conversation-ai", "filter": {"events": ["call.started"]}}),
+            "filter.events: must not have call.started: this format cannot tell it",
+        ),
+        (
+            json!({"format": "conversation-ai", "filter": {"events": ["task.created"]}}),
+            "filter.events: must not have task.created: this format cannot tell it",
+        ),
+        (json!({"rate_per_second": 0}), "rate_per_second: must be a number of requests"),
+        (json!({"rate_per_second": 1001}), "rate_per_second: must be a number of requests"),
+        (json!({"rate_per_second": "5"}), "rate_per_second: must be a number of requests"),
+        (json!({"rate_per_second": 5, "burst": 0}), "burst: must be a whole number, 1 to 1000"),
+        (json!({"rate_per_second": 5, "burst": 1.5}), "burst: must be a whole number, 1 to 1000"),
+        (json!({"rate_per_second": 5, "burst": 1001}), "burst: must be a whole number"),
+        (json!({"burst": 5}), "burst: needs rate_per_second"),
         (json!({"timeout_seconds": 0}), "timeout_seconds: must be a whole number"),
         (json!({"timeout_seconds": 26}), "timeout_seconds: must be a whole number"),
         (json!({"timeout_seconds": 1.5}), "timeout_seconds: must be a whole number"),
         (json!({"retry_seconds": [0]}), "retry_seconds: must be a list"),
         (json!({"retry_seconds": [86401]}), "retry_seconds: must be a list"),
         (json!({"retry_seconds": vec![1; 21]}), "retry_seconds: must be a list"),
-        (json!({"deduplication": "upsert"}), "deduplication: upsert and search need a format"),
-        (json!({"deduplication": "search"}), "deduplication: upsert and search need a format"),
+        (
+            json!({"deduplication": "upsert"}),
+            "deduplication: must be key or none, and not upsert: to look for an entry",
+        ),
+        (
+            json!({"deduplication": "search"}),
+            "deduplication: must be key or none, and not search: to look for an entry",
+        ),
+        (json!({"contacts": "find"}), "contacts: must be none: this format knows no contacts"),
+        (json!({"settings": {"x": 1}}), "settings: must be left out: this format has none"),
+        (
+            json!({"auth": {"type": "oauth_jwt"}}),
+            "auth.type: must be none, bearer, basic or header",
+        ),
         (json!({"deduplication": "maybe"}), "deduplication: must be key or none"),
         (json!({"deduplication": 1}), "deduplication: must be key or none"),
         (json!({"paused": "yes"}), "paused: must be true or false"),
@@ -287,6 +323,32 @@ fn a_destination_hears_of_the_calls_that_its_filter_lets_pass() {
     ] {
         let destination = read(json!({"filter": filter}));
         assert_eq!(destination.wants(&call, Event::Completed), expected, "{filter}");
+    }
+}
+
+#[test]
+fn how_a_call_went_does_not_matter_when_it_starts() {
+    let call = record(Case::Unknown, |facts| facts.direction = Some(Direction::Inbound));
+    let events = ["call.started", "call.completed"];
+    let wants = |filter: Value| {
+        let mut filter = filter;
+        filter["events"] = json!(events);
+        let destination = read(json!({ "filter": filter }));
+        [Event::Started, Event::Completed].map(|event| destination.wants(&call, event))
+    };
+    assert_eq!(wants(json!({})), [true, true]);
+    assert_eq!(wants(json!({"outcomes": ["answered"]})), [true, false]);
+    assert_eq!(wants(json!({"min_talk_seconds": 1})), [true, false]);
+    assert_eq!(wants(json!({"directions": ["outbound"]})), [false, false]);
+    assert_eq!(wants(json!({"sources": ["another"]})), [false, false]);
+    assert!(!read(json!({})).wants(&call, Event::Started));
+}
+
+#[test]
+fn a_destination_may_want_starts_or_tasks_alone() {
+    for event in ["call.started", "task.created"] {
+        let destination = read(json!({"filter": {"events": [event]}}));
+        assert_eq!(destination.filter.events.len(), 1);
     }
 }
 

@@ -3,15 +3,21 @@
 
 use std::collections::BTreeSet;
 
+use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use serde_json::Value;
+use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::time::Flag;
 use switchboard_domain::{
-    AnsweredBy, Call, CallRecord, Digest, Direction, Event, MatchedBy, Name, Outcome, Party,
-    PartyKind, Person, Personal, Recording, Seconds, Text, Unmatched,
+    Analysis, AnsweredBy, Call, CallRecord, Digest, Direction, Event, MatchedBy, Name, Outcome,
+    Party, PartyKind, Person, Personal, Recording, Seconds, Text, Unmatched,
 };
 
-use super::e164;
+use super::{
+    Kind, Material, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, e164, no_settings,
+};
+use crate::exchange;
 
 /// Fields are added under the same version; one that changes its meaning or goes away takes the next.
 const VERSION: &str = "1";
@@ -52,7 +58,38 @@ struct Data<'a> {
     conversation_id: Option<&'a str>,
     summary: Option<&'a Personal>,
     transcript: Option<&'a str>,
+    analysis: Option<Analysed<'a>>,
+    tasks: Vec<Due<'a>>,
     flags: &'a BTreeSet<Flag>,
+}
+
+/// What a model made of the transcript.
+#[derive(Serialize)]
+struct Analysed<'a> {
+    summary: &'a Personal,
+    outcome: Conclusion,
+    sentiment: Sentiment,
+    scorecard: Vec<Scored<'a>>,
+    turns: Turns,
+    model: &'a str,
+}
+
+#[derive(Serialize)]
+struct Scored<'a> {
+    criterion: &'a str,
+    asked: &'a Personal,
+    score: Option<u32>,
+    scale: u32,
+    confidence: u32,
+    evidence: &'a [Evidence],
+}
+
+/// What is to be done after the call.
+#[derive(Serialize)]
+struct Due<'a> {
+    title: &'a Personal,
+    due: Option<Date>,
+    owner: Option<Owner>,
 }
 
 /// One side of a call.
@@ -93,8 +130,49 @@ struct Listen<'a> {
     status: Option<&'a str>,
 }
 
+/// What the format is and can.
+pub const KIND: Kind = Kind {
+    name: "canonical",
+    events: &Event::ALL,
+    tells_transcript: true,
+    tells_analysis: true,
+    deduplications: WEBHOOK_DEDUPLICATIONS,
+    cannot: WEBHOOK_CANNOT,
+    is_api: false,
+    host: None,
+    has_contacts: false,
+    auths: WEBHOOK_AUTHS,
+    token: None,
+    check: no_settings,
+    render: |_, material| {
+        render(material.record, material.event, material.transcript, material.analysis)
+    },
+    begin: exchange::post,
+};
+
 /// The body of a call.
-pub fn render(record: &CallRecord, event: Event, transcript: Option<&str>) -> Vec<u8> {
+pub fn render(
+    record: &CallRecord,
+    event: Event,
+    transcript: Option<&str>,
+    analysis: Option<&Analysis>,
+) -> Vec<u8> {
+    // Texts, numbers and lists of them always serialize.
+    serde_json::to_vec(&body(record, event, transcript, analysis)).unwrap_or_default()
+}
+
+/// The same as a value, for whoever makes something else of it.
+pub fn document(material: &Material<'_>) -> Value {
+    let Material { record, event, transcript, analysis } = *material;
+    serde_json::to_value(body(record, event, transcript, analysis)).unwrap_or_default()
+}
+
+fn body<'a>(
+    record: &'a CallRecord,
+    event: Event,
+    transcript: Option<&'a str>,
+    analysis: Option<&'a Analysis>,
+) -> Body<'a> {
     let call = &record.call;
     let facts = &call.facts;
     let people = &record.people;
@@ -102,10 +180,10 @@ pub fn render(record: &CallRecord, event: Event, transcript: Option<&str>) -> Ve
         Some(Text::Inline(text)) => Some(text.expose()),
         Some(Text::Stored(_)) | None => None,
     };
-    let body = Body {
+    Body {
         r#type: event,
         version: VERSION,
-        timestamp: ended(call),
+        timestamp: if event == Event::Started { call.facts.started_at } else { ended(call) },
         data: Data {
             provider: &record.key.provider,
             source: &record.key.source,
@@ -129,15 +207,16 @@ pub fn render(record: &CallRecord, event: Event, transcript: Option<&str>) -> Ve
             talk_seconds: facts.talk,
             total_seconds: facts.total,
             billed_seconds: facts.billed,
-            recordings: facts.recordings.iter().filter_map(listen).collect(),
+            recordings: facts.recordings.iter().filter_map(|one| listen(record, one)).collect(),
             conversation_id: facts.conversation.as_deref(),
             summary: facts.summary.as_ref(),
             transcript: transcript.or(in_place),
+            analysis: analysis.map(analysed),
+            tasks: analysis
+                .map_or_else(Vec::new, |analysis| analysis.tasks.iter().map(due).collect()),
             flags: &facts.flags,
         },
-    };
-    // Texts, numbers and lists of them always serialize.
-    serde_json::to_vec(&body).unwrap_or_default()
+    }
 }
 
 /// When the event happened: the end of the call and not the moment of rendering, so that every
@@ -200,11 +279,41 @@ fn employee<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<
     })
 }
 
-/// A recording that can be fetched. A path on the PBX's own disk is no address.
-fn listen<'a>((id, recording): (&'a String, &'a Recording)) -> Option<Listen<'a>> {
+fn analysed(analysis: &Analysis) -> Analysed<'_> {
+    Analysed {
+        summary: &analysis.summary,
+        outcome: analysis.outcome,
+        sentiment: analysis.sentiment,
+        scorecard: analysis.scorecard.iter().map(scored).collect(),
+        turns: analysis.turns,
+        model: &analysis.model,
+    }
+}
+
+fn scored(score: &Score) -> Scored<'_> {
+    Scored {
+        criterion: &score.criterion,
+        asked: &score.asked,
+        score: score.score,
+        scale: score.scale,
+        confidence: score.confidence,
+        evidence: &score.evidence,
+    }
+}
+
+fn due(task: &Task) -> Due<'_> {
+    Due { title: &task.title, due: task.due, owner: task.owner }
+}
+
+/// A recording that can be fetched: from us, where it is copied. A path on the PBX's own disk is no
+/// address.
+fn listen<'a>(
+    record: &'a CallRecord,
+    (id, recording): (&'a String, &'a Recording),
+) -> Option<Listen<'a>> {
     Some(Listen {
         id,
-        url: recording.url.as_ref()?,
+        url: record.address(id, recording)?,
         duration_seconds: recording.duration,
         status: recording.status.as_deref(),
     })
@@ -213,8 +322,10 @@ fn listen<'a>((id, recording): (&'a String, &'a Recording)) -> Option<Listen<'a>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::Format;
-    use crate::format::testing::{Case, POLICY, at, example, person, record};
+    use crate::format::testing::{
+        Case, POLICY, analysis, at, destination, example, person, record,
+    };
+    use crate::format::{Format, Material};
     use insta::assert_snapshot;
     use serde_json::Value;
     use switchboard_domain::{BlobRef, Facts, Order, State, Update};
@@ -278,17 +389,43 @@ mod tests {
     }
 
     fn text(record: &CallRecord, event: Event) -> String {
-        String::from_utf8(render(record, event, None)).unwrap()
+        String::from_utf8(render(record, event, None, None)).unwrap()
     }
 
     #[test]
     fn a_full_call() {
-        assert_snapshot!(text(&full(), Event::Completed), @r#"{"type":"call.completed","version":"1","timestamp":"2026-02-20T09:02:05Z","data":{"provider":"twilio","source":"twilio-main","call_id":"CA00000000000000000000000000000001","correlation_id":"6932446ea73ad5d66b0238bd255805d1","parent_call_id":"CA00000000000000000000000000000000","direction":"inbound","outcome":"answered","answered_by":"human","from":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"to":{"address":"101","kind":"extension","e164":null},"contact":{"address":"0491 570 156","kind":"e164","e164":"+61491570156","id":"c-1","name":"Zoë Q. Example","external_ids":["crm-7","lead-9"],"matched_by":"number","unmatched":null},"employee":{"address":"101","kind":"extension","e164":null,"id":null,"matched_by":null,"unmatched":"unknown"},"contact_name":"Zoë Example","campaign":"Spring","contact_id":"c-17","lead_id":"L-42","started_at":"2026-02-20T09:00:00.25Z","answered_at":"2026-02-20T09:00:05Z","ended_at":"2026-02-20T09:02:05Z","talk_seconds":120,"total_seconds":125,"billed_seconds":180,"recordings":[{"id":"RE1","url":"https://pbx.example/RE1.mp3","duration_seconds":119,"status":"completed"},{"id":"RE3","url":"https://pbx.example/RE3","duration_seconds":119,"status":"completed"}],"conversation_id":"conv_1","summary":"Wants an offer.","transcript":"Agent: Hello.\nZoë: Hi.","flags":["start_estimated","zone_fold"]}}"#);
+        assert_snapshot!(text(&full(), Event::Completed), @r#"{"type":"call.completed","version":"1","timestamp":"2026-02-20T09:02:05Z","data":{"provider":"twilio","source":"twilio-main","call_id":"CA00000000000000000000000000000001","correlation_id":"6932446ea73ad5d66b0238bd255805d1","parent_call_id":"CA00000000000000000000000000000000","direction":"inbound","outcome":"answered","answered_by":"human","from":{"address":"0491 570 156","kind":"e164","e164":"+61491570156"},"to":{"address":"101","kind":"extension","e164":null},"contact":{"address":"0491 570 156","kind":"e164","e164":"+61491570156","id":"c-1","name":"Zoë Q. Example","external_ids":["crm-7","lead-9"],"matched_by":"number","unmatched":null},"employee":{"address":"101","kind":"extension","e164":null,"id":null,"matched_by":null,"unmatched":"unknown"},"contact_name":"Zoë Example","campaign":"Spring","contact_id":"c-17","lead_id":"L-42","started_at":"2026-02-20T09:00:00.25Z","answered_at":"2026-02-20T09:00:05Z","ended_at":"2026-02-20T09:02:05Z","talk_seconds":120,"total_seconds":125,"billed_seconds":180,"recordings":[{"id":"RE1","url":"https://pbx.example/RE1.mp3","duration_seconds":119,"status":"completed"},{"id":"RE3","url":"https://pbx.example/RE3","duration_seconds":119,"status":"completed"}],"conversation_id":"conv_1","summary":"Wants an offer.","transcript":"Agent: Hello.\nZoë: Hi.","analysis":null,"tasks":[],"flags":["start_estimated","zone_fold"]}}"#);
+    }
+
+    #[test]
+    fn a_recording_that_is_copied_is_told_by_our_link() {
+        let mut record = full();
+        let conversation =
+            Recording { url: None, path: None, duration: Some(Seconds(60)), status: None };
+        record.call.facts.recordings.insert("conversation".into(), conversation);
+        let link = |id: &str| Some(Personal::new(format!("https://api.example.com/{id}")));
+        let is_copied = |id: &str| id == "RE1" || id == "conversation";
+        record.plan_copies(is_copied, link, at("2026-02-20T09:03:00Z"));
+        let body: Value = serde_json::from_str(&text(&record, Event::Completed)).unwrap();
+        let told: Vec<(&str, &str)> = body["data"]["recordings"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|one| (one["id"].as_str().unwrap(), one["url"].as_str().unwrap()))
+            .collect();
+        assert_eq!(
+            told,
+            [
+                ("RE1", "https://api.example.com/RE1"),
+                ("RE3", "https://pbx.example/RE3"),
+                ("conversation", "https://api.example.com/conversation"),
+            ]
+        );
     }
 
     #[test]
     fn a_minimal_call() {
-        assert_snapshot!(text(&minimal(), Event::Updated), @r#"{"type":"call.updated","version":"1","timestamp":"2026-02-20T09:02:07Z","data":{"provider":"asterisk","source":"asterisk","call_id":"ast-20260220-000123","correlation_id":"39db0f2f0475f97c84cf517f7eb107f2","parent_call_id":null,"direction":null,"outcome":null,"answered_by":null,"from":null,"to":null,"contact":null,"employee":null,"contact_name":null,"campaign":null,"contact_id":null,"lead_id":null,"started_at":"2026-02-20T09:02:07Z","answered_at":null,"ended_at":null,"talk_seconds":null,"total_seconds":null,"billed_seconds":null,"recordings":[],"conversation_id":null,"summary":null,"transcript":null,"flags":["start_estimated"]}}"#);
+        assert_snapshot!(text(&minimal(), Event::Updated), @r#"{"type":"call.updated","version":"1","timestamp":"2026-02-20T09:02:07Z","data":{"provider":"asterisk","source":"asterisk","call_id":"ast-20260220-000123","correlation_id":"39db0f2f0475f97c84cf517f7eb107f2","parent_call_id":null,"direction":null,"outcome":null,"answered_by":null,"from":null,"to":null,"contact":null,"employee":null,"contact_name":null,"campaign":null,"contact_id":null,"lead_id":null,"started_at":"2026-02-20T09:02:07Z","answered_at":null,"ended_at":null,"talk_seconds":null,"total_seconds":null,"billed_seconds":null,"recordings":[],"conversation_id":null,"summary":null,"transcript":null,"analysis":null,"tasks":[],"flags":["start_estimated"]}}"#);
     }
 
     #[test]
@@ -344,14 +481,24 @@ mod tests {
             unfound.people.employee = Some(Person { unmatched: Some(why), ..nobody });
             records.push(unfound);
         }
+        let mut analyses = vec![None, Some(analysis())];
+        for (_, outcome) in Conclusion::ALL {
+            analyses.push(Some(Analysis { outcome, tasks: vec![], ..analysis() }));
+        }
+        for (_, sentiment) in Sentiment::ALL {
+            analyses.push(Some(Analysis { sentiment, scorecard: vec![], ..analysis() }));
+        }
         for record in &records {
-            for event in [Event::Completed, Event::Updated] {
-                let body: Value = serde_json::from_slice(&render(record, event, None)).unwrap();
-                if let Err(error) = schemas.validate(&body, schema) {
-                    panic!("{error:#}\n{body:#}");
+            for event in Event::ALL {
+                for analysis in &analyses {
+                    let body = render(record, event, None, analysis.as_ref());
+                    let body: Value = serde_json::from_slice(&body).unwrap();
+                    if let Err(error) = schemas.validate(&body, schema) {
+                        panic!("{error:#}\n{body:#}");
+                    }
+                    // What is written is what is published, no more and no less.
+                    assert_eq!(names(&body["data"]), published);
                 }
-                // What is written is what is published, no more and no less.
-                assert_eq!(names(&body["data"]), published);
             }
         }
         let page = include_str!("../../../../docs/destinations/canonical.md");
@@ -377,11 +524,19 @@ mod tests {
             facts.transcript = Some(Text::Stored(BlobRef { digest, bytes: 9_000 }));
         });
         let transcript = |given: Option<&str>| {
-            let body = Format::Canonical.render(&record, Event::Completed, given);
+            let body = render(&record, Event::Completed, given, None);
             serde_json::from_slice::<Value>(&body).unwrap()["data"]["transcript"].clone()
         };
         assert_eq!(transcript(Some("Agent: Hello.")), "Agent: Hello.");
         assert_eq!(transcript(None), Value::Null);
+    }
+
+    #[test]
+    fn an_analysis_and_its_tasks_are_told_with_their_evidence() {
+        let body = render(&minimal(), Event::Updated, None, Some(&analysis()));
+        let body: Value = serde_json::from_slice(&body).unwrap();
+        assert_snapshot!(body["data"]["analysis"], @r#"{"model":"fake-model","outcome":"follow_up","scorecard":[{"asked":"Says who calls.","confidence":90,"criterion":"greeting","evidence":[{"quote":"Hello","turn":1}],"scale":5,"score":4},{"asked":"Says who calls.","confidence":90,"criterion":"script_1","evidence":[],"scale":5,"score":null}],"sentiment":"positive","summary":"Wants a fake offer by Monday.","turns":{"shown":2,"total":2}}"#);
+        assert_snapshot!(body["data"]["tasks"], @r#"[{"due":"2026-02-23","owner":"employee","title":"Send a fake offer"},{"due":null,"owner":null,"title":"Think about it"}]"#);
     }
 
     #[test]
@@ -409,8 +564,13 @@ mod tests {
             let mut record = CallRecord::first(key, first.clone(), POLICY, first.received_at);
             record.absorb(second.clone(), POLICY, second.received_at);
             record.version = u64::from(first.kind == "status");
-            [Format::Canonical, Format::ConversationAi]
-                .map(|format| format.render(&record, Event::Completed, None))
+            let material = Material {
+                record: &record,
+                event: Event::Completed,
+                transcript: None,
+                analysis: Some(&analysis()),
+            };
+            Format::ALL.map(|format| format.render(&destination(format), &material))
         });
         assert_eq!(bodies[0], bodies[1]);
     }

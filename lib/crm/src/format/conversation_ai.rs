@@ -1,9 +1,12 @@
 //! The conversation-AI call: seven fields, no id, one body per call.
 
 use serde::Serialize;
-use switchboard_domain::{Call, CallRecord, Direction, Event, Outcome, Personal};
+use switchboard_domain::{Analysis, Call, CallRecord, Direction, Event, Outcome, Personal};
 
-use super::{e164, number};
+use super::{
+    Kind, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, e164, no_settings, number,
+};
+use crate::exchange;
 
 /// The body. The order of the fields is the order in which they are written.
 #[derive(Serialize)]
@@ -17,15 +20,35 @@ struct Body<'a> {
     duration: u32,
 }
 
-/// The body of a call. Neither the event nor a transcript has a place in it.
-pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> Vec<u8> {
+/// What the format is and can.
+pub const KIND: Kind = Kind {
+    name: "conversation-ai",
+    // It has no id and no type: a second body would be a second call.
+    events: &[Event::Completed],
+    tells_transcript: false,
+    tells_analysis: true,
+    deduplications: WEBHOOK_DEDUPLICATIONS,
+    cannot: WEBHOOK_CANNOT,
+    is_api: false,
+    host: None,
+    has_contacts: false,
+    auths: WEBHOOK_AUTHS,
+    token: None,
+    check: no_settings,
+    render: |_, material| render(material.record, material.analysis),
+    begin: exchange::post,
+};
+
+/// The body of a call. Neither the event nor a transcript has a place in it. The summary is the
+/// provider's or, where it gives none, that of the analysis.
+pub fn render(record: &CallRecord, analysis: Option<&Analysis>) -> Vec<u8> {
     let call = &record.call;
     let body = Body {
         r#type: "conversationAICall",
         subject: subject(record),
         to: to(record),
         name: name(record),
-        summary: text(&call.facts.summary),
+        summary: summary(call, analysis),
         status: status(call.outcome),
         duration: duration(call),
     };
@@ -33,8 +56,9 @@ pub fn render(record: &CallRecord, _event: Event, _transcript: Option<&str>) -> 
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
-fn text(value: &Option<Personal>) -> &str {
-    value.as_ref().map(Personal::expose).unwrap_or_default()
+fn summary<'a>(call: &'a Call, analysis: Option<&'a Analysis>) -> &'a str {
+    let concluded = analysis.map(|analysis| &analysis.summary);
+    call.facts.summary.as_ref().or(concluded).map(Personal::expose).unwrap_or_default()
 }
 
 /// The customer's name: as the call has it, or as the directory has it.
@@ -90,12 +114,12 @@ fn status(outcome: Option<Outcome>) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::format::testing::{Case, example, person, record};
+    use crate::format::testing::{Case, analysis, example, person, record};
     use insta::assert_snapshot;
     use switchboard_domain::{Party, PartyKind, Seconds};
 
     fn body(record: &CallRecord) -> String {
-        String::from_utf8(render(record, Event::Completed, None)).unwrap()
+        String::from_utf8(render(record, None)).unwrap()
     }
 
     fn of(case: Case) -> String {
@@ -131,6 +155,17 @@ mod tests {
     #[test]
     fn held_without_a_summary() {
         assert_snapshot!(of(Case::Held), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"held","duration":125}"#);
+    }
+
+    #[test]
+    fn a_summary_that_the_provider_does_not_give_is_the_analysis() {
+        let told = |provider: Option<&str>| {
+            let record = record(Case::Held, |facts| facts.summary = provider.map(Personal::new));
+            let body = render(&record, Some(&analysis()));
+            serde_json::from_slice::<serde_json::Value>(&body).unwrap()["summary"].clone()
+        };
+        assert_eq!(told(Some("The provider's.")), "The provider's.");
+        assert_eq!(told(None), "Wants a fake offer by Monday.");
     }
 
     #[test]

@@ -166,6 +166,7 @@ mod tests {
             external_ids: BTreeSet::from([Personal::new("CRM 1/é")]),
             status: Some("new".into()),
             last_contacted_at: None,
+            known_as: Default::default(),
             origin: Origin::Api,
             updated_at: Timestamp::UNIX_EPOCH,
             version: 0,

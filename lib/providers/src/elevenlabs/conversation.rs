@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::Value;
 use switchboard_domain::{
-    Direction, Disposition, Facts, Order, Party, Personal, Seconds, State, Text, Update,
+    Direction, Disposition, Facts, Order, Party, Personal, Recording, Seconds, State, Text, Update,
+    copies,
 };
 
 use crate::json;
@@ -135,6 +136,12 @@ fn said(data: &Value, id: &str) -> Facts {
         contact_name: variable(data, &["contact_name", "customer_name", "name"]).map(Personal::new),
         ..Facts::default()
     };
+    if data.get("has_audio").and_then(Value::as_bool) == Some(true) {
+        let lasted = data.pointer("/metadata/call_duration_secs").and_then(Value::as_u64);
+        let duration = lasted.and_then(|lasted| u32::try_from(lasted).ok()).map(Seconds);
+        let recording = Recording { url: None, path: None, duration, status: None };
+        facts.recordings.insert(copies::CONVERSATION.to_owned(), recording);
+    }
     if let Some(value) = text(data, "/analysis/call_successful") {
         facts.extra.insert("call_successful".to_owned(), Personal::new(value));
     }
@@ -218,13 +225,16 @@ fn variable(data: &Value, names: &[&str]) -> Option<String> {
     names.iter().find_map(|name| text(variables.get(*name)?, ""))
 }
 
-/// The turns as lines, each with who spoke.
+/// The turns, each as one line with who spoke: what looks like the line of another speaker is
+/// still what this one said.
 fn transcript(data: &Value) -> Option<Text> {
     let turns = data.get("transcript")?.as_array()?;
     let spoken = |turn: &Value| {
         let message = turn.get("message")?.as_str()?.trim();
         let role = turn.get("role").and_then(Value::as_str).unwrap_or("unknown");
-        (!message.is_empty()).then(|| format!("{role}: {message}"))
+        let line = message.split(['\n', '\r']).map(str::trim).filter(|part| !part.is_empty());
+        let line = line.collect::<Vec<_>>().join(" ");
+        (!line.is_empty()).then(|| format!("{role}: {line}"))
     };
     let lines: Vec<String> = turns.iter().filter_map(spoken).collect();
     Personal::known(&lines.join("\n")).map(Text::Inline)

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use switchboard_domain::directory::{
-    Activity, Contact, ContactKind, Employee, EntryFault, Handle, Holder,
+    Activity, Contact, ContactKind, Employee, Entry as AnyEntry, EntryFault, EntryWrite, Handle,
+    Holder,
 };
 use switchboard_domain::{CallKey, KeyError, Name, Personal};
 
@@ -145,6 +146,30 @@ impl Directory for MemoryDirectory {
 
     async fn employee(&self, id: &Name) -> Result<Option<Employee>, StoreError> {
         Ok(self.tables().employees.get(id).cloned())
+    }
+
+    async fn put_entries(&self, writes: &[EntryWrite]) -> Result<Vec<PutEntry>, StoreError> {
+        // Whether somebody else holds it is looked up and the entry written under one lock, as it is
+        // one transaction on DynamoDB.
+        let one = |EntryWrite { entry, alone }: &EntryWrite| {
+            let mut tables = self.tables();
+            let this = entry.holder();
+            let is_another = |other: &Holder| this.is_of_kind(other) && this != *other;
+            if alone.iter().any(|handle| tables.holders(handle).iter().any(is_another)) {
+                return Ok(PutEntry::Conflict);
+            }
+            match entry {
+                AnyEntry::Contact(contact) => {
+                    contact.check().map_err(refused)?;
+                    Ok(put(&mut tables.contacts, contact))
+                }
+                AnyEntry::Employee(employee) => {
+                    employee.check().map_err(refused)?;
+                    Ok(put(&mut tables.employees, employee))
+                }
+            }
+        };
+        writes.iter().map(one).collect()
     }
 
     async fn put_contact(&self, contact: &Contact) -> Result<PutEntry, StoreError> {

@@ -64,25 +64,7 @@ pub trait Directory: Send + Sync {
     fn put_entries(
         &self,
         writes: &[EntryWrite],
-    ) -> impl Future<Output = Result<Vec<PutEntry>, StoreError>> + Send {
-        async move {
-            let mut done = Vec::with_capacity(writes.len());
-            for EntryWrite { entry, alone } in writes {
-                let this = entry.holder();
-                let held = self.holders(alone).await?;
-                let mut others = held.values().flatten();
-                done.push(if others.any(|other| this.is_of_kind(other) && this != *other) {
-                    PutEntry::Conflict
-                } else {
-                    match entry {
-                        Entry::Contact(contact) => self.put_contact(contact).await?,
-                        Entry::Employee(employee) => self.put_employee(employee).await?,
-                    }
-                });
-            }
-            Ok(done)
-        }
-    }
+    ) -> impl Future<Output = Result<Vec<PutEntry>, StoreError>> + Send;
 
     /// Writes a contact as version `version + 1`, if the stored version is `version` (0: if there is none).
     fn put_contact(

@@ -8,20 +8,24 @@ use proptest::option;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
+use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::delivery::{Attempt, DeliveryState, Frozen};
+use switchboard_domain::gate::{Breaker, Change, Mode, Why};
 use switchboard_domain::sync::{Counts, Gap, Job, Kind, Progress, Step, Unit};
 use switchboard_domain::{
-    AnsweredBy, Blob, BlobRef, Body, CallKey, CallRecord, Delivery, DeliveryId, Digest, Direction,
-    Disposition, Facts, Flag, Legs, Lookup, LookupState, Name, Order, Party, PartyKind, People,
-    Person, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
+    Analysed, Analysis, AnalysisState, AnsweredBy, Blob, BlobRef, Body, CallKey, CallRecord,
+    Delivery, DeliveryId, Digest, Direction, Disposition, Facts, Flag, Gate, Legs, Lookup,
+    LookupState, Name, Order, Pace, Parked, Party, PartyKind, People, Person, Personal, Policy,
+    Recording, Seconds, State, Text, Tokens, Update, Work,
 };
+use switchboard_store::gates::PutGate;
 use switchboard_store::jobs::{PutJob, Started};
 use switchboard_store::{
-    Between, Due, DuePage, Jobs, Line, List, Overdue, Place, Put, PutDelivery, Quarantined, Store,
-    StoreError, Trace,
+    Between, Due, DuePage, Gates, Jobs, Line, List, Overdue, Place, Put, PutDelivery, Quarantined,
+    Store, StoreError, Trace,
 };
 
-pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
 pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_771_577_000 + second).unwrap()
@@ -155,7 +159,7 @@ fn full_record(call_id: &str) -> CallRecord {
     });
     record.deliveries = BTreeSet::from([id("crm#call.completed"), id("crm.2_x#call.updated")]);
     record.replayed_at = Some(at(9) + SignedDuration::from_nanos(1));
-    record
+    analysed(record, &analysis(2), 2)
 }
 
 pub async fn a_full_call_comes_back_as_it_went(store: &impl Store) {
@@ -553,6 +557,101 @@ pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &impl Sto
     let ids: Vec<String> =
         store.deliveries(&one.key).await.unwrap().iter().map(|one| one.id.to_string()).collect();
     assert_eq!(ids, ["crm#call.completed", "other#call.completed"]);
+}
+
+/// An analysis with something in every field, and so many tasks.
+pub fn analysis(tasks: usize) -> Analysis {
+    let task = |n: usize| Task {
+        title: Personal::new(format!("Rückruf {n}")),
+        due: (n > 0).then(|| "2026-02-23".parse().unwrap()),
+        owner: [None, Some(Owner::Employee), Some(Owner::Contact)][n % 3],
+    };
+    Analysis {
+        summary: Personal::new("Zoë wants an offer. 名"),
+        outcome: Conclusion::FollowUp,
+        sentiment: Sentiment::Mixed,
+        scorecard: vec![
+            Score {
+                criterion: "greeting".into(),
+                asked: Personal::new("Says who calls."),
+                score: Some(4),
+                scale: 5,
+                confidence: 90,
+                evidence: vec![Evidence { turn: 1, quote: Personal::new("hello") }],
+            },
+            Score {
+                criterion: "script_1".into(),
+                asked: Personal::new("Asks why."),
+                score: None,
+                scale: 5,
+                confidence: 0,
+                evidence: vec![],
+            },
+        ],
+        tasks: (0..tasks).map(task).collect(),
+        turns: Turns { total: 9, shown: 2 },
+        model: "fake.model-v1:0".into(),
+        tokens: Tokens { input: 1_234, output: u64::from(u32::MAX) },
+        basis: Digest::of(&[b"basis"]),
+        made_at: at(7),
+    }
+}
+
+/// A call with the mark of an analysis.
+pub fn analysed(record: CallRecord, analysis: &Analysis, runs: u32) -> CallRecord {
+    let mark = Analysed {
+        digest: Some(analysis.digest()),
+        tasks: u32::try_from(analysis.tasks.len()).unwrap(),
+        reason: Some("words".into()),
+        basis: Some(analysis.basis.clone()),
+        since: Some(at(1)),
+        attempts: 2,
+        runs,
+        tokens: analysis.tokens,
+        ..Analysed::new(AnalysisState::Done)
+    };
+    CallRecord { analysis: Some(mark), ..record }
+}
+
+pub async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &impl Store) {
+    let one = stored(store, &record("CA-analysed")).await;
+    assert_eq!(store.analysis(&one.key).await.unwrap(), None);
+    let first = analysis(3);
+    let marked = analysed(one.clone(), &first, 1);
+    let put = store.put_call_and_analysis(&marked, &first).await.unwrap();
+    assert_eq!(put, Put::Stored(2));
+    assert_eq!(store.analysis(&one.key).await.unwrap().as_ref(), Some(&first));
+    let two = store.call(&one.key).await.unwrap().unwrap();
+    assert_eq!(two, CallRecord { version: 2, ..marked.clone() });
+
+    // An older version writes nothing at all, and shows what is stored.
+    let other = analysis(1);
+    match store.put_call_and_analysis(&marked, &other).await.unwrap() {
+        Put::Conflict(stored) => assert_eq!(*stored, two),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(store.analysis(&one.key).await.unwrap().as_ref(), Some(&first));
+
+    // Another one takes its place, with fewer tasks, with none, with more.
+    let mut record = two;
+    for (runs, tasks) in [(2, 1), (3, 0), (4, 10)] {
+        let next = analysis(tasks);
+        record = analysed(record, &next, runs);
+        let put = store.put_call_and_analysis(&record, &next).await.unwrap();
+        assert_eq!(put, Put::Stored(record.version + 1));
+        record.version += 1;
+        assert_eq!(store.analysis(&one.key).await.unwrap(), Some(next));
+    }
+    // It is the call's own, and no delivery, blob or other call.
+    assert_eq!(store.deliveries(&one.key).await.unwrap(), []);
+    assert_eq!(store.analysis(&key("CA-analysed-too")).await.unwrap(), None);
+}
+
+pub async fn an_analysis_of_a_call_that_is_gone_is_an_error(store: &impl Store) {
+    let ghost = CallRecord { version: 3, ..record("CA-ghost-analysed") };
+    let one = analysis(1);
+    let error = store.put_call_and_analysis(&analysed(ghost, &one, 1), &one).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "call", .. }), "{error}");
 }
 
 pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &impl Store) {
@@ -955,4 +1054,128 @@ pub async fn what_was_missing_is_noted_once(store: &impl Jobs) {
     let since = |day: &str| store.gaps(&gaps[0].provider, &gaps[0].source, day.parse().unwrap());
     let (all, some) = (since("2026-02-01").await.unwrap(), since("2026-02-20").await.unwrap());
     assert_eq!((all, some), (gaps.to_vec(), gaps[1..].to_vec()));
+}
+
+pub async fn a_gate_comes_back_as_it_went(store: &impl Gates) {
+    let mut version = 0;
+    let moment = at(5) + SignedDuration::from_nanos(1);
+    for mode in [Mode::Running, Mode::Paused, Mode::Draining { since: moment }, Mode::Stopped] {
+        for breaker in [
+            Breaker::Closed,
+            Breaker::Open { why: Why::Asked, until: moment, strikes: 0 },
+            Breaker::Probing { why: Why::Failing, until: Timestamp::MAX, strikes: u32::MAX },
+            Breaker::Open { why: Why::Configuration, until: at(0), strikes: 7 },
+            Breaker::Open { why: Why::Resumed, until: at(0), strikes: 7 },
+        ] {
+            let release_at = (version % 2 == 0).then_some(moment);
+            let destination = name("a.destination-1");
+            let gate = Gate { destination, version, mode, breaker, changed_at: moment, release_at };
+            assert_eq!(store.put_gate(&gate).await.unwrap(), PutGate::Stored(version + 1));
+            version += 1;
+            let stored = store.gate(&gate.destination).await.unwrap().unwrap();
+            assert_eq!(stored, Gate { version, ..gate });
+        }
+    }
+    assert_eq!(store.gate(&name("another")).await.unwrap(), None);
+}
+
+pub async fn a_gate_is_written_as_it_was_read_or_not_at_all(store: &impl Gates) {
+    let gate = Gate::new(name("crm")).after(&Change::Tripped, at(0)).unwrap();
+    assert_eq!(store.put_gate(&gate).await.unwrap(), PutGate::Stored(1));
+    // Two workers at the same probe: one has it.
+    let read = store.gate(&name("crm")).await.unwrap().unwrap();
+    let probing = read.after(&Change::ProbeTaken { until: at(90) }, at(60)).unwrap();
+    assert_eq!(store.put_gate(&probing).await.unwrap(), PutGate::Stored(2));
+    assert_eq!(store.put_gate(&probing).await.unwrap(), PutGate::Conflict);
+    assert_eq!(store.put_gate(&gate).await.unwrap(), PutGate::Conflict);
+    assert_eq!(store.gate(&name("crm")).await.unwrap().unwrap().breaker, probing.breaker);
+}
+
+pub async fn all_gates_are_read_together(store: &impl Gates) {
+    assert_eq!(store.gates().await.unwrap(), []);
+    for destination in ["crm", "a", "z.9"] {
+        let gate = Gate::new(name(destination)).after(&Change::Pause, at(0)).unwrap();
+        store.put_gate(&gate).await.unwrap();
+    }
+    // A line is no gate.
+    store.reserve(&name("b"), Pace::new(1.0, 1), at(0)).await.unwrap();
+    let gates = store.gates().await.unwrap();
+    let names: Vec<&str> = gates.iter().map(|gate| gate.destination.as_str()).collect();
+    assert_eq!(names, ["a", "crm", "z.9"]);
+    assert!(gates.iter().all(|gate| gate.version == 1 && gate.mode == Mode::Paused));
+}
+
+pub async fn no_place_in_a_line_is_given_out_twice(store: &impl Gates) {
+    let pace = Pace::new(2.0, 3);
+    let crm = name("crm");
+    // Three at once, and then one each half second.
+    for expected in [0, 0, 0, 500, 1_000, 1_500] {
+        let slot = store.reserve(&crm, pace, at(0)).await.unwrap();
+        assert_eq!(slot.duration_since(at(0)).as_millis(), expected);
+    }
+    // Many at the same time.
+    let many = (0..20).map(|_| store.reserve(&crm, pace, at(1)));
+    let slots = futures_util::future::join_all(many).await;
+    let slots: BTreeSet<Timestamp> = slots.into_iter().map(Result::unwrap).collect();
+    assert_eq!(slots.len(), 20);
+    assert_eq!(slots.first(), Some(&(at(0) + SignedDuration::from_millis(2_000))));
+    assert_eq!(slots.last(), Some(&(at(0) + SignedDuration::from_millis(11_500))));
+    // The line is empty again, and no more than the burst was kept.
+    for expected in [0, 0, 0, 500] {
+        let slot = store.reserve(&crm, pace, at(1_000)).await.unwrap();
+        assert_eq!(slot.duration_since(at(1_000)).as_millis(), expected);
+    }
+    // Another destination stands in a line of its own; the same steps as the pure one takes.
+    let (mut given, other, slow) = (None, name("other"), Pace::new(0.3, 2));
+    for n in [0, 0, 1, 1, 9, 9, 9, 30, 31, 60] {
+        let (expected, next) = slow.next(given, at(n));
+        given = Some(next);
+        assert_eq!(store.reserve(&other, slow, at(n)).await.unwrap(), expected, "{n}");
+    }
+}
+
+pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &(impl Store + Gates)) {
+    let (crm, other) = (name("crm"), name("other"));
+    for n in 0..40 {
+        let call = record(&format!("CA{n}"));
+        // The later the call, the longer is it due.
+        let planned = ["crm", "other"].map(|to| {
+            let id = id(&format!("{to}#call.completed"));
+            Delivery::planned(call.key.clone(), id, at(-n))
+        });
+        store.put_call_and_deliveries(&call, &planned, &[]).await.unwrap();
+        let crm = id("crm#call.completed");
+        let delivery = store.delivery(&call.key, &crm).await.unwrap().unwrap();
+        let among = if n < 30 { Parked::Shut } else { Parked::New };
+        let parked = delivery.parked(among);
+        assert!(matches!(store.put_delivery(&parked, None).await, Ok(PutDelivery::Stored(_))));
+        let stored = store.delivery(&call.key, &crm).await.unwrap().unwrap();
+        assert_eq!((stored.parked, stored.due_at), (Some(among), Some(at(-n))));
+    }
+    // The sweep of what is due does not see it, but for the other destination's.
+    let mut swept = 0;
+    for shard in 0..16 {
+        for due in store.due(shard, at(0), None).await.unwrap().items {
+            let of_crm = matches!(&due.what, Overdue::Delivery(_, id) if id.destination == crm);
+            assert!(!of_crm, "{due:?}");
+            swept += usize::from(matches!(due.what, Overdue::Delivery(..)));
+        }
+    }
+    assert_eq!(swept, 40);
+    let parked = async |among, until, limit| store.parked(&crm, among, until, limit).await.unwrap();
+    let times = |found: &[Due]| found.iter().map(|due| due.due_at).collect::<Vec<_>>();
+    let oldest = |from: i64, count: i64| (0..count).map(|n| at(n - from)).collect::<Vec<_>>();
+    assert_eq!(times(&parked(Parked::Shut, at(0), 100).await), oldest(29, 30));
+    assert_eq!(times(&parked(Parked::Shut, at(0), 7).await), oldest(29, 7));
+    assert_eq!(times(&parked(Parked::Shut, at(-20), 100).await), oldest(29, 10));
+    assert_eq!(times(&parked(Parked::New, Timestamp::MAX, 100).await), oldest(39, 10));
+    assert_eq!(store.parked(&other, Parked::Shut, at(0), 100).await.unwrap(), []);
+    // What is taken up waits no more.
+    let Overdue::Delivery(call, which) = &parked(Parked::Shut, at(0), 1).await[0].what else {
+        panic!("no delivery")
+    };
+    let delivery = store.delivery(call, which).await.unwrap().unwrap();
+    let claimed = delivery.claimed(at(0), Seconds(30), frozen());
+    store.put_delivery(&claimed, None).await.unwrap();
+    assert_eq!(parked(Parked::Shut, at(0), 100).await.len(), 29);
 }

@@ -86,6 +86,7 @@ pub async fn an_entry_comes_back_as_it_went<D: Directory + 'static>(directory: A
         external_ids: personal(["CRM#1/é", "17"]),
         status: Some("contacted".into()),
         last_contacted_at: Some(at(-60) + SignedDuration::from_nanos(1)),
+        known_as: BTreeMap::from([(Name::new("destination", "crm").unwrap(), "0035é".into())]),
         origin: Origin::Call(call("CA#1/é")),
         ..contact("c-1")
     };

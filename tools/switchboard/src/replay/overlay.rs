@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use switchboard_domain::{Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name};
+use switchboard_domain::{
+    Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name,
+};
 use switchboard_store::{
     Between, CallsCursor, CallsPage, DueCursor, DuePage, Lines, List, Place, Put, PutDelivery,
     QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
@@ -59,6 +61,18 @@ impl<S: Store> Store for Overlay<'_, S> {
     async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
         let written = lock(&self.calls).get(key).cloned();
         if written.is_some() { Ok(written) } else { self.below.call(key).await }
+    }
+
+    async fn put_call_and_analysis(
+        &self,
+        _record: &CallRecord,
+        _analysis: &Analysis,
+    ) -> Result<Put, StoreError> {
+        refused("write")
+    }
+
+    async fn analysis(&self, key: &CallKey) -> Result<Option<Analysis>, StoreError> {
+        self.below.analysis(key).await
     }
 
     async fn traces(

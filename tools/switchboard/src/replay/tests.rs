@@ -151,7 +151,7 @@ async fn misread(store: &MemoryStore, change: impl FnOnce(&mut Update)) -> CallR
     let right = post(store, &format!("{INTAKE}?source=asterisk-main"), at(0), WHOLE).await;
     let mut update = right.updates.values().next().unwrap().clone();
     change(&mut update);
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
     let wrong = CallRecord::first(right.key.clone(), update, policy, at(0));
     let wrong = CallRecord { version: right.version, ..wrong };
     store.put_call(&wrong).await.unwrap();
@@ -215,7 +215,7 @@ async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
     let store = MemoryStore::default();
     let right = misread(&store, |update| update.facts.talk = Some(Seconds(1))).await;
     let mut record = call(&store, CALL).await;
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
     let facts = || Facts { cause: Some("SIP 486".into()), ..Facts::default() };
     let update = |kind: &str, raw: &str, target: &str| {
         let raw = raw.as_bytes().to_vec();
@@ -272,7 +272,7 @@ async fn a_conversation_that_was_fetched_is_read_again_with_its_large_values_in_
     for blob in &blobs {
         store.put_blob(&key, blob).await.unwrap();
     }
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
     let right = CallRecord::first(key.clone(), update.clone(), policy, at(0));
     store.put_call(&right).await.unwrap();
     let said = replay(&store, "calls twilio/twilio/CA1").await;
@@ -301,7 +301,7 @@ async fn what_was_stored_apart_because_a_call_had_many_messages_stays_apart() {
     for blob in &blobs {
         store.put_blob(&first.key, blob).await.unwrap();
     }
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent };
+    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
     let apart = CallRecord::first(first.key.clone(), update, policy, at(0));
     store.put_call(&CallRecord { version: 1, ..apart }).await.unwrap();
     let before = all(&store);
@@ -376,7 +376,7 @@ async fn a_context_is_kept_as_it_was_given() {
     let mut record = told(&store, CALL).await;
     let context = Context { campaign: Some("Given".into()), ..Context::default() };
     let Given::New(update) = context.given_to(Some(&record), at(2)) else { panic!("it is new") };
-    record.absorb(*update, Policy { settle: Seconds(0), legs: Legs::Parent }, at(2));
+    record.absorb(*update, Policy { settle: Seconds(0), legs: Legs::Parent, starts: false }, at(2));
     record.owed.clear();
     store.put_call(&record).await.unwrap();
     let before = all(&store);

@@ -1,0 +1,589 @@
+//! When a call's analysis comes, and what is told then: one create, and at most one update.
+
+use serde_json::{Value, json};
+use switchboard_domain::{AnalysisState, LookupState, Work};
+use switchboard_queue::Job;
+use switchboard_store::Store as _;
+
+use crate::effects::{Fault, Which};
+use crate::models::{Oracle, Says};
+use crate::samples::{call_status, call_status_at, conversation, intake};
+use crate::servers::{Answer, Crm, ElevenLabs, Talk, status, with};
+use crate::world::{START, World, merged, minutes, seconds, twilio_source};
+
+/// Messages that follow `completed` closely are waited for.
+const SETTLE: i64 = 3;
+const APIS: [&str; 3] = ["bedrock", "openai", "json_schema"];
+
+fn later(n: i64) -> jiff::Timestamp {
+    START.parse::<jiff::Timestamp>().unwrap().checked_add(seconds(n)).unwrap()
+}
+
+struct Told {
+    world: World,
+    flat: Crm,
+    full: Crm,
+    model: Oracle,
+}
+
+impl Told {
+    async fn new(api: &str) -> Self {
+        let mut world = World::new();
+        let flat = world.crm("flat", "conversation-ai", json!({})).await;
+        let updates = json!({"filter": {"events": ["call.completed", "call.updated"]}});
+        let full = world.crm("full", "canonical", updates).await;
+        let model = world.model(api).await;
+        world.configure(
+            "sources/intake/intake",
+            json!({"secrets": ["fake-intake-secret"], "country": "RU", "analyze": {
+                "criteria": [{"name": "greeting", "description": "Says who calls."}],
+            }}),
+        );
+        Self { world, flat, full, model }
+    }
+
+    /// What the CRM that takes updates was told: after how many seconds, which event, whether the
+    /// analysis was in it.
+    fn told(&self) -> Vec<(i64, String, bool)> {
+        let told = |one: &crate::servers::Received| {
+            let body = one.json();
+            let at = one.at.duration_since(later(0)).as_secs();
+            (at, body["type"].as_str().unwrap().to_owned(), body["data"]["analysis"].is_object())
+        };
+        self.full.received().iter().map(told).collect()
+    }
+
+    /// The one summary of the CRM that takes no updates.
+    fn flat_summary(&self) -> Value {
+        let received = self.flat.received();
+        assert_eq!(received.len(), 1, "one entry");
+        received[0].json()["summary"].clone()
+    }
+
+    fn state(&self) -> Option<AnalysisState> {
+        self.world.call().analysis.map(|mark| mark.state)
+    }
+}
+
+fn call(more: Value) -> crate::samples::Webhook {
+    intake(&merged(
+        json!({
+            "provider": "asterisk", "externalCallId": "ast-1", "clientPhone": "+79991112233",
+            "durationSec": 61, "status": "answered", "startedAt": "2026-02-20T09:00:00Z",
+            "transcriptRaw": "Agent: Hello, this is Fake Ltd.\nCustomer: Call me on Monday.",
+        }),
+        more,
+    ))
+}
+
+fn completed(at: i64, with_it: bool) -> (i64, String, bool) {
+    (at, "call.completed".into(), with_it)
+}
+
+#[tokio::test]
+async fn an_analysis_that_comes_at_once_is_in_the_create_whatever_api_it_comes_from() {
+    for api in APIS {
+        let mut told = Told::new(api).await;
+        told.world.take(&call(json!({}))).await;
+        told.world.settle(minutes(60)).await;
+        assert!(!told.world.owes().await);
+        assert_eq!(told.told(), [completed(0, true)], "{api}");
+        assert_eq!(told.flat_summary(), "A fake analysis of the talk.");
+        assert_eq!(told.model.received().len(), 1);
+        let data = told.full.received()[0].json()["data"].clone();
+        let score = json!({
+            "criterion": "greeting", "asked": "Says who calls.", "score": 5, "scale": 5,
+            "confidence": 80, "evidence": [{"turn": 1, "quote": "Hello, this is Fake Ltd."}],
+        });
+        assert_eq!(data["analysis"]["scorecard"], json!([score]));
+        assert_eq!(
+            data["tasks"],
+            json!([{"title": "Call back", "due": "2026-02-23", "owner": "employee"}])
+        );
+        let record = told.world.call();
+        let mark = record.analysis.unwrap();
+        assert_eq!(
+            (mark.state, mark.tasks, mark.attempts, mark.runs),
+            (AnalysisState::Done, 1, 1, 1)
+        );
+        assert_eq!((mark.tokens.input, mark.tokens.output), (700, 90));
+        let kept = told.world.store.analysis(&record.key).await.unwrap().unwrap();
+        assert_eq!(Some(kept.digest()), mark.digest);
+        assert_eq!((kept.tokens, kept.model.as_str()), (mark.tokens, "fake.model-v1:0"));
+    }
+}
+
+#[tokio::test]
+async fn the_providers_summary_goes_before_the_analysis() {
+    let mut told = Told::new("openai").await;
+    told.world.take(&call(json!({"summary": "The provider's own."}))).await;
+    told.world.settle(minutes(60)).await;
+    assert_eq!(told.flat_summary(), "The provider's own.");
+    assert_eq!(told.told(), [completed(0, true)]);
+}
+
+#[tokio::test]
+async fn a_model_in_trouble_is_waited_for_a_minute_and_then_its_analysis_is_the_update() {
+    for (troubles, create, update) in [
+        // Asked at 0 and after 10 seconds and a little: within the minute.
+        (vec![Says::Http(status(500))], completed(10, true), None),
+        (vec![Says::Http(with(429, "retry-after", "30"))], completed(30, true), None),
+        // After 10 and then 30 and a little.
+        (vec![Says::Http(status(503)), Says::Http(Answer::Close)], completed(42, true), None),
+        (vec![Says::Http(with(429, "retry-after", "300"))], completed(60, false), Some(300)),
+        (vec![Says::Http(status(503)); 3], completed(60, false), Some(160)),
+    ] {
+        let mut told = Told::new("openai").await;
+        told.model.says(troubles.clone());
+        told.world.take(&call(json!({}))).await;
+        told.world.settle(minutes(300)).await;
+        assert!(!told.world.owes().await);
+        let all = told.told();
+        assert_eq!(all.len(), 1 + usize::from(update.is_some()), "{all:?}");
+        let (at, event, with_it) = &all[0];
+        assert_eq!((event.as_str(), *with_it), ("call.completed", create.2), "{troubles:?}");
+        assert!((create.0..=create.0 + 8).contains(at), "{troubles:?}: {all:?}");
+        if let Some(least) = update {
+            let (at, event, with_it) = &all[1];
+            assert_eq!((event.as_str(), *with_it), ("call.updated", true));
+            assert!((least..=least + 60).contains(at), "{troubles:?}: {all:?}");
+        }
+        assert_eq!(told.state(), Some(AnalysisState::Done));
+        assert_eq!(told.flat.received().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_model_that_never_answers_is_given_up_and_the_call_says_why() {
+    let mut told = Told::new("bedrock").await;
+    told.model.always(Says::Http(status(500)));
+    told.world.take(&call(json!({}))).await;
+    told.world.settle(minutes(600)).await;
+    assert!(!told.world.owes().await);
+    assert_eq!(told.told(), [completed(60, false)]);
+    assert_eq!(told.flat_summary(), "");
+    let mark = told.world.call().analysis.unwrap();
+    assert_eq!((mark.state, mark.attempts), (AnalysisState::Failed, 7));
+    assert_eq!(mark.reason.as_deref(), Some("the model is in trouble (500)"));
+    assert_eq!((told.model.received().len(), mark.digest, mark.tasks), (7, None, 0));
+    // Nothing is tried for ever.
+    told.world.pass(minutes(600)).await;
+    assert_eq!(told.model.received().len(), 7);
+}
+
+#[tokio::test]
+async fn a_source_says_how_long_is_waited() {
+    let mut told = Told::new("openai").await;
+    told.model.says([Says::Http(status(500))]);
+    let analyze = json!({"wait_seconds": 5});
+    let source = json!({"secrets": ["fake-intake-secret"], "country": "RU", "analyze": analyze});
+    told.world.configure("sources/intake/intake", source);
+    told.world.take(&call(json!({}))).await;
+    told.world.settle(minutes(60)).await;
+    let all = told.told();
+    assert_eq!(all[0], completed(5, false));
+    assert_eq!((all.len(), all[1].2), (2, true));
+    assert!(all[1].0 <= 13, "{all:?}");
+}
+
+#[tokio::test]
+async fn a_call_decides_for_itself_whether_it_is_analysed() {
+    let off = json!({"secrets": ["fake-intake-secret"], "country": "RU"});
+    for (source_says, call_says, asked) in [
+        (json!({"on": true}), Value::Null, 1),
+        (json!({"on": false}), Value::Null, 0),
+        (json!({"on": true}), json!(false), 0),
+        (json!({"on": false}), json!(true), 1),
+        (Value::Null, json!(true), 1),
+        (Value::Null, Value::Null, 0),
+    ] {
+        let mut told = Told::new("openai").await;
+        let mut source = off.clone();
+        if !source_says.is_null() {
+            source["analyze"] = source_says.clone();
+        }
+        told.world.configure("sources/intake/intake", source);
+        let more = match &call_says {
+            Value::Null => json!({}),
+            said => json!({"autoAnalyze": said}),
+        };
+        told.world.take(&call(more)).await;
+        told.world.settle(minutes(60)).await;
+        assert_eq!(told.model.received().len(), asked, "{source_says} {call_says}");
+        assert_eq!(told.told(), [completed(0, asked == 1)]);
+        assert_eq!(told.state(), (asked == 1).then_some(AnalysisState::Done));
+    }
+}
+
+#[tokio::test]
+async fn a_call_without_a_transcript_is_not_analysed_and_says_nothing_of_it() {
+    for more in [json!({"transcriptRaw": ""}), json!({"transcriptRaw": " \n"})] {
+        let mut told = Told::new("openai").await;
+        told.world.take(&call(merged(json!({"autoAnalyze": true}), more))).await;
+        told.world.settle(minutes(60)).await;
+        assert_eq!(told.told(), [completed(0, false)]);
+        assert_eq!((told.state(), told.model.received().len()), (None, 0));
+    }
+}
+
+#[tokio::test]
+async fn without_a_model_the_call_says_so_and_goes_on_at_once() {
+    let mut told = Told::new("openai").await;
+    told.world.unconfigure("models/default");
+    told.world.take(&call(json!({}))).await;
+    told.world.settle(minutes(60)).await;
+    assert_eq!(told.told(), [completed(0, false)]);
+    let mark = told.world.call().analysis.unwrap();
+    assert_eq!(
+        (mark.state, mark.reason.as_deref()),
+        (AnalysisState::Off, Some("no model is configured"))
+    );
+    assert!(!told.world.owes().await);
+}
+
+#[tokio::test]
+async fn a_model_that_is_misconfigured_is_waited_for() {
+    let mut told = Told::new("openai").await;
+    let said = told.world.misconfigure("models/default", r#"{"api": "openai", "model": "x"}"#);
+    assert!(said.contains("models/default") && said.contains("base_url"), "{said}");
+    told.world.take(&call(json!({}))).await;
+    told.world.pass(seconds(70)).await;
+    assert_eq!(
+        (told.told(), told.state()),
+        (vec![completed(60, false)], Some(AnalysisState::Waiting))
+    );
+    told.world.configure("models/default", told.model.parameter("openai"));
+    told.world.settle(minutes(60)).await;
+    assert_eq!(told.told().len(), 2);
+    assert_eq!(told.state(), Some(AnalysisState::Done));
+}
+
+#[tokio::test]
+async fn tasks_are_made_only_where_they_are_wanted() {
+    let mut told = Told::new("openai").await;
+    told.world.take(&call(json!({"createTasks": false}))).await;
+    told.world.settle(minutes(60)).await;
+    let mark = told.world.call().analysis.unwrap();
+    assert_eq!((mark.state, mark.tasks), (AnalysisState::Done, 0));
+    assert_eq!(told.full.received()[0].json()["data"]["tasks"], json!([]));
+    let schema = told.model.received()[0].json();
+    assert!(!schema.to_string().contains("\"tasks\""));
+}
+
+#[tokio::test]
+async fn a_script_is_judged_by_its_points() {
+    let mut told = Told::new("bedrock").await;
+    let script = "1. Say the company's name\n2. Ask for the day";
+    told.world.take(&call(json!({"scriptContext": script}))).await;
+    told.world.settle(minutes(60)).await;
+    let data = told.full.received()[0].json()["data"].clone();
+    let names: Vec<&str> = data["analysis"]["scorecard"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|score| score["criterion"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["greeting", "script_1", "script_2"]);
+    assert_eq!(data["analysis"]["scorecard"][2]["asked"], "Ask for the day");
+}
+
+#[tokio::test]
+async fn a_long_transcript_is_read_from_where_it_is_stored_and_cut_by_turns() {
+    let mut told = Told::new("openai").await;
+    let mut parameter = told.model.parameter("openai");
+    parameter["max_transcript_chars"] = json!(2_000);
+    told.world.configure("models/default", parameter);
+    let long: String = (1..=400).map(|n| format!("Agent: fake turn number {n:04}.\n")).collect();
+    told.world.take(&call(json!({"transcriptRaw": long}))).await;
+    told.world.settle(minutes(60)).await;
+    let turns = told.full.received()[0].json()["data"]["analysis"]["turns"].clone();
+    assert_eq!(turns["total"], 400);
+    let prompt = told.model.prompts().remove(0);
+    assert!(prompt.contains("number 0001.") && prompt.contains("number 0400."), "{prompt}");
+    assert!(!prompt.contains("number 0200.") && prompt.contains("left_out"));
+    let shown = prompt.matches("fake turn number").count();
+    assert_eq!(turns["shown"], shown);
+}
+
+#[tokio::test]
+async fn another_transcript_is_analysed_again_and_told_once() {
+    let mut told = Told::new("openai").await;
+    told.world.take(&call(json!({"sequence": 1}))).await;
+    told.world.settle(minutes(60)).await;
+    let first = told.world.call().analysis.unwrap();
+    let fuller =
+        json!({"transcriptRaw": "Agent: Hello.\nCustomer: Monday.\nAgent: Good.", "sequence": 2});
+    told.model.says([Says::Changed(|answer| {
+        answer["summary"] = json!("Another fake analysis.");
+        answer["tasks"] = json!([]);
+    })]);
+    told.world.take(&call(fuller)).await;
+    told.world.settle(minutes(60)).await;
+    let second = told.world.call().analysis.unwrap();
+    assert_eq!((second.state, second.runs, second.tasks), (AnalysisState::Done, 2, 0));
+    assert_eq!(second.tokens.input, 1_400);
+    assert!(first.digest.is_some() && first.digest != second.digest);
+    let all = told.told();
+    assert_eq!((all.len(), all[1].1.as_str()), (2, "call.updated"));
+    let body = told.full.received()[1].json();
+    assert_eq!(body["data"]["analysis"]["summary"], "Another fake analysis.");
+    assert_eq!(body["data"]["tasks"], json!([]));
+}
+
+#[tokio::test]
+async fn an_update_waits_for_the_analysis_and_tells_both() {
+    let mut told = Told::new("openai").await;
+    // A call that was told before its transcript came.
+    told.world.take(&call(json!({"transcriptRaw": "", "sequence": 1}))).await;
+    told.world.settle(minutes(60)).await;
+    assert_eq!(told.told().len(), 1);
+    told.model.says([Says::Http(with(429, "retry-after", "600"))]);
+    let late = json!({"sequence": 2, "summary": "A late summary."});
+    told.world.take(&call(late)).await;
+    told.world.pass(minutes(9)).await;
+    assert_eq!(told.told().len(), 1, "the update waits");
+    told.world.settle(minutes(60)).await;
+    let all = told.told();
+    assert_eq!((all.len(), all[1].1.as_str(), all[1].2), (2, "call.updated", true));
+    assert_eq!(told.full.received()[1].json()["data"]["summary"], "A late summary.");
+    assert_eq!(told.flat.received().len(), 1);
+}
+
+#[tokio::test]
+async fn an_update_that_waited_for_an_analysis_in_vain_is_told_without() {
+    let mut told = Told::new("openai").await;
+    told.world.take(&call(json!({"transcriptRaw": "", "sequence": 1}))).await;
+    told.world.settle(minutes(60)).await;
+    told.model.always(Says::Refusal);
+    told.world.take(&call(json!({"sequence": 2, "summary": "A late summary."}))).await;
+    told.world.settle(minutes(60)).await;
+    let all = told.told();
+    assert_eq!((all.len(), all[1].1.as_str(), all[1].2), (2, "call.updated", false));
+    assert_eq!(told.state(), Some(AnalysisState::Failed));
+}
+
+#[tokio::test]
+async fn what_is_called_off_meanwhile_is_not_told() {
+    let mut told = Told::new("openai").await;
+    told.model.says([Says::Http(with(429, "retry-after", "300"))]);
+    told.world.take(&call(json!({"sequence": 1}))).await;
+    told.world.pass(seconds(20)).await;
+    assert_eq!(told.told(), []);
+    told.world.take(&call(json!({"sequence": 2, "autoAnalyze": false}))).await;
+    told.world.settle(minutes(60)).await;
+    assert!(!told.world.owes().await);
+    assert_eq!(told.told(), [completed(20, false)]);
+    assert_eq!((told.state(), told.model.received().len()), (None, 1));
+}
+
+// --- With a conversation whose summary and transcript come in every order ---
+
+struct Search {
+    told: Told,
+    elevenlabs: ElevenLabs,
+}
+
+impl Search {
+    async fn new() -> Self {
+        let mut told = Told::new("bedrock").await;
+        let elevenlabs = told.world.elevenlabs().await;
+        let source = json!({"conversations": {"source": "elevenlabs"}, "analyze": {}});
+        told.world.configure("sources/twilio/twilio", twilio_source(source));
+        Self { told, elevenlabs }
+    }
+
+    fn holds(&self, ready_at: jiff::Timestamp) {
+        let (id, call_sid, summary) = ("conv_1", Some("CA1"), "A fake summary.");
+        self.elevenlabs.holds(Talk { id, call_sid, ready_at, end: "done", summary });
+    }
+
+    /// One call of Twilio's, and two hours.
+    async fn call(&mut self) {
+        let target = "/call-status-callback?conversation_id=conv_1";
+        self.told.world.take(&call_status_at(target, "CA1", "completed")).await;
+        self.told.world.pass(minutes(120)).await;
+        assert!(!self.told.world.owes().await);
+    }
+
+    /// ElevenLabs' webhook about the call.
+    async fn webhook(&mut self) {
+        let data = json!({
+            "agent_id": "agent_sample", "conversation_id": "conv_1", "status": "done",
+            "transcript": [{"role": "agent", "message": "Fake-Transcript-Line."}],
+            "metadata": {
+                "start_time_unix_secs": 1_771_578_009, "call_duration_secs": 60,
+                "phone_call": {"type": "twilio", "direction": "outbound", "call_sid": "CA1"},
+            },
+            "analysis": {"transcript_summary": "A fake summary."},
+        });
+        let webhook = conversation(data, self.told.world.now());
+        self.told.world.take(&webhook).await;
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_ready_at_once_or_after_a_minute_is_told_once_with_its_analysis() {
+    for (ready, asked) in [(0, 0), (60, 75)] {
+        let mut search = Search::new().await;
+        search.holds(later(ready));
+        search.call().await;
+        assert_eq!(search.told.told(), [completed(SETTLE + asked, true)]);
+        assert_eq!(search.told.flat_summary(), "A fake summary.");
+        assert_eq!(search.told.model.received().len(), 1);
+        assert_eq!(search.told.world.call().lookup.unwrap().state, LookupState::Found);
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_ready_after_its_deadline_or_never_is_told_without() {
+    for ready in [20 * 60, 1_000_000_000] {
+        let mut search = Search::new().await;
+        search.holds(later(ready));
+        search.call().await;
+        assert_eq!(search.told.told(), [completed(SETTLE + 600, false)]);
+        assert_eq!(search.told.flat_summary(), "");
+        assert_eq!((search.told.state(), search.told.model.received().len()), (None, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_webhook_before_the_calls_end_is_told_once_with_its_analysis() {
+    let mut search = Search::new().await;
+    search.webhook().await;
+    search.told.world.pass(seconds(30)).await;
+    assert_eq!(search.told.model.received().len(), 0, "the call is not over");
+    search.call().await;
+    assert_eq!(search.told.told(), [completed(30 + SETTLE, true)]);
+    assert_eq!(search.told.flat_summary(), "A fake summary.");
+}
+
+#[tokio::test]
+async fn a_webhook_after_the_deadline_is_one_update_with_summary_and_analysis() {
+    for troubles in [vec![], vec![Says::Http(status(500)); 4]] {
+        let mut search = Search::new().await;
+        search.holds(later(1_000_000_000));
+        search.told.model.says(troubles.clone());
+        search.call().await;
+        assert_eq!(search.told.told(), [completed(SETTLE + 600, false)]);
+        search.webhook().await;
+        search.told.world.pass(minutes(120)).await;
+        assert!(!search.told.world.owes().await);
+        let all = search.told.told();
+        assert_eq!((all.len(), all[1].1.as_str(), all[1].2), (2, "call.updated", true));
+        let data = search.told.full.received()[1].json()["data"].clone();
+        assert_eq!(data["summary"], "A fake summary.");
+        assert_eq!(search.told.flat.received().len(), 1);
+        assert_eq!(search.told.model.received().len(), 1 + troubles.len());
+    }
+}
+
+// --- Faults ---
+
+#[tokio::test]
+async fn two_analyze_workers_at_once_ask_once() {
+    let mut told = Told::new("openai").await;
+    told.world.take(&call(json!({}))).await;
+    let jobs = told.world.take_jobs();
+    told.world.work(&jobs[0]).await.unwrap();
+    let mut jobs = told.world.take_jobs();
+    jobs.retain(|job| matches!(job, Job::Analyze { .. }));
+    let [job] = &jobs[..] else { panic!("{jobs:?}") };
+    let (one, two) = tokio::join!(told.world.work(job), told.world.work(job));
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(told.model.received().len(), 1);
+    told.world.work(job).await.unwrap();
+    told.world.settle(minutes(10)).await;
+    assert_eq!((told.model.received().len(), told.told().len()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_fault_at_any_effect_costs_no_analysis_and_no_second_entry() {
+    let mut hit = std::collections::BTreeSet::new();
+    for fault in [Fault::Crash, Fault::AnswerLost, Fault::Refused] {
+        for k in 1.. {
+            let mut told = Told::new("bedrock").await;
+            told.world.effects.arm(Which::Nth(k), fault);
+            let webhook = call(json!({}));
+            told.world.redelivered = vec![webhook.clone()];
+            let reply = told.world.post(&webhook).await;
+            if reply.is_none_or(|reply| reply.status != 200) {
+                told.world.take(&webhook).await;
+            }
+            told.world.settle(minutes(60 * 12)).await;
+            let context = format!("{fault:?} at effect {k}: {:?}", told.world.effects.hit());
+            assert!(!told.world.owes().await, "{context}");
+            assert_eq!(told.full.entries().keys().count(), told.told_events(), "{context}");
+            assert!(told.told_events() <= 2, "{context}");
+            assert_eq!(told.flat.entries().len(), 1, "{context}");
+            assert_eq!(told.state(), Some(AnalysisState::Done), "{context}");
+            // Who was told first without it is told again; in the end everybody has it.
+            let last = told.full.received().last().unwrap().json();
+            assert!(last["data"]["analysis"].is_object(), "{context}");
+            // It is paid for once more only where the answer was lost with its worker.
+            assert!(told.model.received().len() <= 2, "{context}");
+            let Some(what) = told.world.effects.hit() else { break };
+            hit.insert(what);
+        }
+    }
+    assert!(hit.contains("model") && hit.contains("put call and analysis"), "{hit:?}");
+}
+
+impl Told {
+    /// How many different events the CRM that takes updates was told.
+    fn told_events(&self) -> usize {
+        let types: std::collections::BTreeSet<String> =
+            self.told().into_iter().map(|(_, event, _)| event).collect();
+        types.len()
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_was_lost_is_sent_by_the_sweep() {
+    let mut told = Told::new("openai").await;
+    told.world.take(&call(json!({}))).await;
+    let jobs = told.world.take_jobs();
+    told.world.work(&jobs[0]).await.unwrap();
+    told.world.take_jobs();
+    assert!(told.world.call().owed.contains_key(&Work::Analyze));
+    told.world.settle(minutes(10)).await;
+    assert_eq!(told.state(), Some(AnalysisState::Done));
+    assert!(told.told()[0].0 <= 60, "{:?}", told.told());
+}
+
+#[tokio::test]
+async fn a_worker_that_stops_each_time_is_given_up() {
+    let mut told = Told::new("openai").await;
+    told.world.returns = false;
+    told.world.take(&call(json!({}))).await;
+    for _ in 0..80 {
+        told.world.effects.arm(Which::Next("model"), Fault::Crash);
+        told.world.pass(seconds(30)).await;
+    }
+    told.world.effects.disarm();
+    told.world.settle(minutes(60)).await;
+    let mark = told.world.call().analysis.unwrap();
+    assert_eq!(mark.state, AnalysisState::Failed);
+    assert_eq!(mark.reason.as_deref(), Some("its worker stopped each time before it was done"));
+    assert_eq!(told.model.received().len(), 7);
+    assert!(!told.world.owes().await);
+}
+
+#[tokio::test]
+async fn a_call_that_nobody_wants_analysed_costs_what_it_did() {
+    let mut world = World::new();
+    world.crm("crm", "canonical", json!({})).await;
+    world.take(&call_status("CA1", "completed")).await;
+    world.settle(minutes(10)).await;
+    let log = world.effects.log();
+    let enrich = [
+        "create contact",
+        "put call and deliveries",
+        "put activity",
+        "put contact",
+        "put call",
+        "send",
+    ];
+    let all = [&["put call", "send"][..], &enrich, &["put delivery", "crm", "put delivery"]];
+    assert_eq!(log, all.concat());
+}

@@ -1,0 +1,102 @@
+//! What came back from a model, before anybody looked whether it holds.
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use switchboard_domain::Tokens;
+
+/// A model's reply, in whatever API's words it came.
+#[derive(Clone, PartialEq)]
+pub enum Reply {
+    /// An answer, to be checked.
+    Said {
+        /// It.
+        answer: Value,
+        /// What it took.
+        tokens: Tokens,
+    },
+    /// It answered, and not in the form that it was asked to. Worth asking once more.
+    Malformed {
+        /// What was wrong, as a phrase about the answer.
+        problem: &'static str,
+        /// What it took.
+        tokens: Tokens,
+    },
+    /// It, or what guards it, will not answer this.
+    Declined {
+        /// Who, and why as far as it was said.
+        problem: &'static str,
+        /// What it took.
+        tokens: Tokens,
+    },
+    /// There was no answer: worth asking later.
+    Trouble {
+        /// What went wrong, without what was said.
+        problem: String,
+        /// Not before this moment, if it said so.
+        not_before: Option<Timestamp>,
+    },
+    /// The request will never be taken as it is.
+    Refused {
+        /// Why, and what to do.
+        problem: String,
+    },
+}
+
+/// An answer over HTTP, in full.
+#[derive(Clone, Copy)]
+pub struct Received<'a> {
+    /// The status.
+    pub status: u16,
+    /// `Retry-After`, as it came.
+    pub retry_after: Option<&'a str>,
+    /// The body.
+    pub body: &'a [u8],
+    /// When it came.
+    pub at: Timestamp,
+}
+
+impl Received<'_> {
+    /// The JSON of an answer that is one; or what any other status means, for every API.
+    ///
+    /// A request that is refused for its content will be refused again. All else may pass: a key that
+    /// is being rotated, a model that is being allowed, a quota, an outage.
+    pub(crate) fn json(&self) -> Result<Value, Reply> {
+        let status = self.status;
+        let problem = match status {
+            200..=299 => {
+                return serde_json::from_slice(self.body).map_err(|_| Reply::Trouble {
+                    problem: "the model's answer is no JSON, or was cut off".into(),
+                    not_before: None,
+                });
+            }
+            400 | 405 | 406 | 413..=415 | 422 => {
+                let problem = format!(
+                    "the model refused the request ({status}): check the model's \
+                                       id and settings, and whether the transcript is too long for it"
+                );
+                return Err(Reply::Refused { problem });
+            }
+            401 | 403 => {
+                format!("the model refused us ({status}): check its key, or the right to use it")
+            }
+            404 => "the model is not there (404): check its id and address".to_owned(),
+            408 | 504 => format!("the model took too long ({status})"),
+            429 => "the model throttles (429)".to_owned(),
+            300..=399 => format!("the model's address leads elsewhere ({status}): check it"),
+            _ => format!("the model is in trouble ({status})"),
+        };
+        Err(Reply::Trouble { problem, not_before: self.not_before() })
+    }
+
+    /// `Retry-After` in seconds. Model APIs give no dates in it.
+    fn not_before(&self) -> Option<Timestamp> {
+        let seconds: u32 = self.retry_after?.trim().parse().ok()?;
+        self.at.checked_add(SignedDuration::from_secs(seconds.into())).ok()
+    }
+}
+
+/// What was counted, where it was.
+pub(crate) fn tokens(usage: &Value, input: &str, output: &str) -> Tokens {
+    let count = |name: &str| usage.get(name).and_then(Value::as_u64).unwrap_or_default();
+    Tokens { input: count(input), output: count(output) }
+}

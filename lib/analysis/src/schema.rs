@@ -1,0 +1,98 @@
+//! The JSON Schema of an answer. It guides the model; [`crate::answer`] is what decides.
+
+use serde_json::{Map, Value, json};
+use switchboard_domain::analysis::{Conclusion, Owner, Sentiment};
+
+use crate::criteria::Asked;
+
+/// Of a summary, characters.
+pub const LONGEST_SUMMARY: usize = 2_000;
+/// Of a task's title, characters.
+pub const LONGEST_TITLE: usize = 200;
+/// Of a quote, characters.
+pub const LONGEST_QUOTE: usize = 300;
+/// Quotes for one score.
+pub const MOST_QUOTES: usize = 3;
+/// Tasks of one call.
+pub const MOST_TASKS: usize = 10;
+
+/// What an answer must be: with these criteria, of a transcript of so many turns, with tasks or without.
+pub fn schema(criteria: &[Asked], turns: u32, tasks: bool) -> Value {
+    let mut properties = Map::new();
+    properties.insert(
+        "summary".into(),
+        json!({ "type": "string", "minLength": 1, "maxLength": LONGEST_SUMMARY }),
+    );
+    properties.insert("outcome".into(), words(&Conclusion::ALL));
+    properties.insert("sentiment".into(), words(&Sentiment::ALL));
+    if !criteria.is_empty() {
+        properties.insert("scorecard".into(), scorecard(criteria, turns));
+    }
+    if tasks {
+        properties.insert("tasks".into(), tasks_schema());
+    }
+    let required: Vec<String> = properties.keys().cloned().collect();
+    json!({
+        "type": "object",
+        "properties": properties,
+        "required": required,
+        "additionalProperties": false,
+    })
+}
+
+fn words<T>(all: &[(&str, T)]) -> Value {
+    let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
+    json!({ "type": "string", "enum": words })
+}
+
+fn scorecard(criteria: &[Asked], turns: u32) -> Value {
+    let names: Vec<&str> = criteria.iter().map(|asked| asked.name.as_str()).collect();
+    let best = criteria.iter().map(|asked| asked.scale).max().unwrap_or_default();
+    json!({
+        "type": "array",
+        "minItems": names.len(),
+        "maxItems": names.len(),
+        "items": {
+            "type": "object",
+            "properties": {
+                "criterion": { "type": "string", "enum": names },
+                "score": { "type": ["integer", "null"], "minimum": 0, "maximum": best },
+                "confidence": { "type": "integer", "minimum": 0, "maximum": 100 },
+                "evidence": {
+                    "type": "array",
+                    "maxItems": MOST_QUOTES,
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "turn": { "type": "integer", "minimum": 1, "maximum": turns },
+                            "quote": { "type": "string", "minLength": 1, "maxLength": LONGEST_QUOTE },
+                        },
+                        "required": ["turn", "quote"],
+                        "additionalProperties": false,
+                    },
+                },
+            },
+            "required": ["criterion", "score", "confidence", "evidence"],
+            "additionalProperties": false,
+        },
+    })
+}
+
+fn tasks_schema() -> Value {
+    let mut owners: Vec<Value> = Owner::ALL.iter().map(|(word, _)| json!(word)).collect();
+    owners.push(Value::Null);
+    json!({
+        "type": "array",
+        "maxItems": MOST_TASKS,
+        "items": {
+            "type": "object",
+            "properties": {
+                "title": { "type": "string", "minLength": 1, "maxLength": LONGEST_TITLE },
+                "due": { "type": ["string", "null"], "description": "YYYY-MM-DD" },
+                "owner": { "enum": owners },
+            },
+            "required": ["title", "due", "owner"],
+            "additionalProperties": false,
+        },
+    })
+}

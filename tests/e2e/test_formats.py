@@ -1,0 +1,151 @@
+"""Formats that speak another's API, on the deployed stack: a template, Pipedrive, Zoho."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from crm_pipedrive import Pipedrive
+from crm_zoho import Zoho
+from stack import SIGNING_SECRET, wait_for
+from test_faults import post
+from test_operator import switchboard
+
+SOURCE = "formats"
+TEMPLATE = """{
+  "ticket": {{ data.call_id }},
+  "who": {{ data.contact_name | default("somebody") }},
+  "phone": {{ data.contact.e164 | digits }},
+  "talked": {{ data.talk_seconds | mmss }},
+  "note": {{ data.summary }}
+}"""
+HOSTILE = 'Zoë "Q" \\ </b> {{ x }}\n(a,b)'
+
+
+def told(**more) -> dict:
+    """A destination of this module's calls alone."""
+    return {"filter": {"sources": [SOURCE], **more.pop("filter", {})}, "retry_seconds": [1, 1, 1]} | more
+
+
+@pytest.fixture(scope="module")
+def crms(world):
+    """The CRMs, and destinations for them."""
+    with Pipedrive("fake-pipedrive-token") as pipedrive, Zoho("Switchboard_Key") as zoho:
+        pipedrive.persons.append({"id": 5, "name": "Ann", "phones": ["+61 491 570 156"]})
+        world.stack.configure(
+            "destinations/pipedrive",
+            told(url=pipedrive.url, format="pipedrive", contacts="find_or_create",
+                 auth={"type": "header", "name": "x-api-token", "value": "fake-pipedrive-token"}),
+        )  # fmt: skip
+        world.stack.configure(
+            "destinations/zoho",
+            told(url=zoho.url, format="zoho", contacts="find_or_create",
+                 filter={"events": ["call.completed", "call.updated"]},
+                 auth={"type": "oauth_refresh", "token_url": f"{zoho.url}/oauth/v2/token", **zoho.client},
+                 settings={"key_field": "Switchboard_Key"}),
+        )  # fmt: skip
+        world.stack.configure(
+            "destinations/tickets",
+            told(url=f"{world.crm.url}/tickets", format="template", signing_secrets=[SIGNING_SECRET],
+                 settings={"template": TEMPLATE, "method": "PUT", "content_type": "application/vnd.api+json"}),
+        )  # fmt: skip
+        world.stack.refresh()
+        yield pipedrive, zoho
+        client, prefix = world.stack.client("ssm"), world.stack.stack["parameter_prefix"]
+        for name in ("pipedrive", "zoho", "tickets"):
+            client.delete_parameter(Name=f"{prefix}/destinations/{name}")
+        world.stack.refresh()
+
+
+def call(world, name: str, **more) -> str:
+    """Sends a call, and waits until it is told everywhere."""
+    call_id = world.unique(name)
+    assert world.stack.send(post(call_id, SOURCE, **more)).status == 200
+    key = f"test/{SOURCE}/{call_id}"
+    wait_for(key, lambda: world.stack.settled(key))
+    states = {name: one["state"] for name, one in world.stack.deliveries(key).items()}
+    assert set(states.values()) == {"delivered"}, states
+    return key
+
+
+def test_a_call_is_there_in_the_words_of_each(world, crms):
+    pipedrive, zoho = crms
+    key = call(
+        world, "each", clientName=HOSTILE, startedAt="2026-02-20T09:00:00.000Z", endedAt="2026-02-20T09:02:05Z",
+        durationSec=125,
+    )  # fmt: skip
+    (log,) = [log for log in pipedrive.logs if log["start_time"] == "2026-02-20 09:00:00"]
+    assert (log["person_id"], log["outcome"], log["duration"]) == (5, "connected", "125")
+    assert log["end_time"] == "2026-02-20 09:02:05"
+    (record,) = [one for one in zoho.records["Calls"] if one["Call_Start_Time"] == "2026-02-20T09:00:00+00:00"]
+    assert (record["Call_Duration"], record["Call_Result"]) == ("02:05", "Answered")
+    (contact,) = zoho.records["Contacts"]
+    assert (record["Who_Id"]["id"], contact["Phone"]) == (contact["id"], "+61491570156")
+    (ticket,) = world.told("/tickets", key)
+    assert ticket.headers["content-type"] == "application/vnd.api+json"
+    assert ticket.headers["webhook-signature"].startswith("v1,")
+    assert ticket.json() == {
+        "ticket": key.rsplit("/", 1)[1], "who": HOSTILE, "phone": "61491570156", "talked": "02:05", "note": None,
+    }  # fmt: skip
+
+
+def test_an_answer_that_is_lost_doubles_only_what_was_declared_so(world, crms):
+    pipedrive, zoho = crms
+    # Both contacts are known by now, so that the second request of Zoho's is the one that creates.
+    call(world, "known")
+    before = len(pipedrive.logs), len(zoho.records["Calls"])
+    pipedrive.asked.clear(), zoho.asked.clear()
+    call(world, "counted")
+    creating = [asked.index(path) for asked, path in ((pipedrive.asked, "POST /v1/callLogs"), (zoho.asked, "POST /crm/v8/Calls"))]
+    assert (len(pipedrive.logs), len(zoho.records["Calls"])) == (before[0] + 1, before[1] + 1)
+    for crm, place in zip(crms, creating, strict=True):
+        # None of those before it is answered otherwise.
+        crm.instead += [(None, {})] * place + [(0, {})]
+    call(world, "lost")
+    assert len(pipedrive.logs) == before[0] + 3
+    assert len(zoho.records["Calls"]) == before[1] + 2
+
+
+def test_who_asks_for_time_gets_it(world, crms):
+    pipedrive, zoho = crms
+    pipedrive.instead.append((429, {"x-ratelimit-reset": "2"}))
+    zoho.instead.append((429, {}))
+    key = call(world, "limited")
+    for name in ("pipedrive", "zoho"):
+        attempts = world.stack.deliveries(key)[f"{name}#call.completed"]["attempts"]
+        assert [attempt.get("status") for attempt in attempts][0] == 429
+
+
+def test_an_access_token_that_is_not_taken_any_more_is_renewed_within_the_attempt(world, crms):
+    _, zoho = crms
+    granted = zoho.granted
+    zoho.tokens.clear()
+    key = call(world, "renewed")
+    assert zoho.granted == granted + 1
+    assert len(world.stack.deliveries(key)["zoho#call.completed"]["attempts"]) == 1
+
+
+def test_nothing_of_a_call_is_in_the_words_of_a_result(world, crms):
+    key = call(world, "words", clientName="Canary Person")
+    for delivery in world.stack.deliveries(key).values():
+        for attempt in delivery["attempts"]:
+            assert not any(word in attempt["result"] for word in ("Canary", "491570156"))
+    assert not any("Canary" in line or "491570156" in line for line in world.stack.logs("deliver"))
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{\n{{ data.contact.nmae }}}", "settings.template: line 2: there is no data.contact.nmae: the nearest is data.contact.name"),
+        ("{{ data.source | uper }}", "settings.template: line 1: there is no filter uper: the nearest is upper"),
+        ("{% if data.source %}", "settings.template: line 1"),
+        ('{"a": "{{ data.source }}"}', "settings.template: makes no JSON of a call"),
+    ],
+)
+def test_the_command_line_refuses_a_template_that_would_fail(world, template, words):
+    value = {"url": "https://crm.example.com/t", "format": "template", "signing_secrets": [SIGNING_SECRET]}
+    value["settings"] = {"template": template}
+    refused = switchboard(world, "put", "destinations/refused", text=json.dumps(value))
+    assert refused.returncode == 1
+    assert words in refused.stderr
+    assert "destinations/refused" not in switchboard(world, "list").stdout

@@ -1,0 +1,139 @@
+"""Stands in for Pipedrive: call logs and persons, by the rules of its API's reference."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from datetime import datetime
+from urllib.parse import parse_qsl, urlsplit
+
+from stand_ins import Server
+
+OUTCOMES = {"connected", "no_answer", "left_message", "left_voicemail", "wrong_number", "busy"}
+REQUIRED = ("outcome", "to_phone_number", "start_time", "end_time")
+
+
+def digits(text: str) -> str:
+    """A number without what people write into it."""
+    return re.sub(r"\D", "", text)
+
+
+def is_text(value: object, most: int, least: int = 0) -> bool:
+    """A text that is neither too long nor holds what no database takes."""
+    return isinstance(value, str) and "\0" not in value and least <= len(value.encode("utf-16-le")) / 2 <= most
+
+
+def moment(value: object) -> datetime | None:
+    """A time in UTC, as `YYYY-MM-DD HH:MM:SS`."""
+    if not isinstance(value, str) or not re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", value):
+        return None
+    try:
+        return datetime.strptime(value, "%Y-%m-%d %H:%M:%S")
+    except ValueError:
+        return None
+
+
+class Pipedrive(Server):
+    """An account with one API token."""
+
+    def __init__(self, token: str) -> None:
+        super().__init__()
+        self._token = token
+        self._lock = threading.Lock()
+        self.logs: list[dict] = []
+        self.persons: list[dict] = []
+        self.asked: list[str] = []
+        # Answers that come first: a status, headers; status 0 does as it is asked and hangs up.
+        self.instead: list[tuple[int, dict]] = []
+
+    def handle(self, handler, headers: dict[str, str], body: bytes) -> None:
+        url = urlsplit(handler.path)
+        with self._lock:
+            self.asked.append(f"{handler.command} {url.path}")
+            status, more = self.instead.pop(0) if self.instead else (None, {})
+            if status:
+                answer = status, self._error("request over limit")
+            else:
+                answer = self._answer(handler.command, url, headers, body)
+        if status == 0:
+            handler.close_connection = True
+            return
+        handler.answer(answer[0], json.dumps(answer[1]).encode(), more)
+
+    @staticmethod
+    def _error(words: str) -> dict:
+        info = "Please check developers.pipedrive.com"
+        return {"success": False, "error": words, "error_info": info, "data": None, "additional_data": None}
+
+    def _answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, dict]:
+        if headers.get("x-api-token") != self._token:
+            return 401, self._error("unauthorized access")
+        told = {}
+        if method == "POST":
+            try:
+                told = json.loads(body)
+            except ValueError:
+                return 400, self._error("the body is no JSON")
+            if headers.get("content-type") != "application/json" or not isinstance(told, dict):
+                return 400, self._error("the body is no JSON object")
+        match method, url.path.strip("/").split("/"):
+            case "POST", ["v1", "callLogs"]:
+                return self._log(told)
+            case "GET", ["v1", "callLogs", name]:
+                found = [log for log in self.logs if log["id"] == name]
+                return (200, {"success": True, "data": found[0]}) if found else (404, self._error("not found"))
+            case "GET", ["api", "v2", "persons", "search"]:
+                return self._search(dict(parse_qsl(url.query)))
+            case "POST", ["api", "v2", "persons"]:
+                return self._person(told)
+        return 404, self._error("Unknown method .")
+
+    def _log(self, told: dict) -> tuple[int, dict]:
+        known = {person["id"] for person in self.persons}
+        rules = {
+            "subject": lambda value: is_text(value, 255, 1),
+            "note": lambda value: is_text(value, 65_536),
+            "duration": lambda value: isinstance(value, str) and value.isascii() and value.isdigit(),
+            "outcome": lambda value: value in OUTCOMES,
+            "from_phone_number": lambda value: is_text(value, 255, 1),
+            "to_phone_number": lambda value: is_text(value, 255, 1),
+            "start_time": moment,
+            "end_time": moment,
+            "person_id": lambda value: value in known,
+        }
+        for name in REQUIRED:
+            if name not in told:
+                return 400, self._error(f"{name} is required")
+        for name, value in told.items():
+            if name not in rules:
+                return 400, self._error(f"{name} is not allowed")
+            if not rules[name](value):
+                return 400, self._error(f"{name} is not valid")
+        if moment(told["end_time"]) < moment(told["start_time"]):
+            return 400, self._error("end_time is before start_time")
+        log = told | {"id": f"cl_{len(self.logs) + 1:012}"}
+        self.logs.append(log)
+        return 200, {"success": True, "data": log}
+
+    def _search(self, query: dict[str, str]) -> tuple[int, dict]:
+        term = query.get("term", "")
+        if len(term) < 2 or query.get("fields") != "phone" or query.keys() - {"term", "fields", "exact_match", "limit"}:
+            return 400, self._error("the search is not valid")
+        found = [one for one in self.persons if any(digits(term) in digits(phone) for phone in one["phones"])]
+        items = [{"result_score": 0.5, "item": one | {"type": "person"}} for one in found]
+        return 200, {"success": True, "data": {"items": items}, "additional_data": {"next_cursor": None}}
+
+    def _person(self, told: dict) -> tuple[int, dict]:
+        phones = told.get("phones")
+        is_good = (
+            told.keys() == {"name", "phones"}
+            and is_text(told["name"], 255, 1)
+            and isinstance(phones, list)
+            and all(one.keys() <= {"value", "primary", "label"} and is_text(one.get("value"), 255, 1) for one in phones)
+        )
+        if not is_good:
+            return 400, self._error("the person is not valid")
+        person = {"id": 900 + len(self.persons), "name": told["name"], "phones": [one["value"] for one in phones]}
+        self.persons.append(person)
+        return 201, {"success": True, "data": person}
