@@ -39,6 +39,9 @@ def model(world):
         })  # fmt: skip
         world.stack.refresh()
         yield model
+    # The samples ask for analyses too: they would wait for a model that is gone.
+    world.stack.forget("models/default")
+    world.stack.refresh()
 
 
 def told(world, key: str) -> dict:

@@ -96,6 +96,10 @@ class Stack:
             Overwrite=True,
         )
 
+    def forget(self, name: str) -> None:
+        """Deletes a parameter."""
+        self._ssm.delete_parameter(Name=f"{self.stack['parameter_prefix']}/{name}")
+
     def refresh(self) -> None:
         """Makes every function read its configuration again, as a deployment does."""
         client = self.client("lambda")
