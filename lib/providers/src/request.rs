@@ -1,5 +1,6 @@
 //! A request before and after it was authenticated.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
@@ -100,11 +101,23 @@ impl Request {
         self.media_type() == "application/x-www-form-urlencoded"
     }
 
-    /// One parameter of the query, decoded; the first where it is repeated.
+    /// One parameter of the query, decoded and trimmed; the first with something in it where it is
+    /// repeated.
     pub fn query_parameter(&self, name: &str) -> Option<String> {
-        form_urlencoded::parse(self.query.as_bytes())
-            .find(|(key, value)| key == name && !value.trim().is_empty())
-            .map(|(_, value)| value.trim().to_owned())
+        self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.trim().to_owned())
+    }
+
+    /// Every parameter of the query, each as [`Request::query_parameter`] gives it.
+    pub fn query_parameters(&self) -> BTreeMap<String, String> {
+        let mut parameters = BTreeMap::new();
+        for (name, value) in self.query_pairs() {
+            parameters.entry(name.into_owned()).or_insert_with(|| value.trim().to_owned());
+        }
+        parameters
+    }
+
+    fn query_pairs(&self) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+        form_urlencoded::parse(self.query.as_bytes()).filter(|(_, value)| !value.trim().is_empty())
     }
 
     /// The bytes that a signature covers. For authenticators only.

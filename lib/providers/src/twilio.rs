@@ -127,6 +127,10 @@ impl Parameters {
         known(&value).map(str::to_owned)
     }
 
+    fn either(&mut self, (long, short): (&str, &str)) -> Option<String> {
+        self.take(long).or_else(|| self.take(short))
+    }
+
     fn seconds(&mut self, name: &str) -> Option<Seconds> {
         self.take(name).as_deref().and_then(json::seconds)
     }
@@ -187,17 +191,16 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
     };
     let (order, mut facts) = callback(parameters.0);
     // Whoever places a call may say what it is about, in the callback URL that Twilio signs.
-    let one = |name: &str| request.query_parameter(name).filter(|value| known(value).is_some());
-    let ours = |(long, short): (&str, &str)| one(long).or_else(|| one(short));
-    facts.campaign = one(CAMPAIGN);
-    facts.contact_id = ours(CONTACT);
-    facts.lead_id = ours(LEAD);
-    facts.conversation = ours(CONVERSATION);
-    if let Some(name) = ours(NAME) {
+    let mut query = Parameters(request.query_parameters());
+    facts.campaign = query.take(CAMPAIGN);
+    facts.contact_id = query.either(CONTACT);
+    facts.lead_id = query.either(LEAD);
+    facts.conversation = query.either(CONVERSATION);
+    if let Some(name) = query.either(NAME) {
         facts.contact_name = Some(Personal::new(name));
     }
     // A call that we placed rings the agent first: then that is who `To` is.
-    if let Some(contact) = one(CONTACT_NUMBER).as_deref().and_then(Party::read) {
+    if let Some(contact) = query.take(CONTACT_NUMBER).as_deref().and_then(Party::read) {
         facts.employee = facts.to.clone();
         facts.contact = Some(contact);
     }

@@ -15,6 +15,7 @@ use crate::process::Process;
 use crate::programs::{Addresses, Found, Program, environment};
 use crate::runtime_api::{Invocation, RuntimeApi};
 use crate::sample::Sample;
+use crate::say;
 use crate::server::{Counts, Shared, lock};
 
 /// A program that takes longer hangs.
@@ -172,6 +173,10 @@ impl Bench {
             // Nobody queued anything: a sample may point to a call that is not there.
             match feed::sample_event(&self.root, &program.name) {
                 Some(event) => {
+                    say(&format!(
+                        "{}: nobody queued anything in {queue}, its sample is taken",
+                        program.name
+                    ));
                     let event = event.to_string().into_bytes();
                     feeds.insert(program.name.clone(), Feed::Plain(event));
                 }

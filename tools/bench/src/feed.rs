@@ -117,8 +117,8 @@ pub fn batch(messages: &[String]) -> Vec<u8> {
     json!({ "Records": records }).to_string().into_bytes()
 }
 
-/// Every sample source, a CRM, a model, and the token that the API's samples bring. Where jobs are to come of the calls, they are due at once, and
-/// no conversation is looked for.
+/// Every sample source, a CRM, a model, and the token that the API's samples bring. Where jobs are to
+/// come of the calls, they are due at once, no conversation is looked for, and transcripts are analysed.
 pub fn parameters(root: &Path, crm: u16, at_once: bool) -> Result<Parameters, Failure> {
     let mut parameters = BTreeMap::new();
     for provider in ALL {
@@ -133,6 +133,7 @@ pub fn parameters(root: &Path, crm: u16, at_once: bool) -> Result<Parameters, Fa
             if let Some(source) = source.as_object_mut().filter(|_| at_once) {
                 source.remove("conversations");
                 source.insert("settle_seconds".into(), 0.into());
+                source.insert("analyze".into(), json!({}));
             }
             let full = format!("{PARAMETER_PREFIX}/sources/{}/{name}", provider.name());
             parameters.insert(full, source.to_string());
