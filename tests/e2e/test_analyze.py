@@ -31,7 +31,7 @@ def model(world):
     """A model, asked in the way of chat completions."""
     with Model() as model:
         world.stack.configure("models/default", {
-            "api": "openai", "model": "fake-model", "base_url": f"{model.url}/v1", "api_key": "fake-model-key",
+            "api": "openai", "model": "a-model", "base_url": f"{model.url}/v1", "api_key": "fake-model-key",
         })  # fmt: skip
         criteria = [{"name": "greeting", "description": "Says who calls."}]
         world.stack.configure(SOURCE, {
@@ -75,7 +75,7 @@ def test_an_analysis_is_told_stored_and_paid_for(world, model):
     assert mark["tokens"] == {"input": 700, "output": 90}
     provider, source, call_id = key.split("/", 2)
     items = {item["sk"]: item for item in world.stack.items(f"call#{provider}#{source}#{call_id}")}
-    assert items["analysis"]["model"] == "fake-model"
+    assert items["analysis"]["model"] == "a-model"
     assert items["task#01"]["title"] == "Call back"
 
 
@@ -126,7 +126,7 @@ def test_bedrock_is_asked_with_a_signature(world, model):
     client = stack.client("lambda")
     name = stack.stack["functions"]["analyze"]
     kept = client.get_function_configuration(FunctionName=name)["Environment"]["Variables"]
-    chat = {"api": "openai", "model": "fake-model", "base_url": f"{model.url}/v1", "api_key": "fake-model-key"}
+    chat = {"api": "openai", "model": "a-model", "base_url": f"{model.url}/v1", "api_key": "fake-model-key"}
     try:
         stack.configure("models/default", {"api": "bedrock", "model": "fake.model-v1:0"})
         own = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url}

@@ -120,7 +120,7 @@ def test_an_access_token_that_is_not_taken_any_more_is_renewed_within_the_attemp
     _, zoho = crms
     granted = zoho.granted
     zoho.tokens.clear()
-    key = call(world, "renewed")
+    key = call(world, "fresh-token")
     assert zoho.granted == granted + 1
     assert len(world.stack.deliveries(key)["zoho#call.completed"]["attempts"]) == 1
 
