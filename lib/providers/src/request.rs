@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use jiff::Timestamp;
 use switchboard_domain::{Name, Order};
@@ -13,6 +14,10 @@ use crate::{Provider, Sources, secret};
 
 /// The parameter that says by which job a record was pulled, where no webhook brought it.
 pub const PULLED: &str = "pull";
+
+/// The names and values of a form as they were sent: `+` is a space, nothing is trimmed, nothing is left
+/// out.
+pub type Form = Vec<(String, String)>;
 
 /// A webhook request as it arrived. Its body is for signature checks alone until
 /// [`authenticate`] has turned it into an [`Authenticated`].
@@ -28,6 +33,8 @@ pub struct Request {
     headers: BTreeMap<String, String>,
     /// The bytes as the sender sent them.
     body: Vec<u8>,
+    /// What they say as a form, once somebody asked.
+    form: OnceLock<Form>,
     /// Who sent it, as the gateway saw.
     pub sender: Option<IpAddr>,
     /// When it arrived.
@@ -44,6 +51,7 @@ impl Request {
             query: query.to_owned(),
             headers: BTreeMap::new(),
             body: Vec::new(),
+            form: OnceLock::new(),
             sender: None,
             received_at,
         }
@@ -58,6 +66,7 @@ impl Request {
     /// Sets the body.
     pub fn body(mut self, body: Vec<u8>) -> Self {
         self.body = body;
+        self.form = OnceLock::new();
         self
     }
 
@@ -107,11 +116,11 @@ impl Request {
         self.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.trim().to_owned())
     }
 
-    /// Every parameter of the query, each as [`Request::query_parameter`] gives it.
-    pub fn query_parameters(&self) -> BTreeMap<String, String> {
+    /// Every parameter of the query that says something, decoded; of a repeated one the first.
+    pub fn query_parameters(&self) -> BTreeMap<Cow<'_, str>, Cow<'_, str>> {
         let mut parameters = BTreeMap::new();
         for (name, value) in self.query_pairs() {
-            parameters.entry(name.into_owned()).or_insert_with(|| value.trim().to_owned());
+            parameters.entry(name).or_insert(value);
         }
         parameters
     }
@@ -123,6 +132,13 @@ impl Request {
     /// The bytes that a signature covers. For authenticators only.
     pub(crate) fn signed_bytes(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The names and values of a form that a signature covers: decoded once, however many secrets are
+    /// tried, and not again when the body is parsed. For authenticators only.
+    pub(crate) fn signed_form(&self) -> &Form {
+        let decode = || form_urlencoded::parse(&self.body).into_owned().collect();
+        self.form.get_or_init(decode)
     }
 
     /// The place of what this says among a call's other messages. What was pulled stands before
@@ -256,6 +272,11 @@ impl<'a> Authenticated<'a> {
     /// The body. It may be parsed now.
     pub fn body(&self) -> &'a [u8] {
         &self.request.body
+    }
+
+    /// The body's names and values, where it was sent as a form.
+    pub fn form(&self) -> &'a Form {
+        self.request.signed_form()
     }
 
     /// Everything else about the request.

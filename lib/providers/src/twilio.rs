@@ -6,6 +6,7 @@
 
 pub mod signature;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -17,7 +18,7 @@ use switchboard_domain::{
 };
 
 use crate::reject::{Refusal, Reject};
-use crate::request::{Authenticated, Request};
+use crate::request::{Authenticated, Form, Request};
 use crate::source::{Credential, Source};
 use crate::{Content, Provider, Record, Route, Unread, json};
 
@@ -80,12 +81,12 @@ impl Provider for Twilio {
         let sent = request.get_header(SIGNATURE_HEADER).unwrap_or_default();
         let base = source.public_url.as_deref().ok_or(Refusal::NoSecret)?;
         let url = format!("{base}{}", request.target());
-        let body = request.signed_bytes();
 
         // A form is signed parameter by parameter; any other body through its hash in the query.
         let (parameters, hash_holds) = if request.is_form() {
-            (signature::parameters(body), true)
+            (signature::parameters(request.signed_form()), true)
         } else {
+            let body = request.signed_bytes();
             let hash = request.query_parameter("bodySHA256");
             let holds = match hash {
                 Some(hash) => signature::is_body_hash(&hash, body),
@@ -104,7 +105,7 @@ impl Provider for Twilio {
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
         let request = message.request();
         let parameters = if request.is_form() {
-            first_values(message.body())
+            first_values(message.form())
         } else {
             let Value::Object(fields) = json::parse(message.body())? else {
                 return Err(Reject::malformed("body", "is neither a form nor a JSON object"));
@@ -118,10 +119,13 @@ impl Provider for Twilio {
     }
 }
 
-/// The parameters of one callback, each taken once; what is left has no place in a call.
-struct Parameters(BTreeMap<String, String>);
+/// The parameters of one callback, by name.
+pub(crate) type Fields<'a> = BTreeMap<Cow<'a, str>, Cow<'a, str>>;
 
-impl Parameters {
+/// Parameters of which each is taken once; what is left has no place in a call.
+struct Parameters<'a>(Fields<'a>);
+
+impl Parameters<'_> {
     fn take(&mut self, name: &str) -> Option<String> {
         let value = self.0.remove(name)?;
         known(&value).map(str::to_owned)
@@ -142,26 +146,26 @@ fn known(value: &str) -> Option<&str> {
     (1..=json::SHORT).contains(&value.len()).then_some(value)
 }
 
-fn first_values(form: &[u8]) -> BTreeMap<String, String> {
-    let mut parameters = BTreeMap::new();
-    for (name, value) in form_urlencoded::parse(form) {
-        parameters.entry(name.into_owned()).or_insert_with(|| value.into_owned());
+fn first_values(form: &Form) -> Fields<'_> {
+    let mut fields = Fields::new();
+    for (name, value) in form {
+        fields.entry(name.into()).or_insert_with(|| value.into());
     }
-    parameters
+    fields
 }
 
 /// The parameters of a callback that comes as JSON, or inside another's message.
-pub(crate) fn from_json(fields: Map<String, Value>) -> BTreeMap<String, String> {
+pub(crate) fn from_json(fields: Map<String, Value>) -> Fields<'static> {
     let text = |value| match value {
         Value::String(text) => text,
         Value::Null => String::new(),
         other => other.to_string(),
     };
-    fields.into_iter().map(|(name, value)| (name, text(value))).collect()
+    fields.into_iter().map(|(name, value)| (name.into(), text(value).into())).collect()
 }
 
 /// What the parameters of a callback say, and where Twilio puts it among the call's others.
-pub(crate) fn callback(parameters: BTreeMap<String, String>) -> (Order, Facts) {
+pub(crate) fn callback(parameters: Fields<'_>) -> (Order, Facts) {
     let mut parameters = Parameters(parameters);
     for ours in ["CallSid", "AccountSid"] {
         parameters.take(ours);
@@ -175,7 +179,7 @@ pub(crate) fn callback(parameters: BTreeMap<String, String>) -> (Order, Facts) {
     (order, facts(parameters, at))
 }
 
-fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Record, Reject> {
+fn read(message: &Authenticated<'_>, mut parameters: Parameters<'_>) -> Result<Record, Reject> {
     let request = message.request();
     let missing = || Reject::malformed("CallSid", "is required");
     let call_id = parameters.take("CallSid").ok_or_else(missing)?;
@@ -210,9 +214,9 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters) -> Result<Recor
     Ok(Record { key, near: Vec::new(), update: update.sent_to(&request.target()) })
 }
 
-fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {
+fn facts(mut parameters: Parameters<'_>, at: Option<Timestamp>) -> Facts {
     let mut facts = Facts::default();
-    (facts.state, facts.disposition) = status(parameters.0.get("CallStatus"));
+    (facts.state, facts.disposition) = status(parameters.0.get("CallStatus").map(AsRef::as_ref));
     if facts.state.is_some() {
         parameters.take("CallStatus");
     }
@@ -263,9 +267,9 @@ fn facts(mut parameters: Parameters, at: Option<Timestamp>) -> Facts {
     facts
 }
 
-fn status(status: Option<&String>) -> (Option<State>, Option<Disposition>) {
+fn status(status: Option<&str>) -> (Option<State>, Option<Disposition>) {
     let ended = |disposition| (Some(State::Ended), Some(disposition));
-    match status.map(|status| status.trim()) {
+    match status.map(str::trim) {
         Some("queued" | "initiated") => (Some(State::Queued), None),
         Some("ringing") => (Some(State::Ringing), None),
         Some("in-progress") => (Some(State::InProgress), None),
@@ -298,7 +302,7 @@ const NOT_KEPT: [&str; 9] = [
 ];
 
 /// Fields that Twilio added since, which are kept because nothing may be lost that was not understood.
-fn extra(parameters: Parameters) -> BTreeMap<String, Personal> {
+fn extra(parameters: Parameters<'_>) -> BTreeMap<String, Personal> {
     let is_place = |name: &str| {
         let sides = ["From", "To", "Caller", "Called"];
         let parts = ["City", "State", "Zip", "Country"];
@@ -313,6 +317,6 @@ fn extra(parameters: Parameters) -> BTreeMap<String, Personal> {
         .filter(|(name, value)| !known(name) && !value.trim().is_empty())
         .filter(|(name, value)| (1..=64).contains(&name.len()) && value.len() <= 512)
         .take(20)
-        .map(|(name, value)| (name, Personal::new(value)))
+        .map(|(name, value)| (name.into_owned(), Personal::new(value.into_owned())))
         .collect()
 }

@@ -4,6 +4,8 @@
 //! no SSO and no metadata service to ask. `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`
 //! lead elsewhere, as to the local AWS.
 
+mod headers;
+
 use std::time::Duration;
 
 use aws_credential_types::Credentials;
@@ -23,6 +25,7 @@ use aws_smithy_types::timeout::TimeoutConfig;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 
+use self::headers::ShortHeaders;
 use crate::environment::{EnvironmentError, optional, required};
 
 /// No single try of a request takes longer: a hook has ten seconds in all, and its sender fewer.
@@ -110,21 +113,21 @@ pub async fn briefly(opening: impl Future<Output = ()>) {
 
 /// A client for DynamoDB.
 pub fn dynamodb(config: &SdkConfig) -> aws_sdk_dynamodb::Client {
-    let mut own = aws_sdk_dynamodb::config::Builder::from(config);
+    let mut own = aws_sdk_dynamodb::config::Builder::from(config).interceptor(ShortHeaders);
     own.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_DYNAMODB", config));
     aws_sdk_dynamodb::Client::from_conf(own.build())
 }
 
 /// A client for SQS.
 pub fn sqs(config: &SdkConfig) -> aws_sdk_sqs::Client {
-    let mut own = aws_sdk_sqs::config::Builder::from(config);
+    let mut own = aws_sdk_sqs::config::Builder::from(config).interceptor(ShortHeaders);
     own.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SQS", config));
     aws_sdk_sqs::Client::from_conf(own.build())
 }
 
 /// A client for the Systems Manager's Parameter Store.
 pub fn ssm(config: &SdkConfig) -> aws_sdk_ssm::Client {
-    let mut own = aws_sdk_ssm::config::Builder::from(config);
+    let mut own = aws_sdk_ssm::config::Builder::from(config).interceptor(ShortHeaders);
     own.set_endpoint_url(endpoint("AWS_ENDPOINT_URL_SSM", config));
     aws_sdk_ssm::Client::from_conf(own.build())
 }

@@ -81,13 +81,21 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let mut taken = Vec::new();
         let mut rejected = Vec::new();
         let taker = &Taker { provider: self.provider, store: &self.store, sources };
-        let outcomes = stream::iter(records).map(|record| async move {
+        let take = |record| async move {
             match record {
                 Ok(record) => taker.take(record, now).await,
                 Err(unread) => Err(NotTaken::Unread(unread)),
             }
-        });
-        let mut outcomes = std::pin::pin!(outcomes.buffered(AT_ONCE).enumerate());
+        };
+        // A lone record, as most requests bring, is taken where it stands: a buffer would copy its
+        // future, which is large, three times.
+        let is_alone = records.len() == 1;
+        let records = stream::iter(records);
+        let outcomes = match is_alone {
+            true => records.then(take).left_stream(),
+            false => records.map(take).buffered(AT_ONCE).right_stream(),
+        };
+        let mut outcomes = std::pin::pin!(outcomes.enumerate());
         while let Some((index, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(one) => taken.push(one),

@@ -3,8 +3,6 @@
 //! As the official SDKs check it: the URL with and without its port, every parameter (blank ones
 //! too) sorted by name, the distinct values of a repeated one sorted.
 
-use std::borrow::Cow;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, Mac as _};
@@ -12,15 +10,17 @@ use sha1::Sha1;
 use sha2::{Digest as _, Sha256};
 use switchboard_domain::Secret;
 
+use crate::request::Form;
 use crate::secret::equal;
 
 /// The parameters of a form in the order in which they are signed: by name, then by value, each pair
 /// once.
-pub type Parameters<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
+pub type Parameters<'a> = Vec<(&'a str, &'a str)>;
 
-/// Decodes a form: `+` is a space, nothing is trimmed, nothing is left out.
-pub fn parameters(form: &[u8]) -> Parameters<'_> {
-    let mut parameters: Parameters<'_> = form_urlencoded::parse(form).collect();
+/// The order in which a form's parameters are signed.
+pub fn parameters(form: &Form) -> Parameters<'_> {
+    let mut parameters: Parameters<'_> =
+        form.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     parameters.sort_unstable();
     parameters.dedup();
     parameters
@@ -28,8 +28,7 @@ pub fn parameters(form: &[u8]) -> Parameters<'_> {
 
 /// Whether `signature` (Base64) is Twilio's for a request to `url` with these parameters.
 pub fn is_valid(url: &str, parameters: &Parameters<'_>, token: &Secret, signature: &str) -> bool {
-    let tail: String =
-        parameters.iter().flat_map(|(name, value)| [name.as_ref(), value.as_ref()]).collect();
+    let tail: String = parameters.iter().flat_map(|(name, value)| [*name, *value]).collect();
     // Every form is tried, whichever matches first.
     forms_of(url)
         .iter()
