@@ -1,8 +1,8 @@
 //! What a request to AWS says of its sender: our name, instead of the SDK's description of itself.
 //!
 //! The SDK describes itself, the machine and each attempt in four headers, and makes and signs them anew
-//! for every request: a twentieth of what a hook computes. AWS reads none of them to answer. Our name
-//! stays, since it is what CloudTrail shows.
+//! for every request, which is felt in a hook that does little else. AWS reads none of them to answer.
+//! Our name stays, since it is what CloudTrail shows.
 
 use aws_runtime::invocation_id::InvocationIdInterceptor;
 use aws_runtime::request_info::RequestInfoInterceptor;
