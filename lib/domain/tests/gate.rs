@@ -243,6 +243,34 @@ proptest! {
 }
 
 #[test]
+fn less_time_than_there_is_to_wait_anyway_shortens_nothing() {
+    let asked = |second| Change::Asked { not_before: at(second) };
+    let open = gate().after(&asked(600), at(0)).unwrap();
+    assert_eq!(open.after(&asked(300), at(10)), None);
+    let longer = open.after(&asked(900), at(10)).unwrap();
+    assert_eq!(longer.admits(None, at(899)), Admission::Park(Parked::Shut));
+}
+
+#[test]
+fn failures_that_lie_far_apart_open_nothing() {
+    let mut evidence = Evidence::default();
+    for n in 0..20 {
+        assert!(!evidence.failed(at(n * 200)), "the {n}th");
+    }
+}
+
+#[test]
+fn half_of_twenty_attempts_within_a_minute_are_enough() {
+    let mut evidence = Evidence::default();
+    for n in 0..9 {
+        evidence.answered(at(n));
+        assert!(!evidence.failed(at(n)), "{n}");
+    }
+    evidence.answered(at(9));
+    assert!(evidence.failed(at(9)));
+}
+
+#[test]
 fn the_numbers_that_are_promised() {
     for (minutes, probes) in [(1, 1), (2, 2), (5, 3), (10, 4), (60, 14), (180, 38), (24 * 60, 290)]
     {
