@@ -1,8 +1,10 @@
 //! What a webhook costs: the AWS requests of a function, counted by a server that stands in for AWS.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
@@ -14,18 +16,22 @@ use serde_json::{Value, json};
 use switchboard_hooks::{Function, Places};
 use switchboard_providers::Provider;
 use switchboard_providers::intake::Intake;
+use switchboard_providers::onecom::OneCom;
 use switchboard_providers::twilio::Twilio;
 use switchboard_shell::gateway::Event;
 use switchboard_shell::{Telemetry, aws};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Barrier;
 
 /// Answers as SSM, DynamoDB and SQS do, and remembers what was asked.
 #[derive(Clone, Default)]
 struct Aws {
     asked: Arc<Mutex<Vec<String>>>,
-    item: Arc<Mutex<Option<Value>>>,
+    items: Arc<Mutex<BTreeMap<String, Value>>>,
     sources: Arc<Vec<(String, String)>>,
+    /// How many batches of messages must be there at a time for any to be answered.
+    together: Option<Arc<Barrier>>,
 }
 
 impl Aws {
@@ -51,6 +57,10 @@ impl Aws {
             }
             let mut body = vec![0; length];
             stream.read_exact(&mut body).await.unwrap();
+            if let Some(together) = self.together.as_ref().filter(|_| target == "SendMessageBatch")
+            {
+                together.wait().await;
+            }
             let (status, answer) = self.answer(&target, &serde_json::from_slice(&body).unwrap());
             let answer = answer.to_string();
             let head = format!(
@@ -71,20 +81,22 @@ impl Aws {
             }
             "PutItem" => {
                 let condition = request["ConditionExpression"].as_str().unwrap_or_default();
-                let mut item = self.item.lock().unwrap();
+                let key = request["Item"]["pk"]["S"].as_str().unwrap_or_default();
+                let mut items = self.items.lock().unwrap();
                 let is_first = condition == "attribute_not_exists(pk)";
                 if condition == "attribute_exists(pk) AND attribute_not_exists(pk)" {
                     let kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
                     return (400, json!({"__type": kind}));
                 }
-                if let Some(stored) = item.as_ref().filter(|_| is_first) {
+                if let Some(stored) = items.get(key).filter(|_| is_first) {
                     let kind = "com.amazonaws.dynamodb.v20120810#ConditionalCheckFailedException";
                     return (400, json!({"__type": kind, "Item": stored}));
                 }
-                *item = Some(request["Item"].clone());
+                items.insert(key.to_owned(), request["Item"].clone());
                 (200, json!({}))
             }
             "SendMessage" => (200, json!({"MessageId": "1", "MD5OfMessageBody": "0"})),
+            "SendMessageBatch" => (200, json!({"Successful": [], "Failed": []})),
             other => panic!("{other} was asked"),
         }
     }
@@ -96,9 +108,10 @@ impl Aws {
 
     /// Makes what is stored owe nothing, as a worker does when it is done.
     fn done(&self) {
-        let mut item = self.item.lock().unwrap();
-        for name in ["owed", "due_at", "due_shard"] {
-            item.as_mut().unwrap().as_object_mut().unwrap().remove(name);
+        for item in self.items.lock().unwrap().values_mut() {
+            for name in ["owed", "due_at", "due_shard"] {
+                item.as_object_mut().unwrap().remove(name);
+            }
         }
     }
 }
@@ -112,9 +125,13 @@ fn event(path: &str) -> Value {
 }
 
 async fn function(provider: &'static dyn Provider) -> (Function, Aws) {
+    function_at(provider, Aws::default()).await
+}
+
+async fn function_at(provider: &'static dyn Provider, aws: Aws) -> (Function, Aws) {
     let name = provider.name();
     let source = std::fs::read_to_string(events().join(name).join("source.json")).unwrap();
-    let aws = Aws { sources: Arc::new(vec![(name.to_owned(), source)]), ..Aws::default() };
+    let aws = Aws { sources: Arc::new(vec![(name.to_owned(), source)]), ..aws };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let server = aws.clone();
@@ -171,6 +188,40 @@ async fn a_new_call_costs_one_put_and_one_send() {
         assert_eq!(status(&function, &event(path)).await, 200);
         assert_eq!(aws.asked(), ["PutItem"], "a duplicate that owes nothing: {path}");
     }
+}
+
+/// So many finished calls in one request.
+fn batch(calls: usize) -> Value {
+    let mut event = event("onecom/gateway/array.json");
+    let records: Vec<Value> = (0..calls)
+        .map(|n| json!({"uniqueid": n.to_string(), "start": "2024-01-15 10:30:00", "src": "101", "dst": "0501234567", "disposition": "ANSWERED"}))
+        .collect();
+    event["body"] = json!(json!(records).to_string());
+    event
+}
+
+fn at_once(batches: usize) -> Aws {
+    Aws { together: Some(Arc::new(Barrier::new(batches))), ..Aws::default() }
+}
+
+#[tokio::test]
+async fn the_follow_ups_of_a_large_webhook_are_sent_side_by_side() {
+    let (function, aws) = function_at(&OneCom, at_once(8)).await;
+    assert_eq!(status(&function, &batch(160)).await, 202);
+    let asked = aws.asked();
+    assert_eq!(asked.iter().filter(|one| *one == "PutItem").count(), 160);
+    assert_eq!(asked.iter().filter(|one| *one == "SendMessageBatch").count(), 16);
+    assert_eq!(asked.len(), 176);
+}
+
+/// It never has enough batches to answer any.
+#[tokio::test]
+async fn a_queue_that_says_nothing_keeps_no_sender_waiting() {
+    let (function, aws) = function_at(&OneCom, at_once(usize::MAX)).await;
+    let within = Duration::from_secs(8);
+    let answered = tokio::time::timeout(within, async { status(&function, &batch(20)).await });
+    assert_eq!(answered.await.unwrap(), 202);
+    assert_eq!(aws.asked(), ["PutItem"; 20]);
 }
 
 #[tokio::test]

@@ -1,13 +1,19 @@
 //! Jobs on SQS.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
+use futures_util::{StreamExt as _, stream};
 
 use crate::{Job, Queue, QueueError, Send, Waiting};
 
 /// SQS takes at most this many messages in one request.
 const BATCH: usize = 10;
+/// So many requests are under way at a time. One after the other, those of a large webhook would wait
+/// for the workers that are busy with its first jobs already.
+const AT_ONCE: usize = 8;
 
 /// The queues of the stack. A function knows the addresses of those it may send to.
 #[derive(Clone)]
@@ -107,18 +113,20 @@ impl Queue for SqsQueue {
         if let [send] = jobs {
             return self.send_one(self.address(&send.job)?, send).await;
         }
-        let mut rest: Vec<&Send> = jobs.iter().collect();
-        while let Some(first) = rest.first() {
-            let address = self.address(&first.job)?.to_owned();
-            let (same, others): (Vec<&Send>, Vec<&Send>) = rest
-                .into_iter()
-                .partition(|send| self.address(&send.job).is_ok_and(|a| a == address));
-            for batch in same.chunks(BATCH) {
-                self.send_batch(&address, batch).await?;
-            }
-            rest = others;
+        let mut by_address: BTreeMap<&str, Vec<&Send>> = BTreeMap::new();
+        for send in jobs {
+            by_address.entry(self.address(&send.job)?).or_default().push(send);
         }
-        Ok(())
+        let requests: Vec<_> = by_address
+            .iter()
+            .flat_map(|(address, sends)| sends.chunks(BATCH).map(|batch| (*address, batch)))
+            .map(|(address, batch)| self.send_batch(address, batch))
+            .collect();
+        stream::iter(requests)
+            .buffer_unordered(AT_ONCE)
+            // One that fails keeps no other from being sent.
+            .fold(Ok(()), async |all, one| all.and(one))
+            .await
     }
 
     async fn waiting(&self) -> Result<Waiting, QueueError> {

@@ -1,12 +1,14 @@
 //! What a webhook function does with a request: authenticate, parse, store, queue, reply.
 
+use std::time::Duration;
+
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use switchboard_domain::Absorbed;
 use switchboard_providers::{
     Authenticated, Content, Parsed, Provider, Reject, Request, Sources, authenticate,
 };
-use switchboard_queue::{Queue, Send};
+use switchboard_queue::{Queue, QueueError, Send};
 use switchboard_store::{Store, StoreError};
 
 use crate::gateway::Reply;
@@ -17,6 +19,9 @@ use crate::telemetry::Telemetry;
 const LARGEST_BODY: usize = 4_500_000;
 /// So many records of one request are stored at a time.
 const AT_ONCE: usize = 16;
+/// A sender waits no longer than this for its follow-ups to be queued: it must have its answer while
+/// the function still has time to give one.
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A provider's webhook function: the provider and what it acts on.
 pub struct Hook<S, Q> {
@@ -123,12 +128,15 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         Reply::new(self.provider.accepted(), answer)
     }
 
-    /// Sends the jobs. What they point to is stored as due, so if this fails the sweep repairs it.
+    /// Sends the jobs. What they point to is stored as due, so if this fails, or takes too long, the
+    /// sweep repairs it.
     async fn queue(&self, jobs: &[Send]) {
         if jobs.is_empty() {
             return;
         }
-        if let Err(error) = self.queue.send(jobs).await {
+        let sent = tokio::time::timeout(QUEUE_TIMEOUT, self.queue.send(jobs)).await;
+        let late = || QueueError { code: format!("not done after {QUEUE_TIMEOUT:?}") };
+        if let Err(error) = sent.unwrap_or_else(|_| Err(late())) {
             self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
         }
     }
