@@ -8,6 +8,7 @@ use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
 use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::primitives::Blob as Bytes;
 use aws_sdk_dynamodb::types::{
@@ -195,27 +196,15 @@ impl DynamoStore {
 
     /// Every item of a partition whose sort key has a prefix, in order.
     pub(crate) async fn items(&self, pk: String, prefix: &str) -> Result<Vec<Item>, StoreError> {
-        let mut items = Vec::new();
-        let mut start = None;
-        loop {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
-                .expression_attribute_values(":pk", text(pk.clone()))
-                .expression_attribute_values(":prefix", text(prefix.to_owned()))
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| fault("query", &error))?;
-            items.extend(answer.items.unwrap_or_default());
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(items);
-            }
-        }
+        let query = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .key_condition_expression("pk = :pk AND begins_with(sk, :prefix)")
+            .expression_attribute_values(":pk", text(pk))
+            .expression_attribute_values(":prefix", text(prefix.to_owned()))
+            .consistent_read(true);
+        all(query).await
     }
 
     /// What is due in one shard of any kind, the oldest first: at most `limit`.
@@ -297,6 +286,28 @@ impl DynamoStore {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         put.send().await.map_err(|error| fault("write", &error))?;
         Ok(())
+    }
+
+    /// Puts an item under the condition that the stored version is `version` (0: that there is none).
+    /// Whether it held.
+    pub(crate) async fn put_over(&self, item: Item, version: u64) -> Result<bool, StoreError> {
+        let (condition, values) = version_condition(version);
+        let sent = self
+            .client
+            .put_item()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression(condition)
+            .set_expression_attribute_values(values)
+            .send()
+            .await;
+        match sent {
+            Ok(_) => Ok(true),
+            Err(error) => match error.as_service_error() {
+                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(false),
+                _ => Err(fault("write", &error)),
+            },
+        }
     }
 
     async fn delete_item(&self, pk: String, sk: String) -> Result<(), StoreError> {
@@ -477,27 +488,10 @@ impl Store for DynamoStore {
         call_version: Option<u64>,
     ) -> Result<PutDelivery, StoreError> {
         let item = self.delivery_item(delivery)?;
-        let stored = Ok(PutDelivery::Stored(delivery.version + 1));
+        let stored = PutDelivery::Stored(delivery.version + 1);
         let Some(call_version) = call_version else {
-            let (condition, values) = version_condition(delivery.version);
-            let sent = self
-                .client
-                .put_item()
-                .table_name(&self.table)
-                .set_item(Some(item))
-                .condition_expression(condition)
-                .set_expression_attribute_values(values)
-                .send()
-                .await;
-            return match sent {
-                Ok(_) => stored,
-                Err(error) => match error.as_service_error() {
-                    Some(PutItemError::ConditionalCheckFailedException(_)) => {
-                        Ok(PutDelivery::Conflict)
-                    }
-                    _ => Err(fault("write", &error)),
-                },
-            };
+            let is_put = self.put_over(item, delivery.version).await?;
+            return Ok(if is_put { stored } else { PutDelivery::Conflict });
         };
         let (condition, values) = version_condition(call_version);
         let actions = vec![
@@ -505,7 +499,7 @@ impl Store for DynamoStore {
             self.check_action(&delivery.key, CALL.to_owned(), &condition, values)?,
         ];
         match transact(&self.client, actions).await? {
-            Ok(()) => stored,
+            Ok(()) => Ok(stored),
             Err(_) => Ok(PutDelivery::Conflict),
         }
     }
@@ -757,6 +751,20 @@ pub(crate) fn shard_name(shard: u16) -> String {
 
 fn day_name(day: Date, shard: u16) -> String {
     format!("{day}#{shard}")
+}
+
+/// Every item that a query finds, page by page.
+pub(crate) async fn all(query: QueryFluentBuilder) -> Result<Vec<Item>, StoreError> {
+    let (mut items, mut start) = (Vec::new(), None);
+    loop {
+        let page = query.clone().set_exclusive_start_key(start).send().await;
+        let page = page.map_err(|error| fault("query", &error))?;
+        items.extend(page.items.unwrap_or_default());
+        start = page.last_evaluated_key;
+        if start.is_none() {
+            return Ok(items);
+        }
+    }
 }
 
 pub(crate) fn version_condition(version: u64) -> (String, Option<Item>) {

@@ -5,7 +5,6 @@
 //! | gate | `destinations` | `<destination>` |
 //! | up to when its line is given out | `destination-pace#<destination>` | `pace` |
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
 use futures_util::future::try_join_all;
@@ -14,8 +13,7 @@ use switchboard_domain::{Gate, Name, Pace, Parked};
 
 use super::{Gates, PARKED_SHARDS, PutGate, first_of, shard};
 use crate::dynamodb::{
-    Item, damaged, fault, from_item, number, primary_key, text, to_item, version_after,
-    version_condition,
+    Item, all, damaged, fault, from_item, number, primary_key, text, to_item, version_after,
 };
 use crate::{Due, DynamoStore, StoreError};
 
@@ -32,28 +30,14 @@ fn pace_key(destination: &Name) -> Item {
 
 impl Gates for DynamoStore {
     async fn gates(&self) -> Result<Vec<Gate>, StoreError> {
-        let mut gates = Vec::new();
-        let mut start = None;
-        loop {
-            let answer = self
-                .client()
-                .query()
-                .table_name(self.table())
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", text(GATES.to_owned()))
-                .consistent_read(true)
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| fault("query", &error))?;
-            for item in answer.items.unwrap_or_default() {
-                gates.push(from_item("gate", item)?);
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(gates);
-            }
-        }
+        let query = self
+            .client()
+            .query()
+            .table_name(self.table())
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(GATES.to_owned()))
+            .consistent_read(true);
+        all(query).await?.into_iter().map(|item| from_item("gate", item)).collect()
     }
 
     async fn gate(&self, destination: &Name) -> Result<Option<Gate>, StoreError> {
@@ -65,23 +49,8 @@ impl Gates for DynamoStore {
         let mut item = to_item("gate", gate)?;
         item.insert("version".into(), version_after(gate.version));
         item.extend(primary_key(GATES.to_owned(), gate.destination.to_string()));
-        let (condition, values) = version_condition(gate.version);
-        let sent = self
-            .client()
-            .put_item()
-            .table_name(self.table())
-            .set_item(Some(item))
-            .condition_expression(condition)
-            .set_expression_attribute_values(values)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(PutGate::Stored(gate.version + 1)),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(PutGate::Conflict),
-                _ => Err(fault("write", &error)),
-            },
-        }
+        let is_put = self.put_over(item, gate.version).await?;
+        Ok(if is_put { PutGate::Stored(gate.version + 1) } else { PutGate::Conflict })
     }
 
     async fn reserve(

@@ -9,7 +9,6 @@
 
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{Put as PutAction, TransactWriteItem};
 use jiff::civil::Date;
 use switchboard_domain::Name;
@@ -17,8 +16,8 @@ use switchboard_domain::sync::{Gap, Job};
 
 use super::{Jobs, MOST_LISTED, PutJob, Started};
 use crate::dynamodb::{
-    Item, fault, from_item, incomplete, number, shard_name, text, to_item, transact, version_after,
-    version_condition,
+    Item, all, fault, from_item, incomplete, number, shard_name, text, to_item, transact,
+    version_after,
 };
 use crate::{DynamoStore, StoreError};
 
@@ -115,23 +114,8 @@ impl Jobs for DynamoStore {
     }
 
     async fn put_job(&self, job: &Job) -> Result<PutJob, StoreError> {
-        let (condition, values) = version_condition(job.version);
-        let sent = self
-            .client()
-            .put_item()
-            .table_name(self.table())
-            .set_item(Some(self.job_item(job)?))
-            .condition_expression(condition)
-            .set_expression_attribute_values(values)
-            .send()
-            .await;
-        match sent {
-            Ok(_) => Ok(PutJob::Stored(job.version + 1)),
-            Err(error) => match error.as_service_error() {
-                Some(PutItemError::ConditionalCheckFailedException(_)) => Ok(PutJob::Conflict),
-                _ => Err(fault("write", &error)),
-            },
-        }
+        let is_put = self.put_over(self.job_item(job)?, job.version).await?;
+        Ok(if is_put { PutJob::Stored(job.version + 1) } else { PutJob::Conflict })
     }
 
     async fn job(&self, id: &Name) -> Result<Option<Job>, StoreError> {
@@ -176,28 +160,14 @@ impl Jobs for DynamoStore {
         source: &Name,
         since: Date,
     ) -> Result<Vec<Gap>, StoreError> {
-        let mut gaps = Vec::new();
-        let mut start = None;
-        loop {
-            let answer = self
-                .client()
-                .query()
-                .table_name(self.table())
-                .key_condition_expression("pk = :pk AND sk >= :since")
-                .expression_attribute_values(":pk", text(gap_pk(provider, source)))
-                .expression_attribute_values(":since", text(since.to_string()))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .map_err(|error| fault("query", &error))?;
-            for item in answer.items.unwrap_or_default() {
-                gaps.push(from_item("gap", item)?);
-            }
-            start = answer.last_evaluated_key;
-            if start.is_none() {
-                return Ok(gaps);
-            }
-        }
+        let query = self
+            .client()
+            .query()
+            .table_name(self.table())
+            .key_condition_expression("pk = :pk AND sk >= :since")
+            .expression_attribute_values(":pk", text(gap_pk(provider, source)))
+            .expression_attribute_values(":since", text(since.to_string()));
+        all(query).await?.into_iter().map(|item| from_item("gap", item)).collect()
     }
 }
 
