@@ -83,20 +83,14 @@ fn seconds() -> impl Strategy<Value = Option<Seconds>> {
 
 /// Any call that has ended, as it is after `enrich`.
 pub fn any_record() -> impl Strategy<Value = CallRecord> {
-    let cases = vec![
-        Case::Held,
-        Case::Dropped,
-        Case::NoAnswer,
-        Case::Busy,
-        Case::Failed,
-        Case::Canceled,
-        Case::Voicemail,
-        Case::Unknown,
-    ];
     let directions =
         vec![None, Some(Direction::Inbound), Some(Direction::Outbound), Some(Direction::Internal)];
-    let course =
-        (prop::sample::select(cases), prop::sample::select(directions), seconds(), seconds());
+    let course = (
+        prop::sample::select(&Case::ALL[..]),
+        prop::sample::select(directions),
+        seconds(),
+        seconds(),
+    );
     let times = (second(), second(), second());
     let texts =
         (option::of(words()), option::of(words()), option::of(words()), option::of(words()));

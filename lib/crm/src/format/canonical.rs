@@ -440,16 +440,7 @@ mod tests {
         let schema = compiler.compile("call.v1.json", &mut schemas).unwrap();
 
         let mut records = vec![full(), minimal()];
-        for case in [
-            Case::Held,
-            Case::Dropped,
-            Case::NoAnswer,
-            Case::Busy,
-            Case::Failed,
-            Case::Canceled,
-            Case::Voicemail,
-            Case::Unknown,
-        ] {
+        for case in Case::ALL {
             records.push(record(case, |_| {}));
         }
         for flag in [

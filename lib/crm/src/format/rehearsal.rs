@@ -3,11 +3,9 @@
 
 use http::Method;
 use jiff::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 use switchboard_domain::delivery::Remote;
-use switchboard_domain::{CallRecord, Event};
 
-use super::Material;
 use crate::Destination;
 use crate::exchange::{self, Answer, Ask, MOST_REQUESTS, Over, Step, Told};
 
@@ -52,31 +50,8 @@ impl Request {
     }
 }
 
-/// An answer with JSON.
-pub fn answer(status: u16, body: Value) -> Answer {
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    Answer { status, retry_after: None, reset: None, body }
-}
-
 pub fn now() -> Timestamp {
     "2026-02-20T09:03:00Z".parse().unwrap()
-}
-
-/// A destination of an API's format.
-pub fn destination(format: &str, changes: Value) -> Destination {
-    let mut json = json!({
-        "url": "https://crm.example.com", "format": format,
-        "auth": {"type": "header", "name": "x-api-token", "value": "fake-token"},
-    });
-    json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    Destination::parse(&json.to_string(), false).unwrap()
-}
-
-/// What a delivery of a call keeps.
-pub fn rendered(destination: &Destination, record: &CallRecord, event: Event) -> Vec<u8> {
-    destination
-        .format
-        .render(destination, &Material { record, event, transcript: None, analysis: None })
 }
 
 /// How an attempt ended.

@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::delivery::Remote;
 use switchboard_domain::{
-    Analysis, AnsweredBy, CallRecord, Direction, Disposition, Facts, Legs, Order, Party, PartyKind,
-    Person, Personal, Policy, Seconds, State, Update,
+    Analysis, AnsweredBy, CallRecord, Direction, Disposition, Event, Facts, Legs, Order, Party,
+    PartyKind, Person, Personal, Policy, Seconds, State, Update,
 };
 
 use super::{Format, Material};
@@ -30,6 +30,20 @@ pub enum Case {
     Canceled,
     Voicemail,
     Unknown,
+}
+
+impl Case {
+    /// Each way that a call may go.
+    pub const ALL: [Self; 8] = [
+        Self::Held,
+        Self::Dropped,
+        Self::NoAnswer,
+        Self::Busy,
+        Self::Failed,
+        Self::Canceled,
+        Self::Voicemail,
+        Self::Unknown,
+    ];
 }
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
@@ -146,15 +160,21 @@ pub fn configured(format: Format, changes: Value) -> Destination {
     Destination::parse(&json.to_string(), false).unwrap()
 }
 
-/// What a delivery of a call keeps.
+/// What the delivery of a call that is over keeps.
 pub fn rendered(destination: &Destination, record: &CallRecord) -> Vec<u8> {
-    let event = switchboard_domain::Event::Completed;
+    rendered_of(destination, record, Event::Completed)
+}
+
+/// What a delivery keeps.
+pub fn rendered_of(destination: &Destination, record: &CallRecord, event: Event) -> Vec<u8> {
     let material = Material { record, event, transcript: None, analysis: None };
     destination.format.render(destination, &material)
 }
 
+/// An answer with JSON; null is no body at all.
 pub fn answer(status: u16, body: Value) -> Answer {
-    Answer { status, retry_after: None, reset: None, body: body.to_string().into_bytes() }
+    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+    Answer { status, retry_after: None, reset: None, body }
 }
 
 /// An attempt, as it went.
@@ -265,4 +285,35 @@ pub fn learned_after(
         exchange.next(Some(&answer), at(NOW));
     }
     exchange.learned()
+}
+
+/// The most entries that a CRM is left with where an attempt ends after any of its first requests, which
+/// the CRM has taken, and is then made again. `remembers` says whether what was learned until then was
+/// written down.
+pub fn most_after_a_crash<C>(
+    destination: &Destination,
+    requests: usize,
+    remembers: bool,
+    new: impl Fn() -> C,
+    take: impl Fn(&mut C, &Ask) -> Answer,
+    entries: impl Fn(&C) -> usize,
+) -> usize {
+    let body = rendered(destination, &marked());
+    let after = |k: usize| {
+        let mut crm = new();
+        let mut answers = Vec::new();
+        attempt(destination, &body, &Remote::default(), |ask| {
+            let answer = take(&mut crm, ask);
+            answers.push(answer.clone());
+            (answers.len() < k).then_some(answer)
+        });
+        let learned = match remembers {
+            true => learned_after(destination, &body, &Remote::default(), answers),
+            false => Remote::default(),
+        };
+        let told = attempt(destination, &body, &learned, |ask| Some(take(&mut crm, ask)));
+        assert!(told.result().starts_with("delivered: "), "{}", told.result());
+        entries(&crm)
+    };
+    (1..=requests).map(after).max().unwrap()
 }

@@ -4,7 +4,8 @@ use jiff::civil::DateTime;
 use serde_json::{Map, Value, json};
 
 use crate::exchange::Answer;
-use crate::format::rehearsal::{Request, StandIn, answer};
+use crate::format::rehearsal::{Request, StandIn};
+use crate::format::testing::answer;
 
 /// An account.
 #[derive(Default)]

@@ -7,13 +7,14 @@ use switchboard_domain::{Direction, Event, Facts, Name, Party, PartyKind, Record
 use super::stand_in::{Pipedrive, error};
 use super::*;
 use crate::exchange::{Answer, Over};
+use crate::format::Format;
 use crate::format::any_call::any_record;
-use crate::format::rehearsal::{answer, attempt, cut_short, destination, now, rendered, whole};
-use crate::format::testing::{Case, at, person, record};
+use crate::format::rehearsal::{attempt, cut_short, now, whole};
+use crate::format::testing::{Case, answer, at, configured, person, record, rendered_of};
 
 fn told(record: &CallRecord) -> Value {
-    let crm = destination("pipedrive", json!({"settings": {"owners": {"emp-1": 17}}}));
-    serde_json::from_slice(&rendered(&crm, record, Event::Completed)).unwrap()
+    let crm = configured(Format::Pipedrive, json!({"settings": {"owners": {"emp-1": 17}}}));
+    serde_json::from_slice(&rendered_of(&crm, record, Event::Completed)).unwrap()
 }
 
 fn full() -> CallRecord {
@@ -49,17 +50,7 @@ fn a_full_call() {
 
 #[test]
 fn every_outcome() {
-    let cases = [
-        Case::Held,
-        Case::Dropped,
-        Case::NoAnswer,
-        Case::Busy,
-        Case::Failed,
-        Case::Canceled,
-        Case::Voicemail,
-        Case::Unknown,
-    ];
-    let bodies = cases.map(|case| format!("{case:?}: {}", told(&record(case, |_| {}))["call"]));
+    let bodies = Case::ALL.map(|case| format!("{case:?}: {}", told(&record(case, |_| {}))["call"]));
     assert_snapshot!(bodies.join("\n"));
 }
 
@@ -106,8 +97,8 @@ fn a_note_is_cut_between_its_entities() {
 
 /// One attempt on a Pipedrive.
 fn tell(contacts: &str, crm: &mut Pipedrive) -> Over {
-    let destination = destination("pipedrive", json!({"contacts": contacts}));
-    let body = rendered(&destination, &full(), Event::Completed);
+    let destination = configured(Format::Pipedrive, json!({"contacts": contacts}));
+    let body = rendered_of(&destination, &full(), Event::Completed);
     whole(&destination, &body, &Remote::default(), crm)
 }
 
@@ -159,8 +150,8 @@ fn our_own_numbers_are_nobodys_contact() {
     for unmatched in [Unmatched::OwnNumber, Unmatched::Colleague] {
         let mut record = full();
         record.people.contact.as_mut().unwrap().unmatched = Some(unmatched);
-        let destination = destination("pipedrive", json!({"contacts": "find_or_create"}));
-        let body = rendered(&destination, &record, Event::Completed);
+        let destination = configured(Format::Pipedrive, json!({"contacts": "find_or_create"}));
+        let body = rendered_of(&destination, &record, Event::Completed);
         let mut crm = Pipedrive::default();
         let over = whole(&destination, &body, &Remote::default(), &mut crm);
         assert_eq!(over.result, "created: 200, no contact: no number");
@@ -169,8 +160,8 @@ fn our_own_numbers_are_nobodys_contact() {
 
 #[test]
 fn a_person_who_was_known_and_is_gone_does_not_keep_the_call_back() {
-    let destination = destination("pipedrive", json!({"contacts": "find"}));
-    let body = rendered(&destination, &full(), Event::Completed);
+    let destination = configured(Format::Pipedrive, json!({"contacts": "find"}));
+    let body = rendered_of(&destination, &full(), Event::Completed);
     let known = Remote { contact: Some("77".into()), ..Remote::default() };
     // Another has the number by now.
     let mut crm = Pipedrive::default().with_person(5, "+61491570156");
@@ -190,8 +181,8 @@ fn a_person_who_was_known_and_is_gone_does_not_keep_the_call_back() {
 
 #[test]
 fn what_is_known_to_be_there_is_not_made_again() {
-    let destination = destination("pipedrive", json!({}));
-    let body = rendered(&destination, &full(), Event::Completed);
+    let destination = configured(Format::Pipedrive, json!({}));
+    let body = rendered_of(&destination, &full(), Event::Completed);
     let mut crm = Pipedrive::default();
     let over = whole(&destination, &body, &Remote::default(), &mut crm);
     let again = whole(&destination, &body, &over.remote, &mut crm);
@@ -209,8 +200,8 @@ fn what_is_known_to_be_there_is_not_made_again() {
 fn cut_short_anywhere_there_is_one_entry_or_two_where_its_creation_was_not_answered() {
     for contacts in ["none", "find", "find_or_create"] {
         for knows in [false, true] {
-            let destination = destination("pipedrive", json!({"contacts": contacts}));
-            let body = rendered(&destination, &full(), Event::Completed);
+            let destination = configured(Format::Pipedrive, json!({"contacts": contacts}));
+            let body = rendered_of(&destination, &full(), Event::Completed);
             let mut entries = Vec::new();
             let requests =
                 cut_short(&destination, &body, knows, Pipedrive::default, |_, over, crm| {
@@ -298,7 +289,7 @@ fn settings() {
 
 #[test]
 fn what_cannot_be_read_is_refused_and_not_sent() {
-    let destination = destination("pipedrive", json!({}));
+    let destination = configured(Format::Pipedrive, json!({}));
     let mut crm = Pipedrive::default();
     for body in [&b""[..], b"{}", b"\xff", b"{\"call\":{}}"] {
         let over = whole(&destination, body, &Remote::default(), &mut crm);
@@ -313,10 +304,10 @@ proptest! {
     /// Whatever a call is, Pipedrive takes it, and what is noted of that tells nothing about anybody.
     #[test]
     fn any_call_is_taken(record in any_record()) {
-        let destination = destination("pipedrive", json!({
+        let destination = configured(Format::Pipedrive, json!({
             "contacts": "find_or_create", "settings": {"owners": {"e-1": 17}},
         }));
-        let body = rendered(&destination, &record, Event::Completed);
+        let body = rendered_of(&destination, &record, Event::Completed);
         let mut crm = Pipedrive::default();
         let over = whole(&destination, &body, &Remote::default(), &mut crm);
         prop_assert_eq!(over.verdict, Verdict::Delivered, "{}", over.result);
@@ -338,8 +329,8 @@ proptest! {
             ]),
         ), 0..12),
     ) {
-        let destination = destination("pipedrive", json!({"contacts": "find_or_create"}));
-        let body = rendered(&destination, &full(), Event::Completed);
+        let destination = configured(Format::Pipedrive, json!({"contacts": "find_or_create"}));
+        let body = rendered_of(&destination, &full(), Event::Completed);
         let answers = answers.into_iter().map(|(status, body)| {
             Answer { body: body.into(), ..answer(status, Value::Null) }
         });

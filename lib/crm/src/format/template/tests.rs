@@ -47,17 +47,7 @@ fn told(template: &str, change: impl FnOnce(&mut Facts)) -> Json {
 
 #[test]
 fn every_outcome() {
-    let cases = [
-        Case::Held,
-        Case::Dropped,
-        Case::NoAnswer,
-        Case::Busy,
-        Case::Failed,
-        Case::Canceled,
-        Case::Voicemail,
-        Case::Unknown,
-    ];
-    let bodies = cases.map(|case| format!("{case:?}: {}", of(TICKET, &record(case, |_| {}))));
+    let bodies = Case::ALL.map(|case| format!("{case:?}: {}", of(TICKET, &record(case, |_| {}))));
     assert_snapshot!(bodies.join("\n"));
 }
 

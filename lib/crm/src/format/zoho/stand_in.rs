@@ -6,7 +6,8 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::exchange::Answer;
-use crate::format::rehearsal::{Request, StandIn, answer};
+use crate::format::rehearsal::{Request, StandIn};
+use crate::format::testing::answer;
 
 /// An organisation.
 pub struct Zoho {

@@ -6,9 +6,10 @@ use switchboard_domain::{CallRecord, Facts, Name, Party, PartyKind, Person, Pers
 use super::stand_in::{Zoho, error};
 use super::*;
 use crate::exchange::{Answer, Over};
+use crate::format::Format;
 use crate::format::any_call::any_record;
-use crate::format::rehearsal::{self, answer, attempt, cut_short, rendered, whole};
-use crate::format::testing::{Case, at, person, record};
+use crate::format::rehearsal::{self, attempt, cut_short, whole};
+use crate::format::testing::{Case, answer, at, configured, person, record, rendered_of};
 
 const OWNER: &str = "4876876000000000017";
 const CONTACT: &str = "4876876000000000005";
@@ -16,12 +17,12 @@ const CONTACT: &str = "4876876000000000005";
 fn destination(changes: Value) -> Destination {
     let mut json = json!({"url": "https://www.zohoapis.eu"});
     json.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
-    rehearsal::destination("zoho", json)
+    configured(Format::Zoho, json)
 }
 
 fn told(record: &CallRecord, settings: Value) -> Value {
     let crm = destination(json!({ "settings": settings }));
-    serde_json::from_slice(&rendered(&crm, record, Event::Completed)).unwrap()
+    serde_json::from_slice(&rendered_of(&crm, record, Event::Completed)).unwrap()
 }
 
 fn full() -> CallRecord {
@@ -63,18 +64,8 @@ fn a_full_call_with_a_field_for_the_key() {
 
 #[test]
 fn every_outcome_and_way() {
-    let cases = [
-        Case::Held,
-        Case::Dropped,
-        Case::NoAnswer,
-        Case::Busy,
-        Case::Failed,
-        Case::Canceled,
-        Case::Voicemail,
-        Case::Unknown,
-    ];
     let mut lines = Vec::new();
-    for case in cases {
+    for case in Case::ALL {
         for direction in [Direction::Outbound, Direction::Inbound] {
             let record = record(case, |facts| facts.direction = Some(direction));
             let call = &told(&record, json!({}))["call"];
@@ -113,7 +104,7 @@ fn the_key_stands_in_a_description_however_long_it_is() {
 /// One attempt on a Zoho.
 fn tell(changes: Value, event: Event, remote: &Remote, crm: &mut Zoho) -> Over {
     let destination = destination(changes);
-    let body = rendered(&destination, &full(), event);
+    let body = rendered_of(&destination, &full(), event);
     whole(&destination, &body, remote, crm)
 }
 
@@ -281,7 +272,7 @@ fn a_contact_who_was_known_and_is_gone_does_not_keep_the_call_back() {
 /// Entries that are left after each attempt that was cut short.
 fn entries(changes: Value, knows: bool, new: impl Fn() -> Zoho) -> Vec<usize> {
     let destination = destination(changes);
-    let body = rendered(&destination, &full(), Event::Completed);
+    let body = rendered_of(&destination, &full(), Event::Completed);
     let mut entries = Vec::new();
     let requests = cut_short(&destination, &body, knows, new, |_, over, crm| {
         assert_eq!(over.verdict, Verdict::Delivered, "{over:?}");
@@ -502,7 +493,7 @@ proptest! {
             settings["key_field"] = json!("Switchboard_Key");
         }
         let destination = destination(json!({"contacts": "find_or_create", "settings": settings}));
-        let body = rendered(&destination, &record, Event::Completed);
+        let body = rendered_of(&destination, &record, Event::Completed);
         let mut crm = Zoho { key_field: Some(("Switchboard_Key", true)), ..Zoho::default() };
         let over = whole(&destination, &body, &Remote::default(), &mut crm);
         prop_assert_eq!(over.verdict, Verdict::Delivered, "{}", over.result);
@@ -537,7 +528,7 @@ proptest! {
         knows in any::<bool>(),
     ) {
         let destination = destination(json!({"contacts": "find_or_create", "settings": {"key_field": "K"}}));
-        let body = rendered(&destination, &full(), Event::Completed);
+        let body = rendered_of(&destination, &full(), Event::Completed);
         let answers = answers.into_iter().map(|(status, body)| {
             Answer { body: body.into(), ..answer(status, Value::Null) }
         });

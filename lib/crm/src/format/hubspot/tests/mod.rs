@@ -12,29 +12,12 @@ use super::*;
 use crate::auth::Auth;
 use crate::format::Format;
 use crate::format::testing::{
-    Attempt, Case, answer, at, attempt, configured, destination, example, learned_after, marked,
-    obeys_the_laws, person, record, rendered, scripted,
+    Attempt, Case, answer, at, attempt, configured, destination, example, marked,
+    most_after_a_crash, obeys_the_laws, person, record, rendered, scripted,
 };
-
-const CASES: [Case; 8] = [
-    Case::Held,
-    Case::Dropped,
-    Case::NoAnswer,
-    Case::Busy,
-    Case::Failed,
-    Case::Canceled,
-    Case::Voicemail,
-    Case::Unknown,
-];
 
 fn hubspot(changes: Value) -> Destination {
     configured(Format::Hubspot, changes)
-}
-
-fn known() -> CallRecord {
-    let mut record = marked();
-    record.people.contact = Some(person(PartyKind::E164, Some("+61491570156")));
-    record
 }
 
 fn tell(portal: &mut Portal, destination: &Destination, record: &CallRecord) -> Attempt {
@@ -53,7 +36,7 @@ fn tell_again(
 #[test]
 fn a_call_of_every_outcome() {
     let mut shown = String::new();
-    for case in CASES {
+    for case in Case::ALL {
         let mut portal = Portal::set_up();
         let told = tell(&mut portal, &destination(Format::Hubspot), &record(case, |_| {}));
         assert_eq!(told.result(), "delivered: 200, no contact: unknown", "{case:?}");
@@ -68,7 +51,7 @@ fn every_request_of_a_call_with_all_there_is() {
     let destination = hubspot(json!({
         "contacts": "find_or_create", "settings": {"owners": {"ann": "12345"}},
     }));
-    let mut all = known();
+    let mut all = marked();
     all.call.facts.direction = Some(Direction::Inbound);
     all.call.facts.from = Party::read("0491 570 156");
     all.call.facts.to = Party::read("+61255501234");
@@ -108,7 +91,7 @@ fn an_update_is_the_same_entry() {
     let destination = hubspot(json!({}));
     let mut portal = Portal::set_up();
     portal.contact("501", &[("phone", "+61491570156")]);
-    let mut call = known();
+    let mut call = marked();
     tell(&mut portal, &destination, &call);
     call.call.facts.summary = Some(Personal::new("Came late."));
     call.call.facts.talk = Some(Seconds(130));
@@ -127,7 +110,7 @@ fn the_contact_is_the_one_with_the_number() {
         for (id, properties) in contacts {
             portal.contact(id, properties);
         }
-        let told = tell(&mut portal, &destination(Format::Hubspot), &known());
+        let told = tell(&mut portal, &destination(Format::Hubspot), &marked());
         let ids: BTreeSet<String> = portal.associations.into_iter().map(|(_, id)| id).collect();
         let ids: Vec<String> = ids.into_iter().collect();
         (ids.join(" "), told.result().to_owned())
@@ -167,7 +150,7 @@ fn who_has_no_number_of_their_own_is_not_looked_for() {
         // Several of our own contacts share it: the CRM may know better.
         (Some(Unmatched::Ambiguous), "delivered: 200, no contact: unknown"),
     ] {
-        let mut call = known();
+        let mut call = marked();
         match change {
             Some(why) => call.people.contact.as_mut().unwrap().unmatched = Some(why),
             None => {
@@ -179,7 +162,7 @@ fn who_has_no_number_of_their_own_is_not_looked_for() {
         assert_eq!(told.result(), result, "{change:?}");
     }
     let none = hubspot(json!({"contacts": "none"}));
-    let told = tell(&mut Portal::set_up(), &none, &known());
+    let told = tell(&mut Portal::set_up(), &none, &marked());
     assert_eq!((told.result(), told.asked.len()), ("delivered: 200", 1));
 }
 
@@ -189,16 +172,16 @@ fn a_known_contact_is_not_looked_for_and_one_that_is_gone_is_once() {
     let known_as = |id: &str| Remote { call: None, contact: Some(id.to_owned()) };
     let mut portal = Portal::set_up();
     portal.contact("501", &[("phone", "+1 202 555 0100")]);
-    let told = tell_again(&mut portal, &destination, &known(), &known_as("501"));
+    let told = tell_again(&mut portal, &destination, &marked(), &known_as("501"));
     assert_eq!((told.result(), told.asked.len()), ("delivered: 200, contact known", 2));
     // Merged into another that has the number.
     portal.contact("502", &[("phone", "+61491570156")]);
-    let told = tell_again(&mut portal, &destination, &known(), &known_as("499"));
+    let told = tell_again(&mut portal, &destination, &marked(), &known_as("499"));
     assert_eq!(told.result(), "delivered: 200, contact found");
     assert_eq!(told.over.unwrap().remote.contact.as_deref(), Some("502"));
     // Nobody has it, and what was created is gone at once, too.
     let mut portal = Portal::set_up();
-    let body = rendered(&destination, &known());
+    let body = rendered(&destination, &marked());
     let told = attempt(&destination, &body, &known_as("499"), |ask| {
         let answer = portal.answer(ask);
         portal.contacts.clear();
@@ -221,27 +204,17 @@ fn after_a_crash_at_any_point_there_is_what_is_declared() {
     ] {
         let destination =
             hubspot(json!({"deduplication": deduplication, "contacts": "find_or_create"}));
-        let body = rendered(&destination, &known());
-        let mut most = 0;
-        for k in 1..=4 {
-            let mut portal = Portal::set_up();
-            let mut n = 0;
-            let mut answers = Vec::new();
-            attempt(&destination, &body, &Remote::default(), |ask| {
-                n += 1;
-                let answer = portal.answer(ask);
-                answers.push(answer.clone());
-                (n < k).then_some(answer)
-            });
-            let learned = match remembers {
-                true => learned_after(&destination, &body, &Remote::default(), answers),
-                false => Remote::default(),
-            };
-            let told = attempt(&destination, &body, &learned, |ask| Some(portal.answer(ask)));
-            assert!(told.result().starts_with("delivered: "), "{}", told.result());
-            assert_eq!(portal.contacts.len(), 1);
-            most = most.max(portal.calls.len());
-        }
+        let most = most_after_a_crash(
+            &destination,
+            4,
+            remembers,
+            Portal::set_up,
+            Portal::answer,
+            |portal| {
+                assert_eq!(portal.contacts.len(), 1);
+                portal.calls.len()
+            },
+        );
         assert_eq!(most, entries, "{deduplication} {remembers}");
     }
 }
@@ -250,13 +223,13 @@ fn after_a_crash_at_any_point_there_is_what_is_declared() {
 fn without_a_key_an_update_finds_the_call_by_its_id() {
     let destination = hubspot(json!({"deduplication": "none", "contacts": "none"}));
     let mut portal = Portal::default();
-    let told = tell(&mut portal, &destination, &known());
+    let told = tell(&mut portal, &destination, &marked());
     let remote = told.over.unwrap().remote;
-    let told = tell_again(&mut portal, &destination, &known(), &remote);
+    let told = tell_again(&mut portal, &destination, &marked(), &remote);
     assert_eq!((told.result(), portal.calls.len()), ("delivered: 200", 1));
     // It was deleted there: it is made again.
     portal.calls.clear();
-    let told = tell_again(&mut portal, &destination, &known(), &remote);
+    let told = tell_again(&mut portal, &destination, &marked(), &remote);
     assert_eq!((told.result(), portal.calls.len()), ("delivered: 201", 1));
 }
 
@@ -318,7 +291,7 @@ fn what_an_answer_means() {
         (200, json!("<html>"), retry(None), "not understood: 200"),
     ] {
         let destination = hubspot(json!({"contacts": "none"}));
-        let body_told = rendered(&destination, &known());
+        let body_told = rendered(&destination, &marked());
         let told = attempt(
             &destination,
             &body_told,
@@ -334,7 +307,7 @@ fn what_an_answer_means() {
 #[test]
 fn a_contact_that_cannot_be_had_keeps_the_call_back_only_for_a_while() {
     let destination = hubspot(json!({"contacts": "find_or_create"}));
-    let body = rendered(&destination, &known());
+    let body = rendered(&destination, &marked());
     let run =
         |answers: Vec<Answer>| attempt(&destination, &body, &Remote::default(), scripted(answers));
     let nobody = || answer(200, json!({"total": 0, "results": []}));
@@ -372,11 +345,11 @@ fn a_contact_that_cannot_be_had_keeps_the_call_back_only_for_a_while() {
 #[test]
 fn a_missing_property_is_said_and_waited_for() {
     let mut portal = Portal::default();
-    let told = tell(&mut portal, &destination(Format::Hubspot), &known());
+    let told = tell(&mut portal, &destination(Format::Hubspot), &marked());
     assert_eq!(told.over.as_ref().unwrap().verdict, Verdict::Retry { not_before: None });
     assert!(told.result().starts_with("to be set up there: the property switchboard_call_key"));
     portal.unique.insert("switchboard_call_key".into());
-    let told = tell(&mut portal, &destination(Format::Hubspot), &known());
+    let told = tell(&mut portal, &destination(Format::Hubspot), &marked());
     assert_eq!(told.result(), "delivered: 200, no contact: unknown");
 }
 

@@ -10,20 +10,10 @@ use switchboard_domain::{CallRecord, Name, Party, PartyKind, Seconds};
 use super::*;
 use crate::format::Format;
 use crate::format::testing::{
-    Attempt, Case, PRIVATE_KEY, answer, at, attempt, configured, destination, example,
-    learned_after, marked, obeys_the_laws, person, record, rendered, scripted,
+    Attempt, Case, PRIVATE_KEY, answer, at, attempt, configured, destination, example, marked,
+    most_after_a_crash, obeys_the_laws, person, record, rendered, scripted,
 };
 
-const CASES: [Case; 8] = [
-    Case::Held,
-    Case::Dropped,
-    Case::NoAnswer,
-    Case::Busy,
-    Case::Failed,
-    Case::Canceled,
-    Case::Voicemail,
-    Case::Unknown,
-];
 const CONTACT: &str = "003000000000501AAA";
 const LEAD: &str = "00Q000000000601AAA";
 
@@ -59,7 +49,7 @@ fn shown(told: &Attempt) -> String {
 #[test]
 fn a_call_of_every_outcome() {
     let mut golden = String::new();
-    for case in CASES {
+    for case in Case::ALL {
         let mut org = Org::set_up();
         let told = tell(&mut org, &destination(Format::Salesforce), &record(case, |_| {}));
         assert_eq!(told.result(), "delivered: 201, no contact: unknown", "{case:?}");
@@ -205,27 +195,11 @@ fn after_a_crash_at_any_point_there_is_what_is_declared() {
     {
         let destination =
             salesforce(json!({"deduplication": deduplication, "contacts": "find_or_create"}));
-        let body = rendered(&destination, &marked());
-        let mut most = 0;
-        for k in 1..=6 {
-            let mut org = Org::set_up();
-            let mut n = 0;
-            let mut answers = Vec::new();
-            attempt(&destination, &body, &Remote::default(), |ask| {
-                n += 1;
-                let answer = org.answer(ask);
-                answers.push(answer.clone());
-                (n < k).then_some(answer)
+        let most =
+            most_after_a_crash(&destination, 6, remembers, Org::set_up, Org::answer, |org| {
+                assert_eq!(org.people.len(), 1);
+                org.tasks.len()
             });
-            let learned = match remembers {
-                true => learned_after(&destination, &body, &Remote::default(), answers),
-                false => Remote::default(),
-            };
-            let told = attempt(&destination, &body, &learned, |ask| Some(org.answer(ask)));
-            assert!(told.result().starts_with("delivered: "), "{}", told.result());
-            assert_eq!(org.people.len(), 1);
-            most = most.max(org.tasks.len());
-        }
         assert_eq!(most, entries, "{deduplication} {remembers}");
     }
 }
