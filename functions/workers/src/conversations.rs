@@ -2,20 +2,20 @@
 
 use std::time::Duration;
 
+use http::Request;
+use http::header::{HeaderValue, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
-use reqwest::header::RETRY_AFTER;
 use switchboard_domain::CallRecord;
 use switchboard_domain::lookup::Finding;
+use switchboard_http::{Client, Limits, retry_after};
 use switchboard_providers::Source;
 use switchboard_providers::elevenlabs::{self, Conversation, Status};
 use url::Url;
 
-/// One question is answered within this, or counts as trouble.
-const TIMEOUT: Duration = Duration::from_secs(8);
+/// What is not answered within this counts as trouble. A conversation with its transcript is far smaller.
+const LIMITS: Limits = Limits { timeout: Duration::from_secs(8), largest: 8 * 1024 * 1024 };
 /// And the whole search within this: the function has half a minute for it and its writes.
 const BUDGET: Duration = Duration::from_secs(18);
-/// A conversation with its transcript is far smaller.
-const LARGEST_ANSWER: usize = 8 * 1024 * 1024;
 /// How far a conversation's start may lie from its call's.
 const WINDOW: SignedDuration = SignedDuration::from_mins(2);
 /// So many conversations of the same minutes are looked into for one call at a time.
@@ -26,7 +26,7 @@ const MOST_PAGES: usize = 4;
 /// A client of the conversations API.
 #[derive(Clone)]
 pub struct Conversations {
-    http: reqwest::Client,
+    client: Client,
 }
 
 /// What a search brought.
@@ -48,9 +48,9 @@ enum Trouble {
 }
 
 impl Conversations {
-    /// Over an HTTP client that follows no redirects.
-    pub fn new(http: reqwest::Client) -> Self {
-        Self { http }
+    /// Over an HTTP client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
     }
 
     /// Looks for the conversation of a call: by its id where that is known, else among those of
@@ -189,31 +189,23 @@ impl Conversations {
         if !query.is_empty() {
             url.query_pairs_mut().extend_pairs(query);
         }
-        let request = self.http.get(url).header("xi-api-key", key.expose()).timeout(TIMEOUT);
-        let mut answer = request.send().await.map_err(|error| {
-            later(if error.is_timeout() { "timed out" } else { "could not be reached" })
-        })?;
+        let mut key = HeaderValue::from_str(key.expose())
+            .map_err(|_| later("the source's api_key cannot stand in a header"))?;
+        key.set_sensitive(true);
+        let request = Request::get(url.as_str()).header("xi-api-key", key).body(Vec::new());
+        let request = request.map_err(|_| later("the source's api_url cannot be asked"))?;
+        let answer = self.client.send(request, LIMITS).await;
+        let answer = answer.map_err(|error| later(&error.to_string()))?;
         match answer.status().as_u16() {
-            200 => {}
-            404 | 422 => return Err(Trouble::Absent),
+            200 => Ok(answer.into_body()),
+            404 | 422 => Err(Trouble::Absent),
             // 401 is also how ElevenLabs says that a quota is used up, so it is worth waiting.
             status => {
                 let said = answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
-                let seconds = said.and_then(|text| text.trim().parse::<u32>().ok());
-                let not_before = seconds.and_then(|seconds| {
-                    now.checked_add(SignedDuration::from_secs(seconds.into())).ok()
-                });
-                return Err(Trouble::Later { not_before, problem: format!("answered {status}") });
+                let not_before = said.and_then(|text| retry_after(text, now));
+                Err(Trouble::Later { not_before, problem: format!("answered {status}") })
             }
         }
-        let mut body = Vec::new();
-        while let Some(chunk) = answer.chunk().await.map_err(|_| later("broke off"))? {
-            body.extend_from_slice(&chunk);
-            if body.len() > LARGEST_ANSWER {
-                return Err(later("answered more than 8 MB"));
-            }
-        }
-        Ok(body)
     }
 }
 

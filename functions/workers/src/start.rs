@@ -92,8 +92,7 @@ impl Parts {
 pub async fn enrich() -> Result<(), Error> {
     let parts = parts("enrich")?;
     let configuration = parts.configuration(&["sources", "destinations", "leads", "recordings"])?;
-    let conversations =
-        Conversations::new(switchboard_http::client::transport(parts.allow_private()?)?);
+    let conversations = Conversations::new(switchboard_http::Client::new(parts.allow_private()?)?);
     let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
     let Parts { store, queue, telemetry, .. } = parts;
     let (known, (), (), ()) = tokio::join!(

@@ -1,8 +1,9 @@
 //! What came back from a model, before anybody looked whether it holds.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde_json::Value;
 use switchboard_domain::Tokens;
+use switchboard_http::retry_after;
 
 /// A model's reply, in whatever API's words it came.
 #[derive(Clone, PartialEq)]
@@ -85,13 +86,8 @@ impl Received<'_> {
             300..=399 => format!("the model's address leads elsewhere ({status}): check it"),
             _ => format!("the model is in trouble ({status})"),
         };
-        Err(Reply::Trouble { problem, not_before: self.not_before() })
-    }
-
-    /// `Retry-After` in seconds. Model APIs give no dates in it.
-    fn not_before(&self) -> Option<Timestamp> {
-        let seconds: u32 = self.retry_after?.trim().parse().ok()?;
-        self.at.checked_add(SignedDuration::from_secs(seconds.into())).ok()
+        let not_before = self.retry_after.and_then(|text| retry_after(text, self.at));
+        Err(Reply::Trouble { problem, not_before })
     }
 }
 

@@ -1,13 +1,11 @@
 //! What an answer means: whether a delivery is done, tried again, or over. That no answer came always
 //! means that it is tried again.
 
-use jiff::civil::DateTime;
-use jiff::fmt::rfc2822::DateTimeParser;
-use jiff::tz::TimeZone;
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use switchboard_domain::delivery::Verdict;
+use switchboard_http::retry_after;
 
-/// What an answer's status means, and the same in a few words. `retry_after` is the header as it
+/// What an answer's status means, and the same in a few words. `wait` is `Retry-After` as it
 /// came: seconds or a date; anything else in it is ignored.
 ///
 /// | status | verdict | why |
@@ -19,7 +17,7 @@ use switchboard_domain::delivery::Verdict;
 /// | 410 | gone | the endpoint takes nothing any more: it is stopped, and nothing is lost |
 /// | other 4xx | refused | this body will never be taken |
 /// | anything else | retry | no sense can be made of it |
-pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> (Verdict, String) {
+pub fn judge(status: u16, wait: Option<&str>, now: Timestamp) -> (Verdict, String) {
     let (is_retried, words) = match status {
         200..=299 => return (Verdict::Delivered, format!("delivered: {status}")),
         300..=399 => (true, "redirected, not followed"),
@@ -32,41 +30,21 @@ pub fn judge(status: u16, retry_after: Option<&str>, now: Timestamp) -> (Verdict
         _ => (true, "not understood"),
     };
     let verdict = if is_retried {
-        Verdict::Retry { not_before: retry_after.and_then(|text| read_retry_after(text, now)) }
+        Verdict::Retry { not_before: wait.and_then(|text| retry_after(text, now)) }
     } else {
         Verdict::Refused
     };
     (verdict, format!("{words}: {status}"))
 }
 
-/// Reads `Retry-After`: whole seconds from now, or an HTTP date in any of its three forms.
-fn read_retry_after(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let text = text.trim();
-    if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) {
-        // More digits than fit mean: as late as can be.
-        let wait = text.parse::<i64>().map_or(SignedDuration::MAX, SignedDuration::from_secs);
-        return Some(now.checked_add(wait).unwrap_or(Timestamp::MAX));
-    }
-    if let Ok(at) = DateTimeParser::new().parse_timestamp(text) {
-        return Some(at);
-    }
-    let obsolete = ["%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
-    let read = |form| DateTime::strptime(form, text).ok();
-    TimeZone::UTC.to_timestamp(obsolete.into_iter().find_map(read)?).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     fn now() -> Timestamp {
         "2026-02-20T09:00:00Z".parse().unwrap()
-    }
-
-    fn wait(retry_after: &str) -> Option<i64> {
-        let (verdict, _) = judge(429, Some(retry_after), now());
-        let Verdict::Retry { not_before } = verdict else { panic!("{verdict:?}") };
-        not_before.map(|at| at.duration_since(now()).as_secs())
     }
 
     #[test]
@@ -91,34 +69,6 @@ mod tests {
                 let expected = (verdict, format!("{words}: {status}"));
                 assert_eq!(judge(*status, None, now()), expected);
             }
-        }
-    }
-
-    #[test]
-    fn retry_after_is_seconds_or_a_date() {
-        assert_eq!(wait("0"), Some(0));
-        assert_eq!(wait(" 120 "), Some(120));
-        assert_eq!(wait("Fri, 20 Feb 2026 09:02:00 GMT"), Some(120));
-        assert_eq!(wait("Friday, 20-Feb-26 09:02:00 GMT"), Some(120));
-        assert_eq!(wait("Fri Feb 20 09:02:00 2026"), Some(120));
-        // The past is no reason to wait, nor to fail.
-        assert_eq!(wait("Fri, 20 Feb 2026 08:59:00 GMT"), Some(-60));
-    }
-
-    #[test]
-    fn a_retry_after_beyond_all_measure_is_as_late_as_can_be() {
-        for text in ["999999999999", "9223372036854775807", "99999999999999999999999999"] {
-            let (verdict, _) = judge(503, Some(text), now());
-            assert_eq!(verdict, Verdict::Retry { not_before: Some(Timestamp::MAX) }, "{text}");
-        }
-    }
-
-    #[test]
-    fn garbage_in_retry_after_is_ignored() {
-        for text in
-            ["", " ", "soon", "-5", "1.5", "+5", "5s", "0x10", "２", "2026-02-20", "Fri, 99 Feb"]
-        {
-            assert_eq!(wait(text), None, "{text}");
         }
     }
 

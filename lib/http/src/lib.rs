@@ -5,8 +5,10 @@ pub mod address;
 pub mod client;
 #[cfg(feature = "client")]
 pub mod download;
+mod retry_after;
 
 #[cfg(feature = "client")]
 pub use client::{Client, ClientError, Limits, SendError};
 #[cfg(feature = "client")]
 pub use download::{Download, OpenError};
+pub use retry_after::retry_after;

@@ -15,12 +15,12 @@ pub mod twilio;
 
 use http::header::{ACCEPT, HeaderName, HeaderValue, RETRY_AFTER};
 use jiff::civil::Date;
-use jiff::fmt::rfc2822;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use switchboard_domain::sync::Step;
 use switchboard_domain::{ConfigError, Name, Secret};
+use switchboard_http::retry_after;
 
 use crate::{Authenticated, Content, Parsed, Provider, Reject, Request, Source, Sources};
 
@@ -245,15 +245,6 @@ fn body(answer: &Answer, now: Timestamp) -> Result<&[u8], Problem> {
             let why = format!("{said}: the source's address or account for pulling is not right");
             Err(Problem::Refused { why })
         }
-    }
-}
-
-/// When to ask again: `Retry-After` in seconds or as an HTTP date.
-pub(crate) fn retry_after(text: &str, now: Timestamp) -> Option<Timestamp> {
-    let text = text.trim();
-    match text.parse::<u32>() {
-        Ok(seconds) => now.checked_add(SignedDuration::from_secs(seconds.into())).ok(),
-        Err(_) => rfc2822::parse(text).ok().map(|at| at.timestamp()),
     }
 }
 

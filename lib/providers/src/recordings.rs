@@ -7,6 +7,7 @@ use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
 use jiff::Timestamp;
 use serde::Deserialize;
 use switchboard_domain::{ConfigError, Personal, Secret};
+use switchboard_http::retry_after;
 
 use crate::source::Source;
 use crate::{elevenlabs, pull};
@@ -189,8 +190,8 @@ pub enum Status {
 }
 
 /// Reads a status. `knows_us`: our credentials went along, so that they may be mended; without them, a
-/// refusal means that the address is good no more. `retry_after` is the header as it came.
-pub fn judge(status: u16, knows_us: bool, retry_after: Option<&str>, now: Timestamp) -> Status {
+/// refusal means that the address is good no more. `wait` is `Retry-After` as it came.
+pub fn judge(status: u16, knows_us: bool, wait: Option<&str>, now: Timestamp) -> Status {
     let words = match status {
         200 => return Status::Here,
         401 | 403 if knows_us => "not authorized: check the source's credentials",
@@ -203,7 +204,7 @@ pub fn judge(status: u16, knows_us: bool, retry_after: Option<&str>, now: Timest
         408 | 429 | 500..=599 => "in trouble",
         _ => "not understood",
     };
-    let not_before = retry_after.and_then(|text| pull::retry_after(text, now));
+    let not_before = wait.and_then(|text| retry_after(text, now));
     Status::Later { not_before, problem: format!("answered {status}: {words}") }
 }
 

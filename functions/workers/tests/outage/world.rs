@@ -278,7 +278,7 @@ fn enrich(
         store: store.clone(),
         queue: sqs.clone(),
         directory: MemoryDirectory::default(),
-        conversations: Conversations::new(switchboard_http::client::transport(true).unwrap()),
+        conversations: Conversations::new(switchboard_http::Client::new(true).unwrap()),
         telemetry: Telemetry::silent(),
     });
     let (clock, configuration) = (clock.clone(), configuration.clone());

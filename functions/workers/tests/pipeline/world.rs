@@ -111,7 +111,7 @@ impl World {
             gates: Gates::default(),
             client,
             tokens,
-            conversations: Conversations::new(switchboard_http::client::transport(true).unwrap()),
+            conversations: Conversations::new(switchboard_http::Client::new(true).unwrap()),
             bedrock: "http://127.0.0.1:9".into(),
             bucket: None,
             messages: Vec::new(),
