@@ -15,7 +15,6 @@ pub mod pull;
 pub mod reconcile;
 pub mod recordings;
 pub mod start;
-pub mod start_pull;
 pub mod sweep;
 pub mod teller;
 pub mod tokens;

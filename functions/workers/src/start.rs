@@ -12,7 +12,8 @@ use switchboard_crm::Client;
 use switchboard_queue::{Job, SqsQueue};
 use switchboard_recordings::Bucket;
 use switchboard_shell::environment::{optional, parsed, required};
-use switchboard_shell::parameters::{Cached, Parameters};
+use switchboard_shell::parameters::{Cached, Parameters, Values};
+use switchboard_shell::pulling::{self, Pullable};
 use switchboard_shell::telemetry::Level;
 use switchboard_shell::worker::{Retry, batch};
 use switchboard_shell::{Telemetry, aws};
@@ -26,6 +27,8 @@ use crate::deliver::Deliver;
 use crate::enrich::Enrich;
 use crate::gates::Gates;
 use crate::models::Models;
+use crate::pull::{self, Puller};
+use crate::reconcile::Reconcile;
 use crate::recordings::Recordings;
 use crate::sweep::Sweep;
 use crate::teller::Teller;
@@ -70,21 +73,44 @@ impl Parts {
         Ok(parsed("ALLOW_PRIVATE_DESTINATIONS", false)? && self.stage == "local")
     }
 
+    /// What is read from the parameters in these folders.
+    fn cached<T>(
+        &self,
+        folders: Vec<String>,
+        read: impl Fn(&Values) -> T + Send + Sync + 'static,
+    ) -> Result<Arc<Cached<T>>, Error> {
+        let (parameters, prefix) =
+            (Parameters::new(aws::ssm(&self.aws)), required("PARAMETER_PREFIX")?);
+        Ok(Arc::new(Cached::new(parameters, prefix, folders, self.telemetry.clone(), read)))
+    }
+
     /// The parameters that this function may read.
     fn configuration(&self, folders: &[&str]) -> Result<Arc<Cached<Configuration>>, Error> {
         let (allow_private, log) = (self.allow_private()?, self.telemetry.clone());
         let has_bucket = optional("RECORDINGS_QUEUE_URL").is_some();
-        Ok(Arc::new(Cached::new(
-            Parameters::new(aws::ssm(&self.aws)),
-            required("PARAMETER_PREFIX")?,
-            folders.iter().map(|folder| (*folder).to_owned()).collect(),
-            self.telemetry.clone(),
-            move |values| {
-                let mut configuration = Configuration::read(values, allow_private, &log);
-                configuration.has_bucket = has_bucket;
-                configuration
-            },
-        )))
+        let folders = folders.iter().map(|folder| (*folder).to_owned()).collect();
+        self.cached(folders, move |values| {
+            let mut configuration = Configuration::read(values, allow_private, &log);
+            configuration.has_bucket = has_bucket;
+            configuration
+        })
+    }
+
+    /// The sources whose calls can be pulled.
+    fn pullable(&self) -> Result<Arc<Cached<Pullable>>, Error> {
+        let log = self.telemetry.clone();
+        self.cached(pulling::folders(), move |values| Pullable::read(values, &log))
+    }
+
+    /// Before the first event, at full CPU: reads what the function acts on, without which it must not
+    /// start, and opens the connections.
+    async fn open<T>(&self, known: &Cached<T>) -> Result<Arc<T>, Error> {
+        let (known, (), ()) = tokio::join!(
+            known.get(),
+            aws::briefly(self.store.connect()),
+            aws::briefly(self.queue.connect()),
+        );
+        Ok(known?)
     }
 }
 
@@ -94,17 +120,11 @@ pub async fn enrich() -> Result<(), Error> {
     let configuration = parts.configuration(&["sources", "destinations", "leads", "recordings"])?;
     let conversations = Conversations::new(switchboard_http::Client::new(parts.allow_private()?)?);
     let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
-    let Parts { store, queue, telemetry, .. } = parts;
-    let (known, (), (), ()) = tokio::join!(
-        configuration.get(),
-        aws::briefly(store.connect()),
-        aws::briefly(directory.connect()),
-        aws::briefly(queue.connect()),
-    );
-    let known = known?;
-    for country in known.countries() {
+    let (known, ()) = tokio::join!(parts.open(&configuration), aws::briefly(directory.connect()));
+    for country in known?.countries() {
         switchboard_people::number::warm_up(Some(country));
     }
+    let Parts { store, queue, telemetry, .. } = parts;
     let worker =
         Arc::new(Enrich { store, queue, directory, conversations, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
@@ -123,13 +143,8 @@ pub async fn analyze() -> Result<(), Error> {
     let parts = parts("analyze")?;
     let configuration = parts.configuration(&["sources", "models"])?;
     let models = Models::new(&parts.aws, parts.allow_private()?)?;
+    parts.open(&configuration).await?;
     let Parts { store, queue, telemetry, .. } = parts;
-    let (known, (), ()) = tokio::join!(
-        configuration.get(),
-        aws::briefly(store.connect()),
-        aws::briefly(queue.connect()),
-    );
-    known?;
     let worker = Arc::new(Analyze { store, queue, models, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
@@ -151,15 +166,10 @@ pub async fn deliver() -> Result<(), Error> {
     let leases = DynamoLeases::new(aws::dynamodb(&parts.aws), required("CALLS_TABLE")?);
     let vault =
         ParameterVault::new(Parameters::new(aws::ssm(&parts.aws)), required("PARAMETER_PREFIX")?);
+    parts.open(&configuration).await?;
     let Parts { store, queue, telemetry, .. } = parts;
     let tokens = Keeper::new(client.clone(), leases, vault, telemetry.clone());
     let teller = Teller { client, directory, tokens, telemetry: telemetry.clone() };
-    let (known, (), ()) = tokio::join!(
-        configuration.get(),
-        aws::briefly(store.connect()),
-        aws::briefly(queue.connect()),
-    );
-    known?;
     let gates = Gates::default();
     let worker = Arc::new(Deliver { store, queue, teller, gates, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
@@ -184,14 +194,10 @@ pub async fn recordings() -> Result<(), Error> {
     let name = required("RECORDINGS_BUCKET")?;
     let bucket = Bucket::new(&name, &at.region, at.endpoint.as_deref(), at.credentials)
         .ok_or("RECORDINGS_BUCKET names no bucket")?;
-    let Parts { store, queue, telemetry, .. } = parts;
-    let (known, (), (), ()) = tokio::join!(
-        configuration.get(),
-        aws::briefly(store.connect()),
-        aws::briefly(queue.connect()),
-        aws::briefly(bucket.connect(&transport)),
-    );
+    let (known, ()) =
+        tokio::join!(parts.open(&configuration), aws::briefly(bucket.connect(&transport)));
     known?;
+    let Parts { store, queue, telemetry, .. } = parts;
     let log = telemetry.clone();
     let worker = Arc::new(Recordings { store, queue, client, bucket, transport, telemetry });
     batches(log, move |job| {
@@ -202,6 +208,40 @@ pub async fn recordings() -> Result<(), Error> {
             worker.run(&call, &configuration, Timestamp::now).await
         }
     })
+    .await
+}
+
+/// Runs `pull` as a function.
+pub async fn pull() -> Result<(), Error> {
+    let parts = parts("pull")?;
+    let pullable = parts.pullable()?;
+    let client = switchboard_http::Client::new(parts.allow_private()?)?;
+    parts.open(&pullable).await?;
+    let Parts { store, queue, telemetry, .. } = parts;
+    let (tokens, log) = (pull::Tokens::default(), telemetry.clone());
+    let worker = Arc::new(Puller { store, queue, client, telemetry, tokens });
+    batches(log, move |job| {
+        let (worker, pullable) = (worker.clone(), pullable.clone());
+        async move {
+            let Job::Pull { id } = job else { return misplaced() };
+            let pullable = pullable.get().await?;
+            worker.run(&id, &pullable, Timestamp::now).await
+        }
+    })
+    .await
+}
+
+/// Runs `reconcile` as a function, on a schedule.
+pub async fn reconcile() -> Result<(), Error> {
+    let parts = parts("reconcile")?;
+    let pullable = &parts.pullable()?;
+    parts.open(pullable).await?;
+    let Parts { store, queue, telemetry, .. } = parts;
+    let worker = &Reconcile { store, queue, telemetry };
+    lambda_runtime::run(service_fn(move |_: LambdaEvent<Value>| async move {
+        let started = worker.run(&*pullable.get().await?, Timestamp::now()).await?;
+        Ok::<Value, Error>(json!({ "started": started }))
+    }))
     .await
 }
 

@@ -1,31 +1,30 @@
 //! The tables on DynamoDB.
 
+mod item;
+mod request;
+
 use std::collections::{BTreeMap, HashMap};
-use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::config::interceptors::InterceptorContext;
-use aws_sdk_dynamodb::config::retry::{ClassifyRetry, RetryAction};
-use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::query::builders::QueryFluentBuilder;
-use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::primitives::Blob as Bytes;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, ConditionCheck, KeysAndAttributes, Put as PutAction,
+    AttributeValue, ConditionCheck, KeysAndAttributes, Put as PutAction,
     ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
 };
-use aws_smithy_types::retry::ErrorKind;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use jiff::civil::Date;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use switchboard_domain::sync::due_shard;
 use switchboard_domain::{
     Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name, State,
 };
 
+pub(crate) use self::item::{
+    Item, damaged, from_item, number, primary_key, text, to_item, version_after, version_condition,
+};
+pub(crate) use self::request::{Conflict, LARGEST_TRANSACTION, all, fault, incomplete, transact};
 use crate::gates::parked_shard;
 use crate::jobs::dynamodb::{JOB, job_of, job_pk};
 use crate::listing::{DAY_SHARDS, contact_of};
@@ -34,8 +33,6 @@ use crate::{
     Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
     compression,
 };
-
-pub(crate) type Item = HashMap<String, AttributeValue>;
 
 /// The index of everything due.
 const DUE_INDEX: &str = "due";
@@ -47,12 +44,7 @@ const CONTACT_INDEX: &str = "contact";
 const CALL: &str = "call";
 /// As many items as a query of due work gives at a time.
 const PAGE: i32 = 100;
-/// DynamoDB's limit for one transaction.
-pub(crate) const LARGEST_TRANSACTION: usize = 100;
 const SECONDS_PER_DAY: i64 = 86_400;
-/// A transaction on the same item is over by then, as a rule.
-const CONFLICT_DELAY: Duration = Duration::from_millis(50);
-
 /// A store on a DynamoDB table.
 #[derive(Clone)]
 pub struct DynamoStore {
@@ -672,33 +664,6 @@ impl Store for DynamoStore {
     }
 }
 
-/// Runs a transaction. `Err(reasons)` inside: a condition did not hold; one reason per action.
-pub(crate) async fn transact(
-    client: &Client,
-    actions: Vec<TransactWriteItem>,
-) -> Result<Result<(), Vec<CancellationReason>>, StoreError> {
-    if actions.len() > LARGEST_TRANSACTION {
-        let code = "more than 100 items in a transaction".into();
-        return Err(StoreError::Refused { operation: "transaction", code });
-    }
-    let sent = client.transact_write_items().set_transact_items(Some(actions)).send().await;
-    let error = match sent {
-        Ok(_) => return Ok(Ok(())),
-        Err(error) => error,
-    };
-    if let Some(TransactWriteItemsError::TransactionCanceledException(canceled)) =
-        error.as_service_error()
-    {
-        let reasons = canceled.cancellation_reasons();
-        let mut codes = reasons.iter().filter_map(CancellationReason::code);
-        return match codes.find(|code| !matches!(*code, "None" | "ConditionalCheckFailed")) {
-            Some(code) => Err(by_code("transaction", code)),
-            None => Ok(Err(reasons.to_vec())),
-        };
-    }
-    Err(fault("transaction", &error))
-}
-
 /// The part of a call's item that [`Store::traces`] reads.
 #[derive(Deserialize)]
 struct Seen {
@@ -713,10 +678,6 @@ struct Seen {
 struct SeenCall {
     #[serde(default)]
     state: Option<State>,
-}
-
-pub(crate) fn primary_key(pk: String, sk: String) -> Item {
-    HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
 pub(crate) fn call_pk(key: &CallKey) -> String {
@@ -751,30 +712,6 @@ pub(crate) fn shard_name(shard: u16) -> String {
 
 fn day_name(day: Date, shard: u16) -> String {
     format!("{day}#{shard}")
-}
-
-/// Every item that a query finds, page by page.
-pub(crate) async fn all(query: QueryFluentBuilder) -> Result<Vec<Item>, StoreError> {
-    let (mut items, mut start) = (Vec::new(), None);
-    loop {
-        let page = query.clone().set_exclusive_start_key(start).send().await;
-        let page = page.map_err(|error| fault("query", &error))?;
-        items.extend(page.items.unwrap_or_default());
-        start = page.last_evaluated_key;
-        if start.is_none() {
-            return Ok(items);
-        }
-    }
-}
-
-pub(crate) fn version_condition(version: u64) -> (String, Option<Item>) {
-    match version {
-        0 => ("attribute_not_exists(pk)".to_owned(), None),
-        _ => {
-            let values = HashMap::from([(":version".to_owned(), number(version as i64))]);
-            ("version = :version".to_owned(), Some(values))
-        }
-    }
 }
 
 fn conflict(stored: Option<Item>) -> Result<Put, StoreError> {
@@ -829,32 +766,6 @@ fn delivery(mut item: Item) -> Result<Delivery, StoreError> {
     from_item("delivery", item)
 }
 
-pub(crate) fn text(value: String) -> AttributeValue {
-    AttributeValue::S(value)
-}
-
-/// The version that a write makes of the one that was read.
-pub(crate) fn version_after(version: u64) -> AttributeValue {
-    AttributeValue::N((version + 1).to_string())
-}
-
-pub(crate) fn number(value: i64) -> AttributeValue {
-    AttributeValue::N(value.to_string())
-}
-
-pub(crate) fn to_item<T: Serialize>(what: &'static str, value: &T) -> Result<Item, StoreError> {
-    serde_dynamo::to_item(value).map_err(|_| damaged(what, "it cannot be written as an item"))
-}
-
-pub(crate) fn from_item<T: DeserializeOwned>(
-    what: &'static str,
-    item: Item,
-) -> Result<T, StoreError> {
-    // The error's text may quote a value, so only its being one is told.
-    serde_dynamo::from_item(item)
-        .map_err(|_| damaged(what, "a field is missing or of another type"))
-}
-
 fn pack(bytes: &[u8]) -> Result<Vec<Vec<u8>>, StoreError> {
     compression::pack(bytes).map_err(|_| damaged("blob", "it cannot be compressed"))
 }
@@ -866,78 +777,5 @@ fn unpack(parts: &[Vec<u8>], length: u64) -> Result<Vec<u8>, StoreError> {
         Ok(bytes)
     } else {
         Err(damaged("blob", "its length is another"))
-    }
-}
-
-pub(crate) fn damaged(what: &'static str, problem: &str) -> StoreError {
-    StoreError::Damaged { what, problem: problem.to_owned() }
-}
-
-pub(crate) fn incomplete(operation: &'static str) -> StoreError {
-    StoreError::Refused { operation, code: "incomplete request".to_owned() }
-}
-
-/// Ours or theirs, and worth another try or not: by the kind of error and its code, never by text.
-pub(crate) fn fault<E: ProvideErrorMetadata, R>(
-    operation: &'static str,
-    error: &SdkError<E, R>,
-) -> StoreError {
-    let unavailable = |code: &str| StoreError::Unavailable { operation, code: code.to_owned() };
-    match error {
-        SdkError::TimeoutError(_) => unavailable("timed out"),
-        SdkError::DispatchFailure(_) => unavailable("not reached"),
-        SdkError::ResponseError(_) => unavailable("answer cannot be read"),
-        SdkError::ServiceError(service) => {
-            by_code(operation, service.err().code().unwrap_or("unknown code"))
-        }
-        _ => incomplete(operation),
-    }
-}
-
-/// The codes of errors and of canceled transactions. One that nobody knows is worth another try:
-/// work that is tried in vain is seen, work that is dropped is not.
-pub(crate) fn by_code(operation: &'static str, code: &str) -> StoreError {
-    let told = code.to_owned();
-    match code {
-        "ValidationException"
-        | "ValidationError"
-        | "AccessDeniedException"
-        | "ResourceNotFoundException"
-        | "ItemCollectionSizeLimitExceededException"
-        | "ItemCollectionSizeLimitExceeded"
-        | "UnrecognizedClientException" => StoreError::Refused { operation, code: told },
-        _ => StoreError::Unavailable { operation, code: told },
-    }
-}
-
-/// Has the client try again when another transaction is at work on the same item, which the SDK
-/// does not do by itself: a webhook must not fail because a worker plans deliveries just then.
-#[derive(Debug)]
-pub(crate) struct Conflict;
-
-impl ClassifyRetry for Conflict {
-    fn classify_retry(&self, context: &InterceptorContext) -> RetryAction {
-        let error = context.output_or_error().and_then(Result::err);
-        let error = error.and_then(|error| error.as_operation_error());
-        let in_put = error
-            .and_then(|error| error.downcast_ref())
-            .is_some_and(PutItemError::is_transaction_conflict_exception);
-        let in_transaction = match error.and_then(|error| error.downcast_ref()) {
-            Some(TransactWriteItemsError::TransactionCanceledException(canceled)) => {
-                let codes = canceled.cancellation_reasons().iter();
-                codes.filter_map(CancellationReason::code).any(|code| code == "TransactionConflict")
-            }
-            _ => false,
-        };
-        if in_put || in_transaction {
-            let kind = ErrorKind::ServerError;
-            RetryAction::retryable_error_with_explicit_delay(kind, CONFLICT_DELAY)
-        } else {
-            RetryAction::NoActionIndicated
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        "conflicting transaction"
     }
 }

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    switchboard_workers::start_pull::pull().await
+    switchboard_workers::start::pull().await
 }

@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    switchboard_workers::start_pull::reconcile().await
+    switchboard_workers::start::reconcile().await
 }
