@@ -1,4 +1,4 @@
-"""What stand-ins for CRMs with an API of their own have in common: access tokens, faults, JSON."""
+"""What stand-ins for CRMs with an API of their own have in common: JSON, faults, access tokens."""
 
 from __future__ import annotations
 
@@ -18,6 +18,36 @@ class Refused(Exception):
     def __init__(self, status: int, body: Any) -> None:
         super().__init__(status)
         self.status, self.body = status, body
+
+
+class JsonApi(Server):
+    """Answers every request with JSON by a CRM's rules, unless it was told what to answer instead."""
+
+    # What a request is told that is answered something else.
+    BUSY: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+        self.asked: list[str] = []
+        # Answers that come first: a status, headers; status 0 does as it is asked and hangs up.
+        self.instead: list[tuple[int, dict]] = []
+
+    def handle(self, handler, headers: dict[str, str], body: bytes) -> None:
+        url = urlsplit(handler.path)
+        with self._lock:
+            self.asked.append(f"{handler.command} {url.path}")
+            status, more = self.instead.pop(0) if self.instead else (None, {})
+            answer = (status, self.BUSY) if status else self.answer(handler.command, url, headers, body)
+        if status == 0:
+            handler.close_connection = True
+            return
+        told = b"" if answer[1] is None else json.dumps(answer[1]).encode()
+        handler.answer(answer[0], told, more)
+
+    def answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+        """The status and the body that a request is answered by the CRM's rules."""
+        raise NotImplementedError
 
 
 class CrmApi(Server):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from datetime import datetime
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
-from stand_ins import Server
+from crm_api import JsonApi
 
 OUTCOMES = {"connected", "no_answer", "left_message", "left_voicemail", "wrong_number", "busy"}
 REQUIRED = ("outcome", "to_phone_number", "start_time", "end_time")
@@ -34,60 +33,45 @@ def moment(value: object) -> datetime | None:
         return None
 
 
-class Pipedrive(Server):
+def error(words: str) -> dict:
+    """An error in Pipedrive's form."""
+    info = "Please check developers.pipedrive.com"
+    return {"success": False, "error": words, "error_info": info, "data": None, "additional_data": None}
+
+
+class Pipedrive(JsonApi):
     """An account with one API token."""
+
+    BUSY = error("request over limit")
 
     def __init__(self, token: str) -> None:
         super().__init__()
         self._token = token
-        self._lock = threading.Lock()
         self.logs: list[dict] = []
         self.persons: list[dict] = []
-        self.asked: list[str] = []
-        # Answers that come first: a status, headers; status 0 does as it is asked and hangs up.
-        self.instead: list[tuple[int, dict]] = []
 
-    def handle(self, handler, headers: dict[str, str], body: bytes) -> None:
-        url = urlsplit(handler.path)
-        with self._lock:
-            self.asked.append(f"{handler.command} {url.path}")
-            status, more = self.instead.pop(0) if self.instead else (None, {})
-            if status:
-                answer = status, self._error("request over limit")
-            else:
-                answer = self._answer(handler.command, url, headers, body)
-        if status == 0:
-            handler.close_connection = True
-            return
-        handler.answer(answer[0], json.dumps(answer[1]).encode(), more)
-
-    @staticmethod
-    def _error(words: str) -> dict:
-        info = "Please check developers.pipedrive.com"
-        return {"success": False, "error": words, "error_info": info, "data": None, "additional_data": None}
-
-    def _answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, dict]:
+    def answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, dict]:
         if headers.get("x-api-token") != self._token:
-            return 401, self._error("unauthorized access")
+            return 401, error("unauthorized access")
         told = {}
         if method == "POST":
             try:
                 told = json.loads(body)
             except ValueError:
-                return 400, self._error("the body is no JSON")
+                return 400, error("the body is no JSON")
             if headers.get("content-type") != "application/json" or not isinstance(told, dict):
-                return 400, self._error("the body is no JSON object")
+                return 400, error("the body is no JSON object")
         match method, url.path.strip("/").split("/"):
             case "POST", ["v1", "callLogs"]:
                 return self._log(told)
             case "GET", ["v1", "callLogs", name]:
                 found = [log for log in self.logs if log["id"] == name]
-                return (200, {"success": True, "data": found[0]}) if found else (404, self._error("not found"))
+                return (200, {"success": True, "data": found[0]}) if found else (404, error("not found"))
             case "GET", ["api", "v2", "persons", "search"]:
                 return self._search(dict(parse_qsl(url.query)))
             case "POST", ["api", "v2", "persons"]:
                 return self._person(told)
-        return 404, self._error("Unknown method .")
+        return 404, error("Unknown method .")
 
     def _log(self, told: dict) -> tuple[int, dict]:
         known = {person["id"] for person in self.persons}
@@ -104,14 +88,14 @@ class Pipedrive(Server):
         }
         for name in REQUIRED:
             if name not in told:
-                return 400, self._error(f"{name} is required")
+                return 400, error(f"{name} is required")
         for name, value in told.items():
             if name not in rules:
-                return 400, self._error(f"{name} is not allowed")
+                return 400, error(f"{name} is not allowed")
             if not rules[name](value):
-                return 400, self._error(f"{name} is not valid")
+                return 400, error(f"{name} is not valid")
         if moment(told["end_time"]) < moment(told["start_time"]):
-            return 400, self._error("end_time is before start_time")
+            return 400, error("end_time is before start_time")
         log = told | {"id": f"cl_{len(self.logs) + 1:012}"}
         self.logs.append(log)
         return 200, {"success": True, "data": log}
@@ -119,7 +103,7 @@ class Pipedrive(Server):
     def _search(self, query: dict[str, str]) -> tuple[int, dict]:
         term = query.get("term", "")
         if len(term) < 2 or query.get("fields") != "phone" or query.keys() - {"term", "fields", "exact_match", "limit"}:
-            return 400, self._error("the search is not valid")
+            return 400, error("the search is not valid")
         found = [one for one in self.persons if any(digits(term) in digits(phone) for phone in one["phones"])]
         items = [{"result_score": 0.5, "item": one | {"type": "person"}} for one in found]
         return 200, {"success": True, "data": {"items": items}, "additional_data": {"next_cursor": None}}
@@ -133,7 +117,7 @@ class Pipedrive(Server):
             and all(one.keys() <= {"value", "primary", "label"} and is_text(one.get("value"), 255, 1) for one in phones)
         )
         if not is_good:
-            return 400, self._error("the person is not valid")
+            return 400, error("the person is not valid")
         person = {"id": 900 + len(self.persons), "name": told["name"], "phones": [one["value"] for one in phones]}
         self.persons.append(person)
         return 201, {"success": True, "data": person}

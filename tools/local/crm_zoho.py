@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl
 
+from crm_api import JsonApi
 from crm_pipedrive import digits, is_text
-from stand_ins import Server
 
 MODULES = ("Calls", "Contacts", "Leads")
 REQUIRED = ("Subject", "Call_Type", "Call_Start_Time", "Call_Duration")
@@ -28,8 +27,15 @@ class Refused(Exception):
         self.details = {"api_name": field, "json_path": f"$.data[0].{field}"} | more
 
 
-class Zoho(Server):
+def error(code: str, details: dict | None = None) -> dict:
+    """An error in Zoho's form."""
+    return {"code": code, "details": details or {}, "message": "no", "status": "error"}
+
+
+class Zoho(JsonApi):
     """An organisation with a unique field of its own in calls; access tokens for a refresh token."""
+
+    BUSY = error("TOO_MANY_REQUESTS")
 
     def __init__(self, key_field: str) -> None:
         super().__init__()
@@ -39,32 +45,9 @@ class Zoho(Server):
         }  # fmt: skip
         self.tokens: list[str] = []
         self.granted = 0
-        self._lock = threading.Lock()
         self.records: dict[str, list[dict]] = {module: [] for module in MODULES}
-        self.asked: list[str] = []
-        # Answers that come first: a status, headers; status 0 does as it is asked and hangs up.
-        self.instead: list[tuple[int, dict]] = []
 
-    def handle(self, handler, headers: dict[str, str], body: bytes) -> None:
-        url = urlsplit(handler.path)
-        with self._lock:
-            self.asked.append(f"{handler.command} {url.path}")
-            status, more = self.instead.pop(0) if self.instead else (None, {})
-            if status:
-                answer = status, self._error("TOO_MANY_REQUESTS")
-            else:
-                answer = self._answer(handler.command, url, headers, body)
-        if status == 0:
-            handler.close_connection = True
-            return
-        told = b"" if answer[1] is None else json.dumps(answer[1]).encode()
-        handler.answer(answer[0], told, more)
-
-    @staticmethod
-    def _error(code: str, details: dict | None = None) -> dict:
-        return {"code": code, "details": details or {}, "message": "no", "status": "error"}
-
-    def _answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, dict | None]:
+    def answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, dict | None]:
         if (method, url.path) == ("POST", "/oauth/v2/token"):
             if dict(parse_qsl(body.decode())) != self.client | {"grant_type": "refresh_token"}:
                 # Zoho says so under 200.
@@ -74,15 +57,15 @@ class Zoho(Server):
             return 200, {"access_token": self.tokens[-1], "expires_in": 3600, "token_type": "Bearer"}
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme != "Zoho-oauthtoken" or token not in self.tokens:
-            return 401, self._error("INVALID_TOKEN")
+            return 401, error("INVALID_TOKEN")
         told = None
         if method in ("POST", "PUT"):
             try:
                 told = json.loads(body)["data"]
             except (ValueError, KeyError, TypeError):
-                return 400, self._error("INVALID_DATA", {"api_name": "data"})
+                return 400, error("INVALID_DATA", {"api_name": "data"})
             if not isinstance(told, list) or len(told) != 1 or not isinstance(told[0], dict):
-                return 400, self._error("INVALID_DATA", {"api_name": "data"})
+                return 400, error("INVALID_DATA", {"api_name": "data"})
         match method, url.path.strip("/").split("/"):
             case "GET", ["crm", "v8", module, "search"] if module in MODULES:
                 return self._search(module, dict(parse_qsl(url.query)))
@@ -90,17 +73,17 @@ class Zoho(Server):
                 return self._write(module, None, told[0])
             case "PUT", ["crm", "v8", module, name] if module in MODULES:
                 return self._write(module, name, told[0])
-        return 404, self._error("INVALID_URL_PATTERN")
+        return 404, error("INVALID_URL_PATTERN")
 
     def _search(self, module: str, query: dict[str, str]) -> tuple[int, dict | None]:
         criteria, phone = query.get("criteria"), query.get("phone")
         if query.keys() - {"criteria", "phone", "fields", "per_page", "page"} or (criteria is None) == (phone is None):
-            return 400, self._error("INVALID_QUERY")
+            return 400, error("INVALID_QUERY")
         if criteria is not None:
             # What parts a criterion must not stand in a value unescaped.
             parts = re.fullmatch(r"\((\w+):equals:((?:[^\\():,\"]|\\.)+)\)", criteria)
             if not parts or parts[1] not in ("Description", self._key_field):
-                return 400, self._error("INVALID_QUERY")
+                return 400, error("INVALID_QUERY")
             value = re.sub(r"\\(.)", r"\1", parts[2])
             found = [one for one in self.records[module] if value in (one.get(parts[1]) or "")]
         else:
@@ -122,7 +105,7 @@ class Zoho(Server):
             else:
                 self._check_person(record)
         except Refused as refused:
-            return 202, {"data": [self._error(refused.code, refused.details)]}
+            return 202, {"data": [error(refused.code, refused.details)]}
         if there is None:
             name = str(4_876_876_000_000_000_000 + sum(map(len, self.records.values())) + 1)
             self.records[module].append(record | {"id": name})

@@ -32,6 +32,8 @@ struct Aws {
     sources: Arc<Vec<(String, String)>>,
     /// How many batches of messages must be there at a time for any to be answered.
     together: Option<Arc<Barrier>>,
+    /// Whether a message of every batch fails.
+    fails: bool,
 }
 
 impl Aws {
@@ -96,6 +98,10 @@ impl Aws {
                 (200, json!({}))
             }
             "SendMessage" => (200, json!({"MessageId": "1", "MD5OfMessageBody": "0"})),
+            "SendMessageBatch" if self.fails => {
+                let failed = json!({"Id": "0", "Code": "InternalError", "SenderFault": false});
+                (200, json!({"Successful": [], "Failed": [failed]}))
+            }
             "SendMessageBatch" => (200, json!({"Successful": [], "Failed": []})),
             other => panic!("{other} was asked"),
         }
@@ -212,6 +218,14 @@ async fn the_follow_ups_of_a_large_webhook_are_sent_side_by_side() {
     assert_eq!(asked.iter().filter(|one| *one == "PutItem").count(), 160);
     assert_eq!(asked.iter().filter(|one| *one == "SendMessageBatch").count(), 16);
     assert_eq!(asked.len(), 176);
+}
+
+#[tokio::test]
+async fn follow_ups_that_fail_keep_no_others_from_being_sent() {
+    let (function, aws) = function_at(&OneCom, Aws { fails: true, ..Aws::default() }).await;
+    assert_eq!(status(&function, &batch(160)).await, 202);
+    let asked = aws.asked();
+    assert_eq!(asked.iter().filter(|one| *one == "SendMessageBatch").count(), 16);
 }
 
 /// It never has enough batches to answer any.

@@ -8,12 +8,15 @@ use serde::de::DeserializeOwned;
 
 use crate::StoreError;
 
+/// An item: its attributes by their names.
 pub(crate) type Item = HashMap<String, AttributeValue>;
 
+/// The keys of an item.
 pub(crate) fn primary_key(pk: String, sk: String) -> Item {
     HashMap::from([("pk".to_owned(), text(pk)), ("sk".to_owned(), text(sk))])
 }
 
+/// The condition that the stored version is `version` (0: that there is no item), and its values.
 pub(crate) fn version_condition(version: u64) -> (String, Option<Item>) {
     match version {
         0 => ("attribute_not_exists(pk)".to_owned(), None),
@@ -37,10 +40,12 @@ pub(crate) fn number(value: i64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
+/// A value as an item. `what` names its kind in an error.
 pub(crate) fn to_item<T: Serialize>(what: &'static str, value: &T) -> Result<Item, StoreError> {
     serde_dynamo::to_item(value).map_err(|_| damaged(what, "it cannot be written as an item"))
 }
 
+/// An item as a value. `what` names its kind in an error.
 pub(crate) fn from_item<T: DeserializeOwned>(
     what: &'static str,
     item: Item,
@@ -50,6 +55,7 @@ pub(crate) fn from_item<T: DeserializeOwned>(
         .map_err(|_| damaged(what, "a field is missing or of another type"))
 }
 
+/// What is stored is not as we write it.
 pub(crate) fn damaged(what: &'static str, problem: &str) -> StoreError {
     StoreError::Damaged { what, problem: problem.to_owned() }
 }
