@@ -13,14 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tools" / "local")]
 
-from stack import (  # noqa: E402
-    EVENTS,
-    Stack,
-    correlation_id,
-    sample_destinations,
-    sample_sources,
-    wait_for,
-)
+from stack import EVENTS, Stack, correlation_id, sample_destinations, sample_sources  # noqa: E402
 from stand_ins import Crm, ElevenLabs, Received  # noqa: E402
 
 
@@ -35,17 +28,6 @@ class World:
         """What a CRM got about a call."""
         correlation = correlation_id(key)
         return [one for one in self.crm.received(path) if one.headers["x-correlation-id"] == correlation]
-
-    def wait_until_told_once(self, path: str, keys: list[str]) -> None:
-        """Waits until a CRM has heard of each of many calls; fails if it has heard of one twice."""
-        ids = {correlation_id(key) for key in keys}
-
-        def told() -> list[str]:
-            everything = (one.headers["x-correlation-id"] for one in self.crm.received(path))
-            return sorted(one for one in everything if one in ids)
-
-        wait_for(f"{len(ids)} calls at {path}", lambda: len(told()) >= len(ids), seconds=240)
-        assert told() == sorted(ids)
 
     def unique(self, prefix: str) -> str:
         """A call id that no other test uses."""

@@ -6,6 +6,7 @@ import json
 
 from http_file import Request
 from sign import source
+from stack import correlation_id, wait_for
 
 HEADERS = {"Content-Type": "application/json", "X-Webhook-Secret": source("onecom")["secrets"][0]}
 
@@ -44,8 +45,16 @@ def test_a_batch_of_a_thousand_within_the_function_s_time_and_one_more_refused(w
     sent = Request("POST", "/api/onecom/webhook", HEADERS, json.dumps(batch).encode())
     answer = world.stack.send(sent)
     assert (answer.status, answer.body) == (202, {"accepted": 1000, "duplicates": 0})
+    assert world.stack.call("onecom/onecom/thousand.1000")
     # Each has follow-ups of its own, and none of them is lost or doubled.
-    world.wait_until_told_once("/warehouse", [f"onecom/onecom/thousand.{n}" for n in range(1, 1001)])
+    ids = {correlation_id(f"onecom/onecom/thousand.{n}") for n in range(1, 1001)}
+
+    def told() -> list[str]:
+        everything = (one.headers["x-correlation-id"] for one in world.crm.received("/warehouse"))
+        return sorted(one for one in everything if one in ids)
+
+    wait_for("a thousand calls at the CRM", lambda: len(told()) >= 1000, seconds=180)
+    assert told() == sorted(ids)
 
     sent.body = json.dumps([*batch, record("thousand.1001")]).encode()
     refused = world.stack.send(sent)
