@@ -98,6 +98,8 @@ impl Parts {
 
     /// The sources whose calls can be pulled.
     fn pullable(&self) -> Result<Arc<Cached<Pullable>>, Error> {
+        // A job goes on by this queue alone: who has none must not start.
+        required("PULL_QUEUE_URL")?;
         let log = self.telemetry.clone();
         self.cached(pulling::folders(), move |values| Pullable::read(values, &log))
     }
