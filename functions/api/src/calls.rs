@@ -16,8 +16,8 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use switchboard_domain::{CallKey, CallRecord, Name, PartyKind, Personal};
+use switchboard_flow::Telemetry;
 use switchboard_queue::{Job, Queue};
-use switchboard_shell::Telemetry;
 use switchboard_shell::parameters::{Cached, ParameterError};
 use switchboard_store::Store;
 

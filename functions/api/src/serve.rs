@@ -9,9 +9,10 @@ use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde::Serialize;
 use serde_json::Value;
 use switchboard_domain::Name;
-use switchboard_shell::Telemetry;
+use switchboard_flow::Telemetry;
+use switchboard_flow::Values;
 use switchboard_shell::gateway::{Event, Reply, parts};
-use switchboard_shell::parameters::{Cached, Values};
+use switchboard_shell::parameters::Cached;
 
 use crate::access::{Access, Caller, Token};
 use crate::asked::Asked;

@@ -2,10 +2,11 @@
 
 use aws_types::SdkConfig;
 use lambda_runtime::Error;
+use switchboard_flow::Telemetry;
+use switchboard_flow::telemetry::Level;
+use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, required};
 use switchboard_shell::parameters::{Cached, Parameters};
-use switchboard_shell::telemetry::Level;
-use switchboard_shell::{Telemetry, aws};
 
 use crate::access::Access;
 use crate::serve::{TOKENS, access};

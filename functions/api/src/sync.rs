@@ -12,12 +12,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard_domain::sync::{Counts, Gap, Job, Kind, Progress};
 use switchboard_domain::{ConfigError, Name};
+use switchboard_flow::Telemetry;
+use switchboard_flow::pull_jobs::{NotStarted, Pullable, start};
 use switchboard_providers::onecom::OneCom;
 use switchboard_providers::{Provider as _, pull};
 use switchboard_queue::Queue;
-use switchboard_shell::Telemetry;
 use switchboard_shell::parameters::ParameterError;
-use switchboard_shell::pulling::{NotStarted, Pullable, start};
 use switchboard_store::Jobs;
 use switchboard_store::jobs::PutJob;
 

@@ -1,9 +1,9 @@
 //! Placing and ending calls: click-to-call in one shape for all providers, and Smartflo's own
 //! paths as a front end knows them.
 
+mod dialing;
 mod ending;
 mod line;
-mod pressing;
 mod shown;
 mod sources;
 mod staff;
@@ -12,11 +12,11 @@ mod wanted;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchboard_domain::press::{Context, Press};
+use switchboard_domain::dial_request::{Context, DialRequest};
 use switchboard_domain::{Digest, Personal};
-use switchboard_shell::Telemetry;
+use switchboard_flow::Telemetry;
 use switchboard_store::Store;
-use switchboard_store::presses::Presses;
+use switchboard_store::dial_requests::DialRequests;
 
 use crate::access::{Caller, Right};
 use crate::asked::Asked;
@@ -30,13 +30,13 @@ pub use staff::Staff;
 pub use start::start;
 pub use wanted::Wanted;
 
-/// The longest key of a press, characters.
+/// The longest key of a dial request, characters.
 const LONGEST_KEY: usize = 255;
 
 /// The area: what it acts on.
 pub struct Telephony<P, S, F, C, W> {
     /// Who was dialled.
-    pub presses: P,
+    pub dial_requests: P,
     /// The calls, to find the id that ends one.
     pub calls: S,
     /// The employees.
@@ -74,7 +74,9 @@ struct AnyEnding {
     call: String,
 }
 
-impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Area for Telephony<P, S, F, C, W> {
+impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
+    for Telephony<P, S, F, C, W>
+{
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         caller.needs(Right::Dial)?;
         asked.only(&[])?;
@@ -82,16 +84,16 @@ impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Area for Telephony<
         match (method, path.as_slice()) {
             ("POST", ["telephony", "calls"]) => {
                 let key = key(asked)?;
-                let press = self.press(asked, caller, key, asked.json()?).await?;
-                Answer::with(201, over(&press, caller)?)
+                let dial_request = self.dial_request(asked, caller, key, asked.json()?).await?;
+                Answer::with(201, over(&dial_request, caller)?)
             }
             ("GET", ["telephony", "calls", id]) => {
-                let press = self.pressed(id, caller).await?;
-                Answer::ok(shown(&press, &press.standing(asked.now), caller))
+                let dial_request = self.pressed(id, caller).await?;
+                Answer::ok(shown(&dial_request, &dial_request.standing(asked.now), caller))
             }
             ("POST", ["telephony", "calls", id, "hangup"]) => {
-                let press = self.pressed(id, caller).await?;
-                Answer::ok(self.end_press(&press, asked.now).await?)
+                let dial_request = self.pressed(id, caller).await?;
+                Answer::ok(self.end_dial_request(&dial_request, asked.now).await?)
             }
             ("POST", ["telephony", "hangup"]) => {
                 let AnyEnding { call } = asked.json()?;
@@ -99,8 +101,9 @@ impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Area for Telephony<
             }
             ("POST", ["api", "v1", "smartflo", "click-to-call"]) => {
                 let key = key(asked)?;
-                let press = self.press(asked, caller, key, asked.json::<SmartfloOrder>()?.into());
-                Answer::ok(as_smartflo(&press.await?, caller)?)
+                let dial_request =
+                    self.dial_request(asked, caller, key, asked.json::<SmartfloOrder>()?.into());
+                Answer::ok(as_smartflo(&dial_request.await?, caller)?)
             }
             ("POST", ["api", "v1", "smartflo", "hangup"]) => {
                 let SmartfloEnding { call_id, source } = asked.json()?;
@@ -115,29 +118,30 @@ impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Area for Telephony<
     }
 }
 
-impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
-    /// A press by its id, if this caller may know of it.
-    async fn pressed(&self, id: &str, caller: &Caller) -> Result<Press, Problem> {
+impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+    /// A dial request by its id, if this caller may know of it.
+    async fn pressed(&self, id: &str, caller: &Caller) -> Result<DialRequest, Problem> {
         let missing = || Problem::not_found("press");
-        let press = self.presses.press(&press_id(id).ok_or_else(missing)?).await?;
-        press.filter(|press| is_theirs(press, caller)).ok_or_else(missing)
+        let dial_request =
+            self.dial_requests.dial_request(&dial_request_id(id).ok_or_else(missing)?).await?;
+        dial_request.filter(|dial_request| is_theirs(dial_request, caller)).ok_or_else(missing)
     }
 }
 
-/// Whether a caller may know of a press, and end it: one that is bound to an employee, theirs alone.
-fn is_theirs(press: &Press, caller: &Caller) -> bool {
-    let employee = press.order.employee.as_ref().map(switchboard_domain::Name::as_str);
+/// Whether a caller may know of a dial request, and end it: one that is bound to an employee, theirs alone.
+fn is_theirs(dial_request: &DialRequest, caller: &Caller) -> bool {
+    let employee = dial_request.order.employee.as_ref().map(switchboard_domain::Name::as_str);
     caller.employee.is_none() || caller.employee.as_deref() == employee
 }
 
-/// The id of a press, as we write them.
-fn press_id(text: &str) -> Option<Digest> {
+/// The id of a dial request, as we write them.
+fn dial_request_id(text: &str) -> Option<Digest> {
     let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
     let read = || serde_json::from_value(Value::from(text)).ok();
     (text.len() == 32 && text.bytes().all(is_hex)).then(read).flatten()
 }
 
-/// The caller's key of a press.
+/// The caller's key of a dial request.
 fn key(asked: &Asked) -> Result<&str, Problem> {
     let key = asked.header("idempotency-key").unwrap_or_default();
     let is_good =
@@ -168,14 +172,14 @@ impl From<SmartfloOrder> for Wanted {
 }
 
 /// As Smartflo answers, and with a `call_id` that the hang-up takes: Smartflo's own is not known yet.
-fn as_smartflo(press: &Press, caller: &Caller) -> Result<Value, Problem> {
-    let mut data = over(press, caller)?;
-    data["call_id"] = press.id.as_str().into();
+fn as_smartflo(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Problem> {
+    let mut data = over(dial_request, caller)?;
+    data["call_id"] = dial_request.id.as_str().into();
     Ok(json!({
         "success": true,
         "message": "the call is being placed",
         "ref_id": data["ref_id"],
-        "call_id": press.id,
+        "call_id": dial_request.id,
         "data": data,
     }))
 }

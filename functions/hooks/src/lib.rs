@@ -5,14 +5,16 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
 use switchboard_domain::Name;
+use switchboard_flow::Telemetry;
+use switchboard_flow::Values;
+use switchboard_flow::telemetry::Level;
 use switchboard_providers::{Provider, Source, Sources};
 use switchboard_queue::SqsQueue;
+use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::gateway::{Event, Reply, request};
 use switchboard_shell::hook::Hook;
-use switchboard_shell::parameters::{Cached, Parameters, Values};
-use switchboard_shell::telemetry::Level;
-use switchboard_shell::{Telemetry, aws};
+use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_store::DynamoStore;
 
 /// Where a function finds what it acts on.

@@ -9,30 +9,32 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use switchboard_crm::Client;
+use switchboard_flow::pull_jobs::{self, Pullable};
+use switchboard_flow::telemetry::Level;
+use switchboard_flow::{Retry, Telemetry, Values};
 use switchboard_queue::{Job, SqsQueue};
 use switchboard_recordings::Bucket;
+use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
-use switchboard_shell::parameters::{Cached, Parameters, Values};
-use switchboard_shell::pulling::{self, Pullable};
-use switchboard_shell::telemetry::Level;
-use switchboard_shell::worker::{Retry, batch};
-use switchboard_shell::{Telemetry, aws};
+use switchboard_shell::parameters::{Cached, Parameters};
+use switchboard_shell::worker::batch;
 use switchboard_store::leases::DynamoLeases;
 use switchboard_store::{DynamoDirectory, DynamoStore, Store as _};
 
-use crate::analyze::Analyze;
-use crate::configuration::Configuration;
-use crate::conversations::Conversations;
-use crate::deliver::Deliver;
-use crate::enrich::Enrich;
-use crate::gates::Gates;
-use crate::models::Models;
-use crate::pull::{self, Puller};
-use crate::reconcile::Reconcile;
-use crate::recordings::Recordings;
-use crate::sweep::Sweep;
-use crate::teller::Teller;
-use crate::tokens::{Keeper, ParameterVault};
+use crate::token_store::ParameterTokenStore;
+use switchboard_flow::analyze::Analyze;
+use switchboard_flow::configuration::Configuration;
+use switchboard_flow::conversations::Conversations;
+use switchboard_flow::deliver::Deliver;
+use switchboard_flow::deliverer::Deliverer;
+use switchboard_flow::enrich::Enrich;
+use switchboard_flow::gates::Gates;
+use switchboard_flow::models::Models;
+use switchboard_flow::pull::{self, Puller};
+use switchboard_flow::reconcile::Reconcile;
+use switchboard_flow::recordings::Recordings;
+use switchboard_flow::sweep::Sweep;
+use switchboard_flow::tokens::TokenCache;
 
 /// What every worker is made from.
 struct Parts {
@@ -101,7 +103,7 @@ impl Parts {
         // A job goes on by this queue alone: who has none must not start.
         required("PULL_QUEUE_URL")?;
         let log = self.telemetry.clone();
-        self.cached(pulling::folders(), move |values| Pullable::read(values, &log))
+        self.cached(pull_jobs::folders(), move |values| Pullable::read(values, &log))
     }
 
     /// Before the first event, at full CPU: reads what the function acts on, without which it must not
@@ -144,7 +146,11 @@ pub async fn enrich() -> Result<(), Error> {
 pub async fn analyze() -> Result<(), Error> {
     let parts = parts("analyze")?;
     let configuration = parts.configuration(&["sources", "models"])?;
-    let models = Models::new(&parts.aws, parts.allow_private()?)?;
+    let models = Models::new(
+        &parts.aws,
+        optional("AWS_ENDPOINT_URL_BEDROCK_RUNTIME"),
+        parts.allow_private()?,
+    )?;
     parts.open(&configuration).await?;
     let Parts { store, queue, telemetry, .. } = parts;
     let worker = Arc::new(Analyze { store, queue, models, telemetry: telemetry.clone() });
@@ -166,14 +172,16 @@ pub async fn deliver() -> Result<(), Error> {
     let client = Client::new(parts.allow_private()?)?;
     let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
     let leases = DynamoLeases::new(aws::dynamodb(&parts.aws), required("CALLS_TABLE")?);
-    let vault =
-        ParameterVault::new(Parameters::new(aws::ssm(&parts.aws)), required("PARAMETER_PREFIX")?);
+    let token_store = ParameterTokenStore::new(
+        Parameters::new(aws::ssm(&parts.aws)),
+        required("PARAMETER_PREFIX")?,
+    );
     parts.open(&configuration).await?;
     let Parts { store, queue, telemetry, .. } = parts;
-    let tokens = Keeper::new(client.clone(), leases, vault, telemetry.clone());
-    let teller = Teller { client, directory, tokens, telemetry: telemetry.clone() };
+    let tokens = TokenCache::new(client.clone(), leases, token_store, telemetry.clone());
+    let deliverer = Deliverer { client, directory, tokens, telemetry: telemetry.clone() };
     let gates = Gates::default();
-    let worker = Arc::new(Deliver { store, queue, teller, gates, telemetry: telemetry.clone() });
+    let worker = Arc::new(Deliver { store, queue, deliverer, gates, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {

@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use tokio::time::Instant;
 
+pub use switchboard_http::SendError;
 use switchboard_http::address::leads_nowhere_public;
-pub use switchboard_http::client::SendError;
 use switchboard_http::client::{ClientError, classify, transport};
 
 use switchboard_domain::Secret;

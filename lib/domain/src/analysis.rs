@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::digest::Digest;
 use crate::private::Personal;
 
-pub mod course;
+pub mod planning;
 pub mod settings;
 
 pub use settings::{Criterion, Settings};

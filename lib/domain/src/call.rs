@@ -82,7 +82,7 @@ impl Call {
 
     /// A fingerprint of what a CRM would want to be told about: when it differs from what a CRM
     /// was told, there is news.
-    pub fn news(&self) -> Digest {
+    pub fn fingerprint(&self) -> Digest {
         let facts = &self.facts;
         let told = (
             (self.outcome, facts.direction),
@@ -136,19 +136,19 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
     Call { outcome: outcome(&facts), facts }
 }
 
-fn merge(known: &mut Facts, news: &Facts) {
-    fn latest<T: Clone>(known: &mut Option<T>, news: &Option<T>) {
-        if news.is_some() {
-            known.clone_from(news);
+fn merge(known: &mut Facts, fingerprint: &Facts) {
+    fn latest<T: Clone>(known: &mut Option<T>, fingerprint: &Option<T>) {
+        if fingerprint.is_some() {
+            known.clone_from(fingerprint);
         }
     }
-    fn best<T: Copy>(known: &mut Option<T>, news: Option<T>, better: impl Fn(T, T) -> T) {
-        *known = match (*known, news) {
+    fn best<T: Copy>(known: &mut Option<T>, fingerprint: Option<T>, better: impl Fn(T, T) -> T) {
+        *known = match (*known, fingerprint) {
             (Some(a), Some(b)) => Some(better(a, b)),
             (a, b) => a.or(b),
         };
     }
-    // Taken apart in full, so that a new fact cannot be forgotten here.
+    // Ingested apart in full, so that a new fact cannot be forgotten here.
     let Facts {
         state,
         disposition,
@@ -179,7 +179,7 @@ fn merge(known: &mut Facts, news: &Facts) {
         cause,
         flags,
         extra,
-    } = news;
+    } = fingerprint;
     best(&mut known.state, *state, Ord::max);
     latest(&mut known.disposition, disposition);
     best(&mut known.answered_by, *answered_by, Ord::max);

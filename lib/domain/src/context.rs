@@ -95,12 +95,12 @@ impl Context {
         fn says<T: PartialEq>(new: &Option<T>, known: &Option<T>) -> bool {
             new.is_some() && new != known
         }
-        let has_news = says(&self.campaign, &known.campaign)
+        let has_changes = says(&self.campaign, &known.campaign)
             || says(&self.contact_id, &known.contact_id)
             || says(&self.lead_id, &known.lead_id)
             || says(&self.conversation_id, &known.conversation_id)
             || says(&self.contact_name, &known.contact_name);
-        if !has_news {
+        if !has_changes {
             return Given::Known;
         }
         let contexts = record.into_iter().flat_map(|record| record.updates.values());

@@ -125,14 +125,14 @@ pub enum DeliveryState {
 /// Among what a delivery waits that is due while its destination's [gate](crate::gate) is shut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Parked {
+pub enum Deferred {
     /// What waits until the gate opens.
     Shut,
     /// What was planned while it is drained: that waits until it is resumed.
     New,
 }
 
-impl Parked {
+impl Deferred {
     /// The word that is stored.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -158,9 +158,10 @@ pub struct Attempt {
 
 /// The body that every attempt sends, made at the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Frozen {
+pub struct RenderedPayload {
     /// The call's news as this body tells them.
-    pub news: Digest,
+    #[serde(rename = "news")]
+    pub fingerprint: Digest,
     /// The bytes.
     pub body: Body,
 }
@@ -179,9 +180,9 @@ pub struct Remote {
 
 impl Remote {
     /// With what is known by now: an id that is not said again is not forgotten.
-    pub fn learn(&mut self, news: Remote) {
-        self.call = news.call.or(self.call.take());
-        self.contact = news.contact.or(self.contact.take());
+    pub fn learn(&mut self, fingerprint: Remote) {
+        self.call = fingerprint.call.or(self.call.take());
+        self.contact = fingerprint.contact.or(self.contact.take());
     }
 
     fn is_empty(&self) -> bool {
@@ -205,8 +206,8 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub planned_at: Option<Timestamp>,
     /// That it waits for its destination's gate, though it is due.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parked: Option<Parked>,
+    #[serde(rename = "parked", default, skip_serializing_if = "Option::is_none")]
+    pub deferred: Option<Deferred>,
     /// Its place in its destination's line, where that has a rate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slot: Option<Timestamp>,
@@ -218,8 +219,8 @@ pub struct Delivery {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
     /// The body, once it was tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub frozen: Option<Frozen>,
+    #[serde(rename = "frozen", default, skip_serializing_if = "Option::is_none")]
+    pub rendered: Option<RenderedPayload>,
     /// Set when an operator sends it anew on purpose: makes another idempotency key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nonce: Option<String>,
@@ -253,12 +254,12 @@ impl Delivery {
             state: DeliveryState::Pending,
             due_at: Some(now),
             planned_at: Some(now),
-            parked: None,
+            deferred: None,
             slot: None,
             version: 0,
             failures: 0,
             attempts: Vec::new(),
-            frozen: None,
+            rendered: None,
             nonce: None,
             remote: Remote::default(),
         }
@@ -278,18 +279,18 @@ impl Delivery {
     /// works again, whenever it would have been tried else.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let is_time = |due_at: Timestamp| due_at.duration_since(now) <= SLACK;
-        self.due_at.is_some_and(|due_at| self.parked.is_some() || is_time(due_at))
+        self.due_at.is_some_and(|due_at| self.deferred.is_some() || is_time(due_at))
     }
 
     /// Takes it up: nobody else will before `lease` is over, and then somebody must.
-    pub fn claimed(mut self, now: Timestamp, lease: Seconds, frozen: Frozen) -> Self {
+    pub fn claimed(mut self, now: Timestamp, lease: Seconds, rendered: RenderedPayload) -> Self {
         self.due_at = Some(later(now, SignedDuration::from_secs(lease.0.into())));
-        if self.frozen.is_none() {
+        if self.rendered.is_none() {
             // Nothing was ever sent: what failed so far was finding the destination.
             self.failures = 0;
         }
-        self.frozen = Some(frozen);
-        self.parked = None;
+        self.rendered = Some(rendered);
+        self.deferred = None;
         self.slot = None;
         self
     }
@@ -297,14 +298,14 @@ impl Delivery {
     /// Puts it off without counting an attempt.
     pub fn postponed(mut self, until: Timestamp) -> Self {
         self.due_at = Some(until);
-        self.parked = None;
+        self.deferred = None;
         self
     }
 
     /// Puts it among what waits for its destination's gate. It stays due when it is, so that the
     /// oldest go first one day, and none is a probe before its time.
-    pub fn parked(mut self, among: Parked) -> Self {
-        self.parked = Some(among);
+    pub fn deferred(mut self, among: Deferred) -> Self {
+        self.deferred = Some(among);
         self.slot = None;
         self
     }
@@ -315,7 +316,7 @@ impl Delivery {
         let wake_up = slot.checked_sub(WAKE_UP).unwrap_or(slot);
         self.due_at = Some(if is_far { wake_up } else { slot });
         self.slot = Some(slot);
-        self.parked = None;
+        self.deferred = None;
         self
     }
 
@@ -323,7 +324,7 @@ impl Delivery {
     pub fn unwanted(mut self) -> Self {
         self.state = DeliveryState::Unwanted;
         self.due_at = None;
-        self.parked = None;
+        self.deferred = None;
         self.slot = None;
         self
     }
@@ -334,10 +335,10 @@ impl Delivery {
         self.state = DeliveryState::Pending;
         self.due_at = Some(now);
         self.planned_at = Some(now);
-        self.parked = None;
+        self.deferred = None;
         self.slot = None;
         self.failures = 0;
-        self.frozen = None;
+        self.rendered = None;
         self.nonce = Some(nonce.to_owned());
         self
     }
@@ -346,7 +347,7 @@ impl Delivery {
     /// failure, in seconds; when it has run out, the delivery has failed.
     pub fn concluded(mut self, attempt: Attempt, verdict: Verdict, schedule: &[u32]) -> Self {
         let now = attempt.at;
-        self.parked = None;
+        self.deferred = None;
         self.attempts.push(attempt);
         if self.attempts.len() > HISTORY {
             self.attempts.remove(0);

@@ -7,7 +7,7 @@
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use crate::delivery::Parked;
+use crate::delivery::Deferred;
 use crate::key::Name;
 
 /// So many failures in a row, as one worker sees them, shut a gate…
@@ -112,7 +112,7 @@ pub enum Admission {
     /// It is sent if it becomes the probe.
     Probe,
     /// It waits.
-    Park(Parked),
+    Defer(Deferred),
 }
 
 /// What happened to a gate.
@@ -174,16 +174,16 @@ impl Gate {
     /// What becomes of a delivery that is due now and was planned then.
     pub fn admits(&self, planned_at: Option<Timestamp>, now: Timestamp) -> Admission {
         match self.mode {
-            Mode::Paused | Mode::Stopped => return Admission::Park(Parked::Shut),
+            Mode::Paused | Mode::Stopped => return Admission::Defer(Deferred::Shut),
             Mode::Draining { since } if planned_at.is_some_and(|at| at > since) => {
-                return Admission::Park(Parked::New);
+                return Admission::Defer(Deferred::New);
             }
             Mode::Draining { .. } | Mode::Running => {}
         }
         match self.breaker {
             Breaker::Closed => Admission::Pass,
             Breaker::Open { until, .. } | Breaker::Probing { until, .. } if now < until => {
-                Admission::Park(Parked::Shut)
+                Admission::Defer(Deferred::Shut)
             }
             Breaker::Open { .. } | Breaker::Probing { .. } => Admission::Probe,
         }
@@ -191,11 +191,11 @@ impl Gate {
 
     /// How many of what waits may be let out now, if any, and which: `most` where the gate is open,
     /// one where a probe is wanted.
-    pub fn lets_out(&self, most: usize, now: Timestamp) -> Option<(usize, &'static [Parked])> {
-        let which: &[Parked] = match self.mode {
+    pub fn lets_out(&self, most: usize, now: Timestamp) -> Option<(usize, &'static [Deferred])> {
+        let which: &[Deferred] = match self.mode {
             Mode::Paused | Mode::Stopped => return None,
-            Mode::Draining { .. } => &[Parked::Shut],
-            Mode::Running => &[Parked::Shut, Parked::New],
+            Mode::Draining { .. } => &[Deferred::Shut],
+            Mode::Running => &[Deferred::Shut, Deferred::New],
         };
         match self.breaker {
             _ if self.release_at.is_none_or(|at| now < at) => None,

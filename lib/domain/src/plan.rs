@@ -67,9 +67,9 @@ pub fn follow_ups(
     now: Timestamp,
 ) -> Owed {
     let mut owed = owed.clone();
-    let has_news = match before {
+    let has_changes = match before {
         Some(before) if before.has_ended() => {
-            before.news() != after.news()
+            before.fingerprint() != after.fingerprint()
                 || before.facts.conversation != after.facts.conversation
                 || before.pointers() != after.pointers()
                 || before.facts.auto_analyze != after.facts.auto_analyze
@@ -77,7 +77,7 @@ pub fn follow_ups(
         }
         _ => true,
     };
-    if after.has_ended() && is_told(after, policy.legs) && has_news {
+    if after.has_ended() && is_told(after, policy.legs) && has_changes {
         let settle = SignedDuration::from_secs(policy.settle.0.into());
         let due_at = now.checked_add(settle).unwrap_or(now);
         owed.entry(Work::Enrich).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
@@ -116,11 +116,11 @@ pub struct Subscriber {
 
 /// What there is to be told of a call now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tidings<'a> {
+pub struct CallSummary<'a> {
     /// Whether the call is over.
     pub has_ended: bool,
     /// Its news.
-    pub news: &'a Digest,
+    pub fingerprint: &'a Digest,
     /// How many tasks follow from it.
     pub tasks: u32,
 }
@@ -142,7 +142,7 @@ impl Subscriber {
 /// call lasts, its start is all there is to tell. A destination that was told of its end and takes
 /// updates gets one, if there is news since. Tasks are told once, all at once.
 pub fn deliveries(
-    tidings: Tidings<'_>,
+    summary: CallSummary<'_>,
     subscribers: &[Subscriber],
     existing: &BTreeMap<DeliveryId, Option<Digest>>,
 ) -> Vec<DeliveryId> {
@@ -150,14 +150,14 @@ pub fn deliveries(
     for subscriber in subscribers {
         let id = |event| DeliveryId { destination: subscriber.destination.clone(), event };
         let mut due = Vec::new();
-        if tidings.has_ended {
+        if summary.has_ended {
             match existing.get(&id(Event::Completed)) {
                 None => due.push(Event::Completed),
-                Some(Some(told)) if told != tidings.news => due.push(Event::Updated),
+                Some(Some(told)) if told != summary.fingerprint => due.push(Event::Updated),
                 // Told already, or not tried yet: then it will be told as the call is by that time.
                 Some(_) => {}
             }
-            if tidings.tasks > 0 {
+            if summary.tasks > 0 {
                 due.push(Event::TaskCreated);
             }
         } else {

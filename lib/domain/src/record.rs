@@ -255,11 +255,11 @@ impl CallRecord {
 
     /// A fingerprint of what a CRM would want to be told about: the call's own, who was on it, and what
     /// its analysis says.
-    pub fn news(&self) -> Digest {
+    pub fn fingerprint(&self) -> Digest {
         let entry = |person: Option<&Person>| person.and_then(|person| person.entry.clone());
         let (contact, employee) =
             (entry(self.people.contact.as_ref()), entry(self.people.employee.as_ref()));
-        let call = self.call.news();
+        let call = self.call.fingerprint();
         let text = |name: &Option<Name>| name.as_ref().map_or("", Name::as_str).to_owned();
         let known = match (&contact, &employee) {
             (None, None) => call,

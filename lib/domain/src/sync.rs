@@ -234,7 +234,7 @@ impl Job {
         format!("{}.{}", self.id, self.counts.pages)
     }
 
-    /// Taken up by a worker: it is due again when that is surely gone.
+    /// Ingested up by a worker: it is due again when that is surely gone.
     pub fn claimed(&self, now: Timestamp) -> Self {
         if self.claims >= MOST_FAILURES {
             let problem = format!("taken up {} times, and each time its worker died", self.claims);

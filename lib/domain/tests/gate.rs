@@ -10,7 +10,7 @@ use switchboard_domain::gate::{
     Admission, Breaker, Change, Evidence, Gate, LONGEST_RETRY_AFTER, MOST_IN_A_ROW, Mode,
     most_probes,
 };
-use switchboard_domain::{Name, Pace, Parked};
+use switchboard_domain::{Deferred, Name, Pace};
 
 const LEASE: SignedDuration = SignedDuration::from_secs(30);
 
@@ -131,7 +131,7 @@ proptest! {
                 prop_assert_eq!(closed.breaker, Breaker::Closed);
                 prop_assert_eq!(closed.admits(None, then), Admission::Pass);
             }
-            Admission::Park(_) => prop_assert!(false, "still shut: {gate:?}"),
+            Admission::Defer(_) => prop_assert!(false, "still shut: {gate:?}"),
         }
     }
 
@@ -148,7 +148,7 @@ proptest! {
             }
             now += later;
             gate = gate.after(&change, at(now)).unwrap_or(gate);
-            prop_assert!(matches!(gate.admits(None, at(now)), Admission::Park(Parked::Shut)));
+            prop_assert!(matches!(gate.admits(None, at(now)), Admission::Defer(Deferred::Shut)));
             prop_assert_eq!(gate.lets_out(600, at(now)), None);
         }
     }
@@ -206,7 +206,7 @@ proptest! {
             }
         };
         if then < asked {
-            prop_assert_eq!(gate.admits(None, at(then)), Admission::Park(Parked::Shut));
+            prop_assert_eq!(gate.admits(None, at(then)), Admission::Defer(Deferred::Shut));
         } else if !probed {
             prop_assert_eq!(gate.admits(None, at(then)), Admission::Probe);
         }
@@ -248,7 +248,7 @@ fn less_time_than_there_is_to_wait_anyway_shortens_nothing() {
     let open = gate().after(&asked(600), at(0)).unwrap();
     assert_eq!(open.after(&asked(300), at(10)), None);
     let longer = open.after(&asked(900), at(10)).unwrap();
-    assert_eq!(longer.admits(None, at(899)), Admission::Park(Parked::Shut));
+    assert_eq!(longer.admits(None, at(899)), Admission::Defer(Deferred::Shut));
 }
 
 #[test]
@@ -283,8 +283,8 @@ fn a_drain_lets_pass_what_was_planned_before_and_holds_what_comes() {
     let gate = gate().after(&Change::Drain, at(100)).unwrap();
     assert_eq!(gate.admits(Some(at(99)), at(200)), Admission::Pass);
     assert_eq!(gate.admits(None, at(200)), Admission::Pass);
-    assert_eq!(gate.admits(Some(at(101)), at(200)), Admission::Park(Parked::New));
-    assert_eq!(gate.lets_out(600, at(200)), Some((600, &[Parked::Shut][..])));
+    assert_eq!(gate.admits(Some(at(101)), at(200)), Admission::Defer(Deferred::New));
+    assert_eq!(gate.lets_out(600, at(200)), Some((600, &[Deferred::Shut][..])));
     // Once it drains, a word more does not begin it anew.
     assert_eq!(gate.after(&Change::Drain, at(300)), None);
 }

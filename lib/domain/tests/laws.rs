@@ -8,12 +8,12 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::collection::{btree_map, btree_set, vec};
 use proptest::option;
 use proptest::prelude::*;
-use switchboard_domain::delivery::{Frozen, Verdict};
-use switchboard_domain::plan::{self, Subscriber, Tidings};
+use switchboard_domain::delivery::{RenderedPayload, Verdict};
+use switchboard_domain::plan::{self, CallSummary, Subscriber};
 use switchboard_domain::{
-    Absorbed, Analysed, AnalysisState, AnsweredBy, Attempt, Body, CallKey, CallRecord, Delivery,
-    DeliveryId, DeliveryState, Digest, Direction, Disposition, Event, Facts, Flag, Legs, Name,
-    Order, Outcome, Parked, Party, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
+    Absorbed, Analysed, AnalysisState, AnsweredBy, Attempt, Body, CallKey, CallRecord, Deferred,
+    Delivery, DeliveryId, DeliveryState, Digest, Direction, Disposition, Event, Facts, Flag, Legs,
+    Name, Order, Outcome, Party, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
     fold,
 };
 
@@ -56,7 +56,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn course()(
+    fn planning()(
         state in option::of(prop::sample::select(vec![
             State::Queued, State::Ringing, State::InProgress, State::Ended,
         ])),
@@ -87,7 +87,7 @@ prop_compose! {
 
 prop_compose! {
     fn facts()(
-        course in course(),
+        planning in planning(),
         (from, to, contact, employee) in
             (option::of(party()), option::of(party()), option::of(party()), option::of(party())),
         (campaign, conversation, parent, cause) in
@@ -109,7 +109,7 @@ prop_compose! {
             transcript: transcript.map(|text| Text::Inline(Personal::new(text))),
             script_context: script.map(Personal::new),
             extra: extra.into_iter().map(|(name, value)| (name.to_owned(), Personal::new(value))).collect(),
-            ..course
+            ..planning
         }
     }
 }
@@ -242,15 +242,15 @@ proptest! {
         record.owed.clear();
         let absorbed = record.absorb(another, POLICY, at(20));
         let is_leg = record.call.facts.parent.is_some();
-        let has_news = !before.has_ended()
-            || before.news() != record.call.news()
+        let has_changes = !before.has_ended()
+            || before.fingerprint() != record.call.fingerprint()
             || before.facts.conversation != record.call.facts.conversation
             || before.pointers() != record.call.pointers()
             || before.facts.auto_analyze != record.call.facts.auto_analyze
             || before.facts.script_context != record.call.facts.script_context;
         let owes = record.owed.get(&Work::Enrich) == Some(&at(23));
         if absorbed == Absorbed::New {
-            prop_assert_eq!(owes, record.call.has_ended() && has_news && !is_leg);
+            prop_assert_eq!(owes, record.call.has_ended() && has_changes && !is_leg);
         }
     }
 
@@ -266,13 +266,13 @@ proptest! {
         let marked = |state, said: Option<u8>| {
             let digest = said.map(|said| Digest::of(&[&[said]]));
             let mark = Analysed { digest, ..Analysed::new(state) };
-            CallRecord { analysis: Some(mark), ..plain.clone() }.news()
+            CallRecord { analysis: Some(mark), ..plain.clone() }.fingerprint()
         };
         use AnalysisState::{Done, Failed, Off, Waiting};
         for state in [Waiting, Failed, Off] {
-            prop_assert_eq!(marked(state, None), plain.news());
+            prop_assert_eq!(marked(state, None), plain.fingerprint());
         }
-        prop_assert_ne!(marked(Done, Some(one)), plain.news());
+        prop_assert_ne!(marked(Done, Some(one)), plain.fingerprint());
         prop_assert_eq!(marked(Done, Some(one)) == marked(Done, Some(other)), one == other);
         // While another is made, what is there is still what there is to tell.
         prop_assert_eq!(marked(Waiting, Some(one)), marked(Done, Some(one)));
@@ -293,16 +293,16 @@ proptest! {
         let mut most_tasks = 0;
         for (n, (tried, tasks)) in (1..=updates.len()).zip(tried.into_iter().zip(tasks)) {
             let call = fold(&updates[..n]);
-            let tidings = Tidings { has_ended: call.has_ended(), news: &call.news(), tasks };
+            let summary = CallSummary { has_ended: call.has_ended(), fingerprint: &call.fingerprint(), tasks };
             most_tasks = if call.has_ended() { tasks.max(most_tasks) } else { most_tasks };
-            for id in plan::deliveries(tidings, &subscribers, &existing) {
+            for id in plan::deliveries(summary, &subscribers, &existing) {
                 prop_assert!(wanted.contains(&id.event), "nobody wants {id}");
                 prop_assert_eq!(id.event == Event::Started, !call.has_ended());
                 prop_assert!(existing.insert(id, None).is_none(), "planned twice");
             }
             if tried {
                 for told in existing.values_mut() {
-                    told.get_or_insert(call.news());
+                    told.get_or_insert(call.fingerprint());
                 }
             }
         }
@@ -314,8 +314,8 @@ proptest! {
         // Nothing known is left untold where it could be told.
         if wanted.contains(&Event::Updated) && is_told(Event::Completed) && !is_told(Event::Updated) {
             let completed = existing.iter().filter(|(id, _)| id.event == Event::Completed);
-            let news = call.news();
-            prop_assert!(completed.into_iter().all(|(_, told)| told.as_ref().is_none_or(|t| *t == news)));
+            let fingerprint = call.fingerprint();
+            prop_assert!(completed.into_iter().all(|(_, told)| told.as_ref().is_none_or(|t| *t == fingerprint)));
         }
     }
 
@@ -349,13 +349,13 @@ proptest! {
         let id = "crm#call.completed".parse().unwrap();
         let mut delivery = Delivery::planned(key(), id, at(0));
         let name = delivery.idempotency_key();
-        let frozen = Frozen { news: fold(&[]).news(), body: Body::Inline(b"{}".to_vec()) };
+        let rendered = RenderedPayload { fingerprint: fold(&[]).fingerprint(), body: Body::Inline(b"{}".to_vec()) };
         for verdict in verdicts {
             if delivery.state != DeliveryState::Pending {
                 break;
             }
             let now = delivery.due_at.unwrap();
-            delivery = delivery.claimed(now, Seconds(30), frozen.clone());
+            delivery = delivery.claimed(now, Seconds(30), rendered.clone());
             prop_assert!(!delivery.is_due(now) && delivery.is_due(now + SignedDuration::from_secs(30)));
             let attempt = Attempt { at: now, took_ms: 1, status: None, result: "test".into() };
             let far = now + SignedDuration::from_hours(1_000);
@@ -366,9 +366,9 @@ proptest! {
                 3 => Verdict::Gone,
                 4 => {
                     // It waits for its destination: due all the while, and no attempt is counted.
-                    let parked = delivery.clone().parked(Parked::Shut);
-                    prop_assert_eq!((parked.due_at, parked.failures), (delivery.due_at, delivery.failures));
-                    delivery = parked;
+                    let deferred = delivery.clone().deferred(Deferred::Shut);
+                    prop_assert_eq!((deferred.due_at, deferred.failures), (delivery.due_at, delivery.failures));
+                    delivery = deferred;
                     Verdict::Retry { not_before: None }
                 }
                 _ => Verdict::Retry { not_before: Some(far) },
@@ -377,7 +377,7 @@ proptest! {
             delivery = delivery.concluded(attempt, verdict, &schedule);
             let counts = matches!(verdict, Verdict::Retry { .. });
             prop_assert_eq!(delivery.failures, failures + u32::from(counts));
-            prop_assert_eq!(delivery.parked, None);
+            prop_assert_eq!(delivery.deferred, None);
             if verdict == Verdict::Gone {
                 prop_assert_eq!((delivery.state, delivery.due_at), (DeliveryState::Pending, Some(now)));
                 continue;

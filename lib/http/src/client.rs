@@ -8,43 +8,15 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use async_trait::async_trait;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
 use crate::address::{is_global, leads_nowhere_public};
+use crate::port::{Http, Limits, Request, Response, SendError};
 
 /// Connections idle for longer are not used again: the other side may have closed them meanwhile.
 const IDLE: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// There was no answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// None came in time. The other side may have taken the request all the same.
-    #[error("timed out")]
-    TimedOut,
-    /// Nobody listens there, or there is no way there.
-    #[error("could not connect")]
-    NotConnected,
-    /// The host's name leads to no address.
-    #[error("name not resolved")]
-    NotResolved,
-    /// The host is a private address, or its name leads to none but such.
-    #[error("private address refused")]
-    PrivateAddress,
-    /// What answered does not speak TLS, or its certificate is not good for the host.
-    #[error("no secure connection")]
-    NotSecure,
-    /// The connection broke. The other side may have taken the request all the same.
-    #[error("broke off")]
-    BrokeOff,
-    /// The request cannot be made as the other side is configured.
-    #[error("cannot be signed or built: mend the configuration")]
-    NotBuilt,
-    /// The answer is larger than anything that was asked for.
-    #[error("answered too much")]
-    TooLarge,
-}
 
 /// A client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -179,15 +151,6 @@ pub fn classify(error: &reqwest::Error) -> SendError {
     }
 }
 
-/// What an exchange may take.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    /// From the first byte sent to the last one read.
-    pub timeout: Duration,
-    /// The answer's body, bytes.
-    pub largest: usize,
-}
-
 /// Asks other systems, one exchange at a time. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
@@ -208,29 +171,50 @@ impl Client {
     pub(crate) fn allows_private(&self) -> bool {
         self.allow_private
     }
+}
 
-    /// Sends a request and reads the whole answer, whatever its status.
+impl Client {
+    /// Sends a request made with the `http` crate's types.
     pub async fn send(
         &self,
-        request: Request<Vec<u8>>,
+        request: http::Request<Vec<u8>>,
         limits: Limits,
-    ) -> Result<Response<Vec<u8>>, SendError> {
-        let mut request = reqwest::Request::try_from(request).map_err(|_| SendError::NotBuilt)?;
-        if !self.allow_private && leads_nowhere_public(request.url()) {
+    ) -> Result<http::Response<Vec<u8>>, SendError> {
+        let (parts, body) = request.into_parts();
+        let url = parts.uri.to_string().parse().map_err(|_| SendError::NotBuilt)?;
+        let request = Request { method: parts.method, url, headers: parts.headers, body, limits };
+        let received = Http::send(self, request).await?;
+        let mut response = http::Response::new(received.body);
+        *response.status_mut() = http::StatusCode::from_u16(received.status).unwrap_or_default();
+        *response.headers_mut() = received.headers;
+        Ok(response)
+    }
+}
+
+#[async_trait]
+impl Http for Client {
+    async fn send(&self, request: Request) -> Result<Response, SendError> {
+        if !self.allow_private && leads_nowhere_public(&request.url) {
             return Err(SendError::PrivateAddress);
         }
-        *request.timeout_mut() = Some(limits.timeout);
-        let mut answer = self.transport.execute(request).await.map_err(|error| classify(&error))?;
-        let mut whole = Response::new(Vec::new());
-        *whole.status_mut() = answer.status();
-        *whole.headers_mut() = std::mem::take(answer.headers_mut());
-        while let Some(chunk) = answer.chunk().await.map_err(|error| classify(&error))? {
-            if whole.body().len() + chunk.len() > limits.largest {
+        let Limits { timeout, largest } = request.limits;
+        let mut sent = reqwest::Request::new(request.method, request.url);
+        *sent.headers_mut() = request.headers;
+        *sent.timeout_mut() = Some(timeout);
+        *sent.body_mut() = Some(request.body.into());
+        let mut received = self.transport.execute(sent).await.map_err(|error| classify(&error))?;
+        let mut response = Response {
+            status: received.status().as_u16(),
+            headers: std::mem::take(received.headers_mut()),
+            body: Vec::new(),
+        };
+        while let Some(chunk) = received.chunk().await.map_err(|error| classify(&error))? {
+            if response.body.len() + chunk.len() > largest {
                 return Err(SendError::TooLarge);
             }
-            whole.body_mut().extend_from_slice(&chunk);
+            response.body.extend_from_slice(&chunk);
         }
-        Ok(whole)
+        Ok(response)
     }
 }
 

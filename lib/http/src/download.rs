@@ -10,7 +10,8 @@ use tokio::time::{Instant, timeout};
 use url::{Origin, Url};
 
 use crate::address::leads_nowhere_public;
-use crate::client::{Client, Limits, SendError, classify};
+use crate::client::{Client, classify};
+use crate::port::{Limits, SendError};
 
 /// More redirects lead in circles.
 const MOST_REDIRECTS: usize = 5;

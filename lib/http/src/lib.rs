@@ -5,10 +5,12 @@ pub mod address;
 pub mod client;
 #[cfg(feature = "client")]
 pub mod download;
+pub mod port;
 mod retry_after;
 
 #[cfg(feature = "client")]
-pub use client::{Client, ClientError, Limits, SendError};
+pub use client::{Client, ClientError};
 #[cfg(feature = "client")]
 pub use download::{Download, OpenError};
+pub use port::{Http, Limits, Request, Response, SendError};
 pub use retry_after::retry_after;

@@ -13,8 +13,8 @@ mod twilio;
 use http::{Request, Response};
 use serde::Deserialize;
 use serde_json::Value;
+use switchboard_domain::dial_request::{DialFault, DialRequest};
 use switchboard_domain::directory::Employee;
-use switchboard_domain::press::{DialFault, Press};
 use switchboard_domain::{ConfigError, Name, Personal, Seconds, Secret};
 
 use crate::source::Source;
@@ -209,7 +209,7 @@ pub trait Dial: Sync {
     }
 
     /// The request that dials. `token` is one of [`Dial::login`].
-    fn place(&self, site: &Site<'_>, token: Option<&Secret>, press: &Press) -> Built;
+    fn place(&self, site: &Site<'_>, token: Option<&Secret>, dial_request: &DialRequest) -> Built;
 
     /// What it was answered.
     fn read_placing(&self, answer: &Response<Vec<u8>>) -> Placing;
@@ -223,8 +223,13 @@ pub trait Dial: Sync {
     /// What it was answered.
     fn read_ending(&self, answer: &Response<Vec<u8>>) -> Ending;
 
-    /// The request for the calls that are going on, among which that of a press may be.
-    fn live(&self, site: &Site<'_>, token: Option<&Secret>, press: Option<&Press>) -> Built;
+    /// The request for the calls that are going on, among which that of a dial request may be.
+    fn live(
+        &self,
+        site: &Site<'_>,
+        token: Option<&Secret>,
+        dial_request: Option<&DialRequest>,
+    ) -> Built;
 
     /// The calls that are going on.
     fn read_live(&self, answer: &Response<Vec<u8>>) -> Result<Vec<Live>, Trouble>;

@@ -12,8 +12,8 @@ use switchboard_queue::{Queue, QueueError, Send};
 use switchboard_store::{Store, StoreError};
 
 use crate::gateway::Reply;
-use crate::take::{NotTaken, Taken, Taker, jobs, quarantined};
-use crate::telemetry::Telemetry;
+use switchboard_flow::Telemetry;
+use switchboard_flow::ingest::{Ingest, Ingested, NotIngested, jobs, quarantined};
 
 /// What fits through Lambda's 6 MB event as Base64. Larger bodies do not reach us.
 const LARGEST_BODY: usize = 4_500_000;
@@ -85,11 +85,11 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         let now = message.request().received_at;
         let mut taken = Vec::new();
         let mut rejected = Vec::new();
-        let taker = &Taker { provider: self.provider, store: &self.store, sources };
+        let ingest = &Ingest { provider: self.provider, store: &self.store, sources };
         let take = |record| async move {
             match record {
-                Ok(record) => taker.take(record, now).await,
-                Err(unread) => Err(NotTaken::Unread(unread)),
+                Ok(record) => ingest.take(record, now).await,
+                Err(unread) => Err(NotIngested::Unread(unread)),
             }
         };
         // A lone record, as most requests bring, is taken where it stands: a buffer would copy its
@@ -104,13 +104,13 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         while let Some((index, outcome)) = outcomes.next().await {
             match outcome {
                 Ok(one) => taken.push(one),
-                Err(NotTaken::Unread(unread)) => {
+                Err(NotIngested::Unread(unread)) => {
                     if let Err(error) = self.quarantine(message, &unread.why, &unread.raw).await {
                         return self.fault(&error, id);
                     }
                     rejected.push((index, unread.why));
                 }
-                Err(NotTaken::Store(error)) => return self.fault(&error, id),
+                Err(NotIngested::Store(error)) => return self.fault(&error, id),
             }
         }
         let jobs = jobs(&taken, now);
@@ -183,7 +183,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
         Reply::error(status, "our fault, nothing was lost that you still have: send it again")
     }
 
-    fn say(&self, taken: &[Taken], rejected: &[(usize, Reject)], due: usize, id: &str) {
+    fn say(&self, taken: &[Ingested], rejected: &[(usize, Reject)], due: usize, id: &str) {
         let provider = self.provider.name();
         let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count() as u64;
         for one in taken {
@@ -226,7 +226,7 @@ impl<S: Store, Q: Queue> Hook<S, Q> {
     }
 }
 
-fn reply(accepted: u16, taken: &[Taken], rejected: &[(usize, Reject)]) -> Reply {
+fn reply(accepted: u16, taken: &[Ingested], rejected: &[(usize, Reject)]) -> Reply {
     let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count();
     let mut body = json!({
         "accepted": count(Absorbed::New),

@@ -8,10 +8,4 @@ pub mod environment;
 pub mod gateway;
 pub mod hook;
 pub mod parameters;
-pub mod pulling;
-pub mod redeliver;
-pub mod take;
-pub mod telemetry;
 pub mod worker;
-
-pub use telemetry::Telemetry;

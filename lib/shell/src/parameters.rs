@@ -3,7 +3,6 @@
 //! Read at start, again when older than five minutes, and at once when a signature fails, so that a
 //! rotated secret works without a deployment.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
 use aws_sdk_ssm::types::ParameterType;
 
-use crate::telemetry::Telemetry;
+use switchboard_flow::{Retry, Telemetry, Values};
 
 /// The Parameter Store could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -21,8 +20,11 @@ pub struct ParameterError {
     code: String,
 }
 
-/// The values under a path, by the rest of their names (`sources/twilio/main`).
-pub type Values = BTreeMap<String, String>;
+impl From<ParameterError> for Retry {
+    fn from(error: ParameterError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 /// Where configuration comes from.
 #[derive(Clone)]

@@ -8,40 +8,14 @@ use aws_lambda_events::sqs::SqsEvent;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use switchboard_queue::{Job, QueueError};
-use switchboard_store::StoreError;
-
-use crate::parameters::ParameterError;
-use crate::telemetry::Telemetry;
+use switchboard_flow::{Retry, Telemetry};
+use switchboard_queue::Job;
 
 /// Kept free at the end of an invocation for saying what happened.
 const MARGIN: Duration = Duration::from_secs(2);
 
 /// What a runtime grants that tells no deadline (`cargo lambda watch` tells one that has passed).
 const UNTOLD: Duration = Duration::from_secs(30);
-
-/// The work was not done and should be tried again: its message goes back to the queue.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct Retry(pub String);
-
-impl From<StoreError> for Retry {
-    fn from(error: StoreError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<QueueError> for Retry {
-    fn from(error: QueueError) -> Self {
-        Self(error.to_string())
-    }
-}
-
-impl From<ParameterError> for Retry {
-    fn from(error: ParameterError) -> Self {
-        Self(error.to_string())
-    }
-}
 
 /// Runs every job of a batch at once, each on its own: one that fails, hangs or panics is
 /// reported alone, and its neighbours are done.

@@ -29,8 +29,8 @@ use crate::gates::parked_shard;
 use crate::jobs::dynamodb::{JOB, job_of, job_pk};
 use crate::listing::{DAY_SHARDS, contact_of};
 use crate::{
-    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue, Place,
-    Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallStub, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue,
+    Place, Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError,
     compression,
 };
 
@@ -120,7 +120,7 @@ impl DynamoStore {
             item.insert("due".into(), text(due_at.to_string()));
         }
         let key = &delivery.key;
-        let shard = match delivery.parked {
+        let shard = match delivery.deferred {
             Some(among) => parked_shard(&delivery.id.destination, among, key),
             None => shard_name(key.due_shard()),
         };
@@ -424,11 +424,11 @@ impl Store for DynamoStore {
         item.map(|item| from_item("call", item)).transpose()
     }
 
-    async fn traces(
+    async fn stubs(
         &self,
         keys: &[CallKey],
         update: &Digest,
-    ) -> Result<BTreeMap<CallKey, Trace>, StoreError> {
+    ) -> Result<BTreeMap<CallKey, CallStub>, StoreError> {
         let key = |key: &CallKey| {
             HashMap::from([("pk".into(), text(call_pk(key))), ("sk".into(), text(CALL.into()))])
         };
@@ -456,7 +456,7 @@ impl Store for DynamoStore {
             .map(|item| {
                 let seen: Seen = from_item("call", item)?;
                 let state = seen.call.and_then(|call| call.state);
-                Ok((seen.key, Trace { state, has_update: !seen.updates.is_empty() }))
+                Ok((seen.key, CallStub { state, has_update: !seen.updates.is_empty() }))
             })
             .collect()
     }

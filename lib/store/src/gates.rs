@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use switchboard_domain::{CallKey, Gate, Name, Pace, Parked};
+use switchboard_domain::{CallKey, Deferred, Gate, Name, Pace};
 
 use crate::{Due, StoreError};
 
@@ -39,10 +39,10 @@ pub trait Gates: Send + Sync {
 
     /// The deliveries that wait for a destination's gate and are due by then, the longest due first: at
     /// most `limit`.
-    fn parked(
+    fn deferred(
         &self,
         destination: &Name,
-        among: Parked,
+        among: Deferred,
         until: Timestamp,
         limit: usize,
     ) -> impl Future<Output = Result<Vec<Due>, StoreError>> + Send;
@@ -58,11 +58,11 @@ pub enum PutGate {
 }
 
 /// The shard of the index of what is due in which a delivery waits for its destination's gate.
-pub(crate) fn parked_shard(destination: &Name, among: Parked, key: &CallKey) -> String {
+pub(crate) fn parked_shard(destination: &Name, among: Deferred, key: &CallKey) -> String {
     shard(destination, among, key.due_shard() % PARKED_SHARDS)
 }
 
-pub(crate) fn shard(destination: &Name, among: Parked, n: u16) -> String {
+pub(crate) fn shard(destination: &Name, among: Deferred, n: u16) -> String {
     format!("{}#{destination}#{n}", among.as_str())
 }
 

@@ -42,7 +42,7 @@ pub trait Leases: Send + Sync {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Take {
     /// It is ours. What the last one who gave it back left; 0 if nobody did.
-    Taken(u64),
+    Ingested(u64),
     /// Somebody has it until then, unless they give it back.
     Held(Timestamp),
     /// Nobody may take it before then.

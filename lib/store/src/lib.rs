@@ -14,6 +14,7 @@ use switchboard_domain::{
 
 mod analysis;
 mod compression;
+pub mod dial_requests;
 pub mod directory;
 pub mod dynamodb;
 pub mod gates;
@@ -21,7 +22,6 @@ pub mod jobs;
 pub mod leases;
 pub mod listing;
 pub mod memory;
-pub mod presses;
 
 pub use directory::{Directory, DynamoDirectory, MemoryDirectory};
 pub use dynamodb::DynamoStore;
@@ -40,7 +40,7 @@ pub trait Store: Send + Sync {
 
     /// Writes a call as [`Store::put_call`] does and, in the same transaction, creates
     /// `planned` deliveries. It fails as a whole if one of `planned` exists, or if one of
-    /// `untried` was tried (has a frozen body) meanwhile.
+    /// `untried` was tried (has a rendered body) meanwhile.
     fn put_call_and_deliveries(
         &self,
         record: &CallRecord,
@@ -70,11 +70,11 @@ pub trait Store: Send + Sync {
 
     /// Which of these calls are stored, and what is known of each: one consistent request for at
     /// most 100 keys.
-    fn traces(
+    fn stubs(
         &self,
         keys: &[CallKey],
         update: &Digest,
-    ) -> impl Future<Output = Result<BTreeMap<CallKey, Trace>, StoreError>> + Send;
+    ) -> impl Future<Output = Result<BTreeMap<CallKey, CallStub>, StoreError>> + Send;
 
     /// Reads every delivery of a call, consistently, in the order of their ids.
     fn deliveries(
@@ -115,7 +115,7 @@ pub trait Store: Send + Sync {
     ) -> impl Future<Output = Result<Vec<u8>, StoreError>> + Send;
 
     /// What is due in one shard up to a moment, the oldest first: a page, and where the next begins.
-    /// What waits for a destination's gate is not in it: see [`Gates::parked`].
+    /// What waits for a destination's gate is not in it: see [`Gates::deferred`].
     fn due(
         &self,
         shard: u16,
@@ -183,7 +183,7 @@ pub enum Put {
 
 /// What a message that may be about one of several calls needs to know of each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Trace {
+pub struct CallStub {
     /// How far the call has come.
     pub state: Option<State>,
     /// Whether it holds the update asked about.

@@ -15,8 +15,8 @@ use switchboard_domain::{
 use crate::gates::parked_shard;
 use crate::listing::contact_of;
 use crate::{
-    Between, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue, Place,
-    Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallStub, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue,
+    Place, Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError,
 };
 
 /// As many items as a query gives at a time.
@@ -130,7 +130,7 @@ impl Tables {
         let (key, id) = (&delivery.key, &delivery.id);
         let stored = Delivery { version: delivery.version + 1, ..delivery.clone() };
         self.deliveries.entry(key.clone()).or_default().insert(id.clone(), stored);
-        let shard = match delivery.parked {
+        let shard = match delivery.deferred {
             Some(among) => parked_shard(&id.destination, among, key),
             None => shard_name(key.due_shard()),
         };
@@ -186,7 +186,7 @@ impl Store for MemoryStore {
         let stored = |id: &DeliveryId| tables.delivery(&record.key, id);
         let exists = planned.iter().any(|one| stored(&one.id).is_some());
         let was_tried =
-            untried.iter().any(|id| stored(id).is_none_or(|delivery| delivery.frozen.is_some()));
+            untried.iter().any(|id| stored(id).is_none_or(|delivery| delivery.rendered.is_some()));
         if exists || was_tried {
             return Ok(Put::DeliveryConflict);
         }
@@ -218,18 +218,18 @@ impl Store for MemoryStore {
         Ok(self.tables().calls.get(key).cloned())
     }
 
-    async fn traces(
+    async fn stubs(
         &self,
         keys: &[CallKey],
         update: &Digest,
-    ) -> Result<BTreeMap<CallKey, Trace>, StoreError> {
+    ) -> Result<BTreeMap<CallKey, CallStub>, StoreError> {
         let tables = self.tables();
-        let trace = |key: &CallKey| {
+        let stub = |key: &CallKey| {
             let call = tables.calls.get(key)?;
             let has_update = call.updates.contains_key(update);
-            Some((key.clone(), Trace { state: call.call.facts.state, has_update }))
+            Some((key.clone(), CallStub { state: call.call.facts.state, has_update }))
         };
-        Ok(keys.iter().filter_map(trace).collect())
+        Ok(keys.iter().filter_map(stub).collect())
     }
 
     async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {

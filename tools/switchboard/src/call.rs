@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use switchboard_domain::{CallKey, CallRecord, Delivery, DeliveryId, Party, Person};
-use switchboard_shell::redeliver::{self, Again};
+use switchboard_flow::redeliver::{self, Again};
 use switchboard_store::Store;
 
 use crate::Failure;

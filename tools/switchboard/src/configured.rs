@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use switchboard_domain::{CallKey, Name, Policy, Seconds};
+use switchboard_flow::Values;
 use switchboard_providers::{Provider as _, Source, Sources, intake, provider};
-use switchboard_shell::parameters::Values;
 
 use crate::Failure;
 

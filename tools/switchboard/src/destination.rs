@@ -6,7 +6,7 @@ use clap::Subcommand;
 use jiff::Timestamp;
 use switchboard_domain::gate::{Breaker, Change, Mode, Why};
 use switchboard_domain::key::DUE_SHARDS;
-use switchboard_domain::{Gate, KeyError, Name, Parked};
+use switchboard_domain::{Deferred, Gate, KeyError, Name};
 use switchboard_store::gates::PutGate;
 use switchboard_store::{Gates, Overdue, Store};
 
@@ -126,12 +126,12 @@ async fn status<S: Store + Gates>(
         if gate.version > 0 {
             line("since", gate.changed_at.to_string());
         }
-        for (name, among) in [("waiting", Parked::Shut), ("held back", Parked::New)] {
+        for (name, among) in [("waiting", Deferred::Shut), ("held back", Deferred::New)] {
             let most = Timestamp::MAX;
-            let parked = store.parked(&gate.destination, among, most, MOST_COUNTED).await?;
-            let more = if parked.len() >= MOST_COUNTED { " or more" } else { "" };
-            let oldest = parked.first().map(|due| format!(", the oldest due {}", due.due_at));
-            line(name, format!("{}{more}{}", parked.len(), oldest.unwrap_or_default()));
+            let deferred = store.deferred(&gate.destination, among, most, MOST_COUNTED).await?;
+            let more = if deferred.len() >= MOST_COUNTED { " or more" } else { "" };
+            let oldest = deferred.first().map(|due| format!(", the oldest due {}", due.due_at));
+            line(name, format!("{}{more}{}", deferred.len(), oldest.unwrap_or_default()));
         }
     }
     if let Some(name) = name {
@@ -213,14 +213,16 @@ mod tests {
 
     async fn store() -> MemoryStore {
         let store = MemoryStore::default();
-        for (n, parked) in [Some(Parked::Shut), Some(Parked::New), None].into_iter().enumerate() {
+        for (n, deferred) in
+            [Some(Deferred::Shut), Some(Deferred::New), None].into_iter().enumerate()
+        {
             let key: CallKey = format!("test/test/{n}").parse().unwrap();
             let update = Update::new("x", Order::Unordered, at(0), Facts::default(), vec![]);
             let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
             let record = CallRecord::first(key.clone(), update, policy, at(0));
             let id = "crm#call.completed".parse().unwrap();
             let mut delivery = Delivery::planned(key.clone(), id, at(n as i64));
-            delivery.parked = parked;
+            delivery.deferred = deferred;
             let other = "other#call.completed".parse().unwrap();
             let planned = [delivery, Delivery::planned(key, other, at(0))];
             store.put_call_and_deliveries(&record, &planned, &[]).await.unwrap();

@@ -7,11 +7,12 @@ use switchboard_analysis::Model;
 use switchboard_api::access::Token;
 use switchboard_crm::Destination;
 use switchboard_domain::{Name, Personal};
+use switchboard_flow::Values;
 use switchboard_people::leads::Rules;
 use switchboard_people::number;
 use switchboard_providers::{Source, dial, provider, pull};
 use switchboard_recordings::Links;
-use switchboard_shell::parameters::{Parameters, Values};
+use switchboard_shell::parameters::Parameters;
 
 use crate::Failure;
 use crate::configured::Configured;

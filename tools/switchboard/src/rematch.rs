@@ -6,10 +6,10 @@
 use clap::Args;
 use jiff::Timestamp;
 use switchboard_domain::{CallKey, CallRecord, Person, Work, plan};
+use switchboard_flow::people;
 use switchboard_people::matching;
 use switchboard_providers::Source;
 use switchboard_store::{Directory, Put, Store};
-use switchboard_workers::people;
 
 use crate::configured::Configured;
 use crate::replay::Report;
@@ -44,7 +44,7 @@ pub struct Rematch {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct RateCounter {
     /// Calls that were looked at.
     read: u64,
     /// Calls that are with somebody else, or with nobody for another reason.
@@ -67,11 +67,11 @@ impl Rematch {
         report: &mut Report<'_>,
     ) -> Result<Answer, Failure> {
         let now = Timestamp::now();
-        let mut tally = Tally::default();
+        let mut tally = RateCounter::default();
         let done = self.each(store, directory, configured, now, &mut tally, report).await;
         report.bar.finish_and_clear();
         done?;
-        let Tally { read, changed, same, due, untold } = tally;
+        let RateCounter { read, changed, same, due, untold } = tally;
         let mut text = format!("{read} read: {changed} matched anew, {same} as they were");
         for (count, what) in [(due, "due already"), (untold, "not told to anybody")] {
             if count > 0 {
@@ -88,7 +88,7 @@ impl Rematch {
         directory: &D,
         configured: &Configured,
         now: Timestamp,
-        tally: &mut Tally,
+        tally: &mut RateCounter,
         report: &mut Report<'_>,
     ) -> Result<(), Failure> {
         let task = Task { store, directory, configured, now, dry_run: self.dry_run };
@@ -128,7 +128,7 @@ impl<S: Store, D: Directory> Task<'_, S, D> {
     async fn call(
         &self,
         mut record: CallRecord,
-        tally: &mut Tally,
+        tally: &mut RateCounter,
         report: &mut Report<'_>,
     ) -> Result<(), Failure> {
         tally.read += 1;

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use switchboard_domain::Name;
 use switchboard_domain::sync::{Job, Kind, Progress};
+use switchboard_flow::Telemetry;
+use switchboard_flow::Values;
+use switchboard_flow::pull_jobs::{NotStarted, Pullable, start};
 use switchboard_providers::pull;
 use switchboard_queue::SqsQueue;
-use switchboard_shell::Telemetry;
-use switchboard_shell::parameters::Values;
-use switchboard_shell::pulling::{NotStarted, Pullable, start};
 use switchboard_store::{DynamoStore, Jobs};
 
 use crate::{Failure, Table};

@@ -3,10 +3,10 @@
 use serde::Deserialize;
 use serde_json::json;
 use switchboard_domain::{CallKey, Delivery, DeliveryId, Event, Name};
+use switchboard_flow::redeliver::{Again, redeliver};
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
 use switchboard_queue::Queue;
-use switchboard_shell::redeliver::{Again, redeliver};
 use switchboard_store::Store;
 
 use super::{Calls, TwilioSources, job, name, story, wrong_key};

@@ -4,13 +4,15 @@ use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use switchboard_domain::Name;
+use switchboard_flow::Telemetry;
+use switchboard_flow::Values;
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
 use switchboard_queue::SqsQueue;
 use switchboard_recordings::{Bucket, Links};
+use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
-use switchboard_shell::parameters::{Cached, Parameters, Values};
-use switchboard_shell::{Telemetry, aws};
+use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_store::listing::day_of;
 use switchboard_store::{DynamoStore, List, Place, Store as _};
 

@@ -4,14 +4,14 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
-use switchboard_domain::delivery::Frozen;
+use switchboard_domain::delivery::RenderedPayload;
 use switchboard_domain::{
     Analysed, Analysis, AnalysisState, Attempt, Blob, Body, CallKey, CallRecord, Delivery,
     DeliveryState, Direction, Facts, Legs, MatchedBy, Name, Order, Party, PartyKind, Person,
     Personal, Policy, Recording, Seconds, State, Text, Tokens, Update,
 };
+use switchboard_flow::Telemetry;
 use switchboard_queue::{Job, MemoryQueue};
-use switchboard_shell::Telemetry;
 use switchboard_shell::gateway::Parts;
 use switchboard_shell::parameters::ParameterError;
 use switchboard_store::{MemoryStore, Store as _};
@@ -124,8 +124,11 @@ async fn told(area: &Area, record: &CallRecord, states: &[(&str, DeliveryState)]
     let mut planned = Vec::new();
     for (id, state) in states {
         let mut delivery = Delivery::planned(record.key.clone(), id.parse().unwrap(), now());
-        let frozen = Frozen { news: record.call.news(), body: Body::Inline(b"{}".to_vec()) };
-        delivery = delivery.claimed(now(), Seconds(30), frozen);
+        let rendered = RenderedPayload {
+            fingerprint: record.call.fingerprint(),
+            body: Body::Inline(b"{}".to_vec()),
+        };
+        delivery = delivery.claimed(now(), Seconds(30), rendered);
         let result = "refused: 422".to_owned();
         delivery.attempts = vec![Attempt { at: now(), took_ms: 12, status: Some(422), result }];
         delivery.state = *state;
@@ -489,7 +492,7 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     assert_eq!(answer.status, 202);
     let after = area.store.delivery(&record.key, &crm).await.unwrap().unwrap();
     assert_eq!(
-        (after.state, after.due_at, &after.frozen),
+        (after.state, after.due_at, &after.rendered),
         (DeliveryState::Pending, Some(now()), &None)
     );
     assert_ne!(after.idempotency_key(), before.idempotency_key());

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use lambda_runtime::Error;
+use switchboard_flow::pull_jobs::{Pullable, folders};
 use switchboard_queue::SqsQueue;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, ParameterError, Parameters};
-use switchboard_shell::pulling::{Pullable, folders};
 use switchboard_store::DynamoStore;
 
 use super::{Sources, Sync};

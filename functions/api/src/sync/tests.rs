@@ -4,9 +4,9 @@
 
 use serde_json::{Value, json};
 use switchboard_domain::sync::Step;
+use switchboard_flow::Values;
 use switchboard_queue::MemoryQueue;
 use switchboard_shell::gateway::Parts;
-use switchboard_shell::parameters::Values;
 use switchboard_store::MemoryStore;
 
 use super::*;

@@ -1,46 +1,50 @@
-//! Hanging up: by the press, or by the call.
+//! Hanging up: by the dial request, or by the call.
 //!
 //! Ending a call twice does no harm, so that nothing is reserved here.
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_domain::press::{Press, PressState, Standing};
+use switchboard_domain::dial_request::{DialRequest, DialState, Standing};
 use switchboard_domain::{CallKey, Personal, Secret, State};
 use switchboard_people::number;
 use switchboard_providers::dial::{Dial, Ending, Live, Site, Trouble};
 use switchboard_store::Store;
-use switchboard_store::presses::Presses;
+use switchboard_store::dial_requests::DialRequests;
 
-use super::pressing::no_login;
+use super::dialing::no_login;
 use super::shown::in_progress;
-use super::{Configured, Staff, Telephony, Wire, is_theirs, press_id, wanted};
+use super::{Configured, Staff, Telephony, Wire, dial_request_id, is_theirs, wanted};
 use crate::access::Caller;
 use crate::problem::Problem;
 
-impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
-    /// Ends the call of a press.
-    pub(super) async fn end_press(&self, press: &Press, now: Timestamp) -> Result<Value, Problem> {
-        let known_id = match press.standing(now) {
-            Standing::InProgress(left) => return Err(in_progress(press, left.as_secs())),
+impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+    /// Ends the call of a dial request.
+    pub(super) async fn end_dial_request(
+        &self,
+        dial_request: &DialRequest,
+        now: Timestamp,
+    ) -> Result<Value, Problem> {
+        let known_id = match dial_request.standing(now) {
+            Standing::InProgress(left) => return Err(in_progress(dial_request, left.as_secs())),
             Standing::Free => return Err(not_live("it was never dialled")),
-            Standing::Over(PressState::Refused { .. }) => return Err(not_live("it was refused")),
-            Standing::Over(PressState::Placed { call_id, .. }) => call_id,
+            Standing::Over(DialState::Refused { .. }) => return Err(not_live("it was refused")),
+            Standing::Over(DialState::Placed { call_id, .. }) => call_id,
             Standing::Over(_) => None,
         };
-        let order = &press.order;
+        let order = &dial_request.order;
         let known = self.sources.get().await?;
         let missing = || Problem::not_found("source that places calls");
         let found = known.site(order.provider.as_str(), &order.source);
         let (dial, site) = found.ok_or_else(missing)?;
         let call_id = match known_id {
             Some(id) => id,
-            None => self.live_of(dial, &site, press, now).await?,
+            None => self.live_of(dial, &site, dial_request, now).await?,
         };
         self.end(dial, &site, &call_id, now).await?;
-        Ok(json!({"hung_up": true, "press_id": press.id, "call": press.call()}))
+        Ok(json!({"hung_up": true, "press_id": dial_request.id, "call": dial_request.call()}))
     }
 
-    /// Ends a call by whatever names it: a press, a call key, or, where a source is meant, the
+    /// Ends a call by whatever names it: a dial request, a call key, or, where a source is meant, the
     /// provider's own id.
     pub(super) async fn end_any(
         &self,
@@ -50,13 +54,13 @@ impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, 
         now: Timestamp,
     ) -> Result<Value, Problem> {
         let text = text.trim();
-        if let Some(id) = press_id(text)
-            && let Some(press) = self.presses.press(&id).await?
+        if let Some(id) = dial_request_id(text)
+            && let Some(dial_request) = self.dial_requests.dial_request(&id).await?
         {
-            if !is_theirs(&press, caller) {
+            if !is_theirs(&dial_request, caller) {
                 return Err(Problem::not_found("press"));
             }
-            return self.end_press(&press, now).await;
+            return self.end_dial_request(&dial_request, now).await;
         }
         let invalid = |_| Problem::invalid("call", "is neither a press nor a call");
         let key: CallKey = match text.parse() {
@@ -88,23 +92,25 @@ impl<P: Presses, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, 
         Ok(json!({"hung_up": true, "press_id": null, "call": key}))
     }
 
-    /// The id of a press's call among those that are going on.
+    /// The id of a dial request's call among those that are going on.
     async fn live_of(
         &self,
         dial: &dyn Dial,
         site: &Site<'_>,
-        press: &Press,
+        dial_request: &DialRequest,
         now: Timestamp,
     ) -> Result<String, Problem> {
-        let mut found =
-            self.line.live(dial, site, self.opened(dial, site, now).await?.as_ref(), press).await;
+        let mut found = self
+            .line
+            .live(dial, site, self.opened(dial, site, now).await?.as_ref(), dial_request)
+            .await;
         if found.as_ref().is_err_and(|trouble| trouble.is_authentication) {
             self.line.forget(dial, site);
             let token = self.opened(dial, site, now).await?;
-            found = self.line.live(dial, site, token.as_ref(), press).await;
+            found = self.line.live(dial, site, token.as_ref(), dial_request).await;
         }
         let live = found.map_err(|trouble| not_ended(&trouble))?;
-        let order = &press.order;
+        let order = &dial_request.order;
         let country = site.source.country.as_deref();
         let same = |one: &Personal, other: &Personal| {
             let other = number::e164(other.expose(), country);

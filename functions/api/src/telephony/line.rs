@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::Secret;
-use switchboard_domain::press::{DialFault, Press};
+use switchboard_domain::dial_request::{DialFault, DialRequest};
 use switchboard_http::{Client, Limits, SendError};
 use switchboard_providers::dial::{Built, Dial, Ending, Live, Login, Placing, Site, Trouble};
 
@@ -88,9 +88,9 @@ impl<W: Wire> Line<W> {
         dial: &dyn Dial,
         site: &Site<'_>,
         token: Option<&Secret>,
-        press: &Press,
+        dial_request: &DialRequest,
     ) -> Placing {
-        match self.exchange(dial.place(site, token, press), ORDER).await {
+        match self.exchange(dial.place(site, token, dial_request), ORDER).await {
             Ok(answer) => dial.read_placing(&answer),
             Err((true, Trouble { fault, why, .. })) => Placing::Refused { fault, why },
             Err((false, Trouble { why, .. })) => Placing::Unknown { why },
@@ -117,9 +117,9 @@ impl<W: Wire> Line<W> {
         dial: &dyn Dial,
         site: &Site<'_>,
         token: Option<&Secret>,
-        press: &Press,
+        dial_request: &DialRequest,
     ) -> Result<Vec<Live>, Trouble> {
-        let answer = self.exchange(dial.live(site, token, Some(press)), ORDER).await;
+        let answer = self.exchange(dial.live(site, token, Some(dial_request)), ORDER).await;
         dial.read_live(&answer.map_err(|(_, trouble)| trouble)?)
     }
 

@@ -1,36 +1,36 @@
-//! A press as callers are shown it. It depends on what is stored and on nothing else, so that a
+//! A dial request as callers are shown it. It depends on what is stored and on nothing else, so that a
 //! repeated key gets the same answer.
 
 use serde_json::{Value, json};
 use switchboard_domain::Personal;
-use switchboard_domain::press::{DialFault, Press, PressState, Standing};
+use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Standing};
 
 use crate::access::{Caller, Right};
 use crate::problem::Problem;
 
-/// A press, and how far it has come.
-pub fn shown(press: &Press, standing: &Standing, caller: &Caller) -> Value {
-    let order = &press.order;
+/// A dial request, and how far it has come.
+pub fn shown(dial_request: &DialRequest, standing: &Standing, caller: &Caller) -> Value {
+    let order = &dial_request.order;
     let personal = |value: &Personal| match caller.may(Right::Personal) {
         true => value.expose().to_owned(),
         false => value.masked(),
     };
     let mut body = json!({
-        "press_id": press.id,
-        "state": word(press, standing),
+        "press_id": dial_request.id,
+        "state": word(dial_request, standing),
         "source": format!("{}/{}", order.provider, order.source),
         "agent": personal(&order.agent),
         "employee": order.employee,
         "to": personal(&order.to),
         "caller_id": order.caller_id.as_ref().map(personal),
         "context": order.context,
-        "pressed_at": press.pressed_at,
-        "call": press.call(),
+        "pressed_at": dial_request.pressed_at,
+        "call": dial_request.call(),
         "ref_id": null,
     });
     match standing {
-        Standing::Over(PressState::Placed { ref_id, .. }) => body["ref_id"] = json!(ref_id),
-        Standing::Over(PressState::Refused { why, .. } | PressState::Unknown { why }) => {
+        Standing::Over(DialState::Placed { ref_id, .. }) => body["ref_id"] = json!(ref_id),
+        Standing::Over(DialState::Refused { why, .. } | DialState::Unknown { why }) => {
             body["why"] = json!(why);
         }
         _ => {}
@@ -38,24 +38,26 @@ pub fn shown(press: &Press, standing: &Standing, caller: &Caller) -> Value {
     body
 }
 
-fn word(press: &Press, standing: &Standing) -> &'static str {
+fn word(dial_request: &DialRequest, standing: &Standing) -> &'static str {
     match standing {
-        Standing::Over(PressState::Placed { .. }) => "placed",
-        Standing::Over(PressState::Refused { .. }) => "refused",
+        Standing::Over(DialState::Placed { .. }) => "placed",
+        Standing::Over(DialState::Refused { .. }) => "refused",
         Standing::Over(_) => "unknown",
-        Standing::InProgress(_) if press.state == PressState::Dialling => "dialling",
+        Standing::InProgress(_) if dial_request.state == DialState::Dialling => "dialling",
         Standing::InProgress(_) | Standing::Free => "reserved",
     }
 }
 
 /// The answer to whoever pressed, once it is over.
-pub fn over(press: &Press, caller: &Caller) -> Result<Value, Problem> {
+pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Problem> {
     let told = |problem: Problem, state: &str| {
-        problem.with("press_id", json!(press.id)).with("state", json!(state))
+        problem.with("press_id", json!(dial_request.id)).with("state", json!(state))
     };
-    match &press.state {
-        PressState::Placed { .. } => Ok(shown(press, &Standing::Over(press.state.clone()), caller)),
-        PressState::Refused { fault, why } => {
+    match &dial_request.state {
+        DialState::Placed { .. } => {
+            Ok(shown(dial_request, &Standing::Over(dial_request.state.clone()), caller))
+        }
+        DialState::Refused { fault, why } => {
             let title = "The call was not placed";
             let (status, kind, advice) = match fault {
                 DialFault::Request => (
@@ -75,7 +77,7 @@ pub fn over(press: &Press, caller: &Caller) -> Result<Value, Problem> {
             let detail = format!("{why}; nobody was dialled: {advice}");
             Err(told(Problem::new(status, kind, title, &detail), "refused"))
         }
-        PressState::Unknown { why } => {
+        DialState::Unknown { why } => {
             let title = "Nobody knows whether the call was placed";
             let detail = format!(
                 "{why}; the provider may have dialled, and this key dials nobody again: look at \
@@ -83,15 +85,15 @@ pub fn over(press: &Press, caller: &Caller) -> Result<Value, Problem> {
             );
             Err(told(Problem::new(409, "unknown-result", title, &detail), "unknown"))
         }
-        PressState::Reserved | PressState::Dialling => Err(in_progress(press, 1)),
+        DialState::Reserved | DialState::Dialling => Err(in_progress(dial_request, 1)),
     }
 }
 
 /// 409: somebody is at work on it, as a rule for a second or two.
-pub fn in_progress(press: &Press, seconds: i64) -> Problem {
+pub fn in_progress(dial_request: &DialRequest, seconds: i64) -> Problem {
     let title = "This press is being worked on";
     let detail = "send it again, with the same key, to learn how it went";
     Problem::new(409, "in-progress", title, detail)
-        .with("press_id", json!(press.id))
+        .with("press_id", json!(dial_request.id))
         .with("retry_after", json!(seconds.clamp(1, 2)))
 }

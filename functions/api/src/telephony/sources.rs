@@ -5,11 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 
 use switchboard_domain::{ConfigError, Name};
+use switchboard_flow::Telemetry;
+use switchboard_flow::Values;
 use switchboard_people::dialled;
 use switchboard_providers::dial::{self, Dial, Site};
 use switchboard_providers::{Source, source::Source as Parsed};
-use switchboard_shell::Telemetry;
-use switchboard_shell::parameters::{Cached, Values};
+use switchboard_shell::parameters::Cached;
 
 use crate::problem::Problem;
 

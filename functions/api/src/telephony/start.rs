@@ -7,7 +7,7 @@ use switchboard_providers::dial;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
-use switchboard_store::presses::DynamoPresses;
+use switchboard_store::dial_requests::DynamoDialRequests;
 use switchboard_store::{DynamoDirectory, DynamoStore};
 
 use super::{Line, Sources, Telephony};
@@ -21,19 +21,19 @@ pub async fn start() -> Result<(), Error> {
         parsed("ALLOW_PRIVATE_DESTINATIONS", false)? && required("STAGE")? == "local";
     let (client, table) = (aws::dynamodb(&aws), required("CALLS_TABLE")?);
     let days = parsed("RETENTION_DAYS", 400)?;
-    let presses = DynamoPresses::new(client.clone(), table.clone(), days);
+    let dial_requests = DynamoDialRequests::new(client.clone(), table.clone(), days);
     let parameters = Parameters::new(aws::ssm(&aws));
     let log = telemetry.clone();
     let folders = dial::ALL.iter().map(|dial| format!("sources/{}", dial.name())).collect();
     let sources = Cached::new(parameters, prefix, folders, telemetry.clone(), move |values| {
         Sources::read(values, allow_private, &log)
     });
-    let (known, ()) = tokio::join!(sources.get(), aws::briefly(presses.connect()));
+    let (known, ()) = tokio::join!(sources.get(), aws::briefly(dial_requests.connect()));
     for country in known?.countries() {
         dialled::warm_up(country);
     }
     let area = Telephony {
-        presses,
+        dial_requests,
         staff: DynamoDirectory::new(client.clone(), required("DIRECTORY_TABLE")?),
         calls: DynamoStore::new(client, table, days),
         sources,

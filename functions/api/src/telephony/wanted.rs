@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use switchboard_domain::dial_request::{Context, Order};
 use switchboard_domain::directory::{Employee, Extension, Handle, Holder};
-use switchboard_domain::press::{Context, Order};
 use switchboard_domain::{Digest, Name, Personal};
 use switchboard_people::{dialled, number};
 use switchboard_providers::dial::{Dial, Site};
@@ -171,7 +171,7 @@ async fn employee<S: Staff>(
         })
         .collect();
     match employees.iter().next() {
-        // Two with one extension: whose press it is cannot be told, and no one's rate would count.
+        // Two with one extension: whose dial request it is cannot be told, and no one's rate would count.
         Some(_) if employees.len() > 1 => {
             Err(not_dialled("agent", "is found with several employees: say which, by id"))
         }

@@ -39,18 +39,18 @@ async fn without_right_key_or_order_nobody_is_dialled() {
     ] {
         let mut order = order.clone();
         order[field] = value.clone();
-        let asked = world.press("1", &order, 0).await;
+        let asked = world.dial_request("1", &order, 0).await;
         assert_eq!(told(&asked), (400, "invalid-request"), "{field} {value}");
         assert!(!asked.unwrap_err().detail.contains("4915"));
     }
     for source in ["smartflo/absent", "onecom", "smartflo/mute", "absent/x"] {
         let mut order = order.clone();
         order["source"] = source.into();
-        assert_eq!(told(&world.press("1", &order, 0).await), (404, "not-found"), "{source}");
+        assert_eq!(told(&world.dial_request("1", &order, 0).await), (404, "not-found"), "{source}");
     }
     assert_eq!(world.provider.asked(), Vec::<String>::new());
     // Nothing of all this used the key up.
-    assert_eq!(told(&world.press("1", &order, 0).await), (201, "done"));
+    assert_eq!(told(&world.dial_request("1", &order, 0).await), (201, "done"));
 }
 
 #[tokio::test]
@@ -71,7 +71,7 @@ async fn only_ordinary_numbers_of_allowed_countries_are_dialled() {
     ] {
         let mut order = order("twilio");
         order[field] = value.into();
-        let asked = world.press("1", &order, 0).await;
+        let asked = world.dial_request("1", &order, 0).await;
         assert_eq!(told(&asked), (422, "not-dialled"), "{field} {value}");
         assert!(!asked.unwrap_err().detail.contains(value));
     }
@@ -79,7 +79,7 @@ async fn only_ordinary_numbers_of_allowed_countries_are_dialled() {
     // What Smartflo calls an agent is no number that is dialled.
     let mut order = order("smartflo");
     order["agent"] = "0605".into();
-    assert_eq!(told(&world.press("1", &order, 0).await), (201, "done"));
+    assert_eq!(told(&world.dial_request("1", &order, 0).await), (201, "done"));
 }
 
 #[tokio::test]
@@ -88,23 +88,23 @@ async fn a_key_dials_once_and_its_answer_is_repeated() {
         let world = World::new().await;
         let mut order = order(source);
         order["context"] = json!({"lead_id": "L-1", "campaign": "spring"});
-        let first = world.press("1", &order, 0).await.unwrap();
+        let first = world.dial_request("1", &order, 0).await.unwrap();
         assert_eq!(first.status, 201);
         assert_eq!(first.body["state"], "placed");
         assert_eq!(first.body["context"], order["context"]);
         assert!(!first.body.to_string().contains("491570"), "{}", first.body);
         for second in [0, 1, 31, 80_000] {
-            assert_eq!(world.press("1", &order, second).await.unwrap(), first);
+            assert_eq!(world.dial_request("1", &order, second).await.unwrap(), first);
         }
         let id = first.body["press_id"].as_str().unwrap();
         let path = format!("/telephony/calls/{id}");
         let shown = world.ask(&dialler(), ("GET", &path), None, &Value::Null, 5).await.unwrap();
         assert_eq!((shown.status, &shown.body), (200, &first.body));
         order["to"] = "+61491570158".into();
-        assert_eq!(told(&world.press("1", &order, 2).await), (422, "key-reused"));
+        assert_eq!(told(&world.dial_request("1", &order, 2).await), (422, "key-reused"));
         assert_eq!(world.provider.dialled().len(), 1);
-        // Another key, and another caller's same key, are other presses.
-        world.press("2", &order, 2).await.unwrap();
+        // Another key, and another caller's same key, are other dial requests.
+        world.dial_request("2", &order, 2).await.unwrap();
         let other = Caller::new("erp", [Right::Dial, Right::Personal]);
         let answer = world.ask(&other, CALLS, Some("1"), &order, 2).await.unwrap();
         assert_eq!(answer.body["to"], "+61491570158");
@@ -116,7 +116,7 @@ async fn a_key_dials_once_and_its_answer_is_repeated() {
 async fn of_twenty_parallel_presses_one_dials() {
     let world = World::new().await;
     let order = order("twilio");
-    let answers = join_all((0..20).map(|_| world.press("1", &order, 0))).await;
+    let answers = join_all((0..20).map(|_| world.dial_request("1", &order, 0))).await;
     assert_eq!(world.provider.dialled().len(), 1);
     let placed: Vec<_> = answers.iter().filter_map(|answer| answer.as_ref().ok()).collect();
     assert!(!placed.is_empty() && placed.iter().all(|answer| *answer == placed[0]));
@@ -145,16 +145,20 @@ async fn what_a_provider_answers_decides_and_is_remembered() {
             let world = World::new().await;
             world.provider.will([how]);
             let order = order(source);
-            let first = world.press("1", &order, 0).await;
+            let first = world.dial_request("1", &order, 0).await;
             assert_eq!(told(&first), (status, kind), "{source} {how:?}");
             for second in [0, 40, 80_000] {
-                assert_eq!(world.press("1", &order, second).await, first, "{source} {how:?}");
+                assert_eq!(
+                    world.dial_request("1", &order, second).await,
+                    first,
+                    "{source} {how:?}"
+                );
             }
             assert_eq!(world.provider.dialled().len(), dials, "{source} {how:?}");
             let counted = if dials == 1 { "presses_unknown" } else { "presses_refused" };
             assert!(world.said(counted) && !world.said("491570"), "{source} {how:?}");
-            // A new key is a new press.
-            assert_eq!(told(&world.press("2", &order, 0).await), (201, "done"));
+            // A new key is a new dial request.
+            assert_eq!(told(&world.dial_request("2", &order, 0).await), (201, "done"));
         }
     }
 }
@@ -167,14 +171,17 @@ async fn a_provider_that_cannot_be_reached_has_dialled_nobody() {
     let base = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);
     world.settings.set(&values(&base));
-    let first = world.press("1", &order("twilio"), 0).await;
+    let first = world.dial_request("1", &order("twilio"), 0).await;
     assert_eq!(told(&first), (502, "provider-unavailable"));
     assert_eq!(first.unwrap_err().more["state"], "refused");
     // Where a login comes first, the key is not even used up.
-    assert_eq!(told(&world.press("2", &order("smartflo/login"), 0).await).0, 503);
+    assert_eq!(told(&world.dial_request("2", &order("smartflo/login"), 0).await).0, 503);
     world.settings.set(&values(&world.provider.base));
-    assert_eq!(told(&world.press("1", &order("twilio"), 0).await), (502, "provider-unavailable"));
-    assert_eq!(told(&world.press("2", &order("smartflo/login"), 0).await), (201, "done"));
+    assert_eq!(
+        told(&world.dial_request("1", &order("twilio"), 0).await),
+        (502, "provider-unavailable")
+    );
+    assert_eq!(told(&world.dial_request("2", &order("smartflo/login"), 0).await), (201, "done"));
     assert_eq!(world.provider.dialled().len(), 1);
 }
 
@@ -183,14 +190,14 @@ async fn a_token_is_kept_and_renewed_when_it_opens_no_more() {
     let world = World::new().await;
     let order = order("smartflo/login");
     let logins = || world.provider.asked().iter().filter(|line| line.contains("login")).count();
-    world.press("1", &order, 0).await.unwrap();
-    world.press("2", &order, 3_000).await.unwrap();
+    world.dial_request("1", &order, 0).await.unwrap();
+    world.dial_request("2", &order, 3_000).await.unwrap();
     assert_eq!(logins(), 1);
     // Its hour is over, but for a minute.
-    world.press("3", &order, 3_541).await.unwrap();
+    world.dial_request("3", &order, 3_541).await.unwrap();
     assert_eq!(logins(), 2);
     world.provider.forgets_tokens();
-    world.press("4", &order, 3_542).await.unwrap();
+    world.dial_request("4", &order, 3_542).await.unwrap();
     assert_eq!((logins(), world.provider.dialled().len()), (3, 4));
 }
 
@@ -200,12 +207,12 @@ async fn credentials_that_do_not_open_are_tried_once_and_new_ones_at_once() {
     let mut wrong = values(&world.provider.base);
     wrong.get_mut("sources/twilio/twilio").unwrap()["dial"]["auth_token"] = "fake-wrong".into();
     world.settings.set(&wrong);
-    let first = world.press("1", &order("twilio"), 0).await;
+    let first = world.dial_request("1", &order("twilio"), 0).await;
     assert_eq!(told(&first), (502, "provider-configuration"));
     assert_eq!(world.provider.asked().len(), 1);
     // A second 401, after a new login, is the last.
     world.provider.will([How::Answers(401, ""), How::Answers(401, "")]);
-    let second = world.press("2", &order("smartflo/login"), 0).await;
+    let second = world.dial_request("2", &order("smartflo/login"), 0).await;
     assert_eq!(told(&second), (502, "provider-configuration"));
     let orders = world.provider.asked();
     let orders = orders.iter().filter(|line| line.contains("click_to_call"));
@@ -216,21 +223,22 @@ async fn credentials_that_do_not_open_are_tried_once_and_new_ones_at_once() {
 async fn an_agent_presses_so_often_and_no_more() {
     let world = World::new().await;
     let order = order("smartflo");
-    let press = async |key: &str, second| told(&world.press(key, &order, second).await);
-    assert_eq!(press("1", 0).await, (201, "done"));
-    assert_eq!(press("2", 59).await, (201, "done"));
-    let refused = world.press("3", &order, 50).await.unwrap_err();
+    let dial_request =
+        async |key: &str, second| told(&world.dial_request(key, &order, second).await);
+    assert_eq!(dial_request("1", 0).await, (201, "done"));
+    assert_eq!(dial_request("2", 59).await, (201, "done"));
+    let refused = world.dial_request("3", &order, 50).await.unwrap_err();
     assert_eq!((refused.status, refused.kind), (429, "too-many-calls"));
     assert_eq!(refused.into_reply().headers["retry-after"], "10");
-    // A repeated key is no press.
-    assert_eq!(press("1", 59).await, (201, "done"));
+    // A repeated key is no dial request.
+    assert_eq!(dial_request("1", 59).await, (201, "done"));
     // In the next minute the same key is free, and then the day is full.
-    assert_eq!(press("3", 60).await, (201, "done"));
-    assert_eq!(press("4", 120).await, (429, "too-many-calls"));
+    assert_eq!(dial_request("3", 60).await, (201, "done"));
+    assert_eq!(dial_request("4", 120).await, (429, "too-many-calls"));
     let mut another = order.clone();
     another["agent"] = "0605".into();
-    assert_eq!(told(&world.press("5", &another, 120).await), (201, "done"));
-    assert_eq!(press("4", 86_400).await, (201, "done"));
+    assert_eq!(told(&world.dial_request("5", &another, 120).await), (201, "done"));
+    assert_eq!(dial_request("4", 86_400).await, (201, "done"));
     assert_eq!(world.provider.dialled().len(), 5);
 }
 
@@ -241,7 +249,7 @@ async fn a_call_is_ended_by_its_press_its_key_or_not_at_all() {
         told(&world.ask(&dialler(), ("POST", path), None, &body, 40).await)
     };
     let place = async |key: &str, source: &str| {
-        let answer = world.press(key, &order(source), 0).await.unwrap();
+        let answer = world.dial_request(key, &order(source), 0).await.unwrap();
         answer.body["press_id"].as_str().unwrap().to_owned()
     };
     let twilio = place("1", "twilio").await;
@@ -281,7 +289,7 @@ async fn a_call_is_ended_by_its_press_its_key_or_not_at_all() {
         assert_eq!(end("/telephony/hangup", json!({"call": call})).await, expected, "{call}");
     }
     world.provider.will([How::Answers(422, "")]);
-    let refused = world.press("3", &order("twilio"), 0).await.unwrap_err();
+    let refused = world.dial_request("3", &order("twilio"), 0).await.unwrap_err();
     let id = refused.more["press_id"].as_str().unwrap();
     let path = format!("/telephony/calls/{id}/hangup");
     assert_eq!(end(&path, Value::Null).await, (409, "not-live"));

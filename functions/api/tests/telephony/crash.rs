@@ -12,11 +12,13 @@ use serde_json::json;
 use switchboard_api::telephony::{Line, Telephony, Wire};
 use switchboard_api::{Answer, Area as _, Asked, Problem};
 use switchboard_domain::Digest;
-use switchboard_domain::press::Press;
+use switchboard_domain::dial_request::DialRequest;
+use switchboard_flow::Telemetry;
 use switchboard_http::{Limits, SendError};
-use switchboard_shell::Telemetry;
 use switchboard_shell::gateway::Parts;
-use switchboard_store::presses::{MemoryPresses, Presses, PutPress, Tally};
+use switchboard_store::dial_requests::{
+    DialRequests, MemoryDialRequests, PutDialRequest, RateCounter,
+};
 use switchboard_store::{MemoryStore, StoreError};
 
 use crate::world::{People, Settings, at, dialler, order, told, values};
@@ -114,22 +116,25 @@ async fn turn() {
 }
 
 #[derive(Clone)]
-pub struct FaultyPresses(MemoryPresses, Stage);
+pub struct FaultyDialRequests(MemoryDialRequests, Stage);
 
 fn unavailable<T>(_: Fault) -> Result<T, StoreError> {
     Err(StoreError::Unavailable { operation: "test", code: "test".into() })
 }
 
-impl Presses for FaultyPresses {
-    async fn press(&self, id: &Digest) -> Result<Option<Press>, StoreError> {
-        self.1.act("read", async || self.0.press(id).await, unavailable).await
+impl DialRequests for FaultyDialRequests {
+    async fn dial_request(&self, id: &Digest) -> Result<Option<DialRequest>, StoreError> {
+        self.1.act("read", async || self.0.dial_request(id).await, unavailable).await
     }
 
-    async fn put_press(&self, press: &Press) -> Result<PutPress, StoreError> {
-        self.1.act("put", async || self.0.put_press(press).await, unavailable).await
+    async fn put_dial_request(
+        &self,
+        dial_request: &DialRequest,
+    ) -> Result<PutDialRequest, StoreError> {
+        self.1.act("put", async || self.0.put_dial_request(dial_request).await, unavailable).await
     }
 
-    async fn count(&self, tally: &Tally, most: u32) -> Result<bool, StoreError> {
+    async fn count(&self, tally: &RateCounter, most: u32) -> Result<bool, StoreError> {
         self.1.act("count", async || self.0.count(tally, most).await, unavailable).await
     }
 }
@@ -172,7 +177,7 @@ type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 
 /// The area over a stage on which anything can go wrong.
 pub struct Theatre {
     pub stage: Stage,
-    area: Telephony<FaultyPresses, MemoryStore, People, Settings, FaultyWire>,
+    area: Telephony<FaultyDialRequests, MemoryStore, People, Settings, FaultyWire>,
     requests: Mutex<usize>,
 }
 
@@ -180,7 +185,7 @@ impl Theatre {
     pub fn new() -> Self {
         let stage = Stage::default();
         let area = Telephony {
-            presses: FaultyPresses(MemoryPresses::default(), stage.clone()),
+            dial_requests: FaultyDialRequests(MemoryDialRequests::default(), stage.clone()),
             calls: MemoryStore::default(),
             staff: People::default(),
             sources: Settings::of(&values("http://127.0.0.1:1")),
@@ -190,8 +195,8 @@ impl Theatre {
         Self { stage, area, requests: Mutex::default() }
     }
 
-    /// A press of the one key, at a second.
-    pub fn press(&self, second: i64) -> Asking<'_> {
+    /// A dial request of the one key, at a second.
+    pub fn dial_request(&self, second: i64) -> Asking<'_> {
         let id = {
             let mut requests = self.requests.lock().unwrap();
             *requests += 1;
@@ -209,14 +214,14 @@ impl Theatre {
         Box::pin(async move { self.area.answer(&asked, &dialler()).await })
     }
 
-    /// Polls presses in turns until each has its answer, or is gone (`None`).
+    /// Polls dial requests in turns until each has its answer, or is gone (`None`).
     pub fn run(
         &self,
-        presses: Vec<Asking<'_>>,
+        dial_requests: Vec<Asking<'_>>,
         mut turns: impl Iterator<Item = usize>,
     ) -> Vec<Option<Result<Answer, Problem>>> {
-        let mut answers: Vec<_> = presses.iter().map(|_| None).collect();
-        let mut open: Vec<(usize, Asking<'_>)> = presses.into_iter().enumerate().collect();
+        let mut answers: Vec<_> = dial_requests.iter().map(|_| None).collect();
+        let mut open: Vec<(usize, Asking<'_>)> = dial_requests.into_iter().enumerate().collect();
         while !open.is_empty() {
             let chosen = turns.next().unwrap_or(0) % open.len();
             let mut context = Context::from_waker(Waker::noop());
@@ -234,7 +239,7 @@ impl Theatre {
     }
 
     pub fn one(&self, second: i64) -> Option<Result<Answer, Problem>> {
-        self.run(vec![self.press(second)], std::iter::empty()).remove(0)
+        self.run(vec![self.dial_request(second)], std::iter::empty()).remove(0)
     }
 }
 

@@ -7,7 +7,7 @@ use switchboard_api::{Answer, Caller, Problem, Right};
 use switchboard_domain::directory::{Employee, Extension, Handle, Origin};
 use switchboard_domain::{Name, Personal};
 use switchboard_http::Client;
-use switchboard_store::presses::MemoryPresses;
+use switchboard_store::dial_requests::MemoryDialRequests;
 
 use crate::world::{AGENT, CUSTOMER, People, World, at, dialler, order, told};
 
@@ -39,7 +39,7 @@ async fn world() -> World {
     ]);
     let own = BTreeSet::from([Handle::Number(Personal::new("+61491570110"))]);
     let people = People { employees, own };
-    World::with(MemoryPresses::default(), Client::new(true).unwrap(), people).await
+    World::with(MemoryDialRequests::default(), Client::new(true).unwrap(), people).await
 }
 
 fn bound_to(employee: &str) -> Caller {
@@ -74,7 +74,7 @@ async fn an_agent_is_found_by_id_extension_or_number_and_counts_as_one() {
     {
         let mut order = order("smartflo/login");
         order["agent"] = agent.into();
-        let answer = world.press(&n.to_string(), &order, 0).await.unwrap();
+        let answer = world.dial_request(&n.to_string(), &order, 0).await.unwrap();
         let employee = if agent == "99" { Value::Null } else { json!("kim") };
         assert_eq!(answer.body["employee"], employee, "{agent}");
         let sent: Value = serde_json::from_str(&world.provider.dialled()[n]).unwrap();
@@ -85,19 +85,19 @@ async fn an_agent_is_found_by_id_extension_or_number_and_counts_as_one() {
     for agent in ["kim", "7", AGENT] {
         let mut order = order("smartflo");
         order["agent"] = agent.into();
-        kims.push(told(&world.press(&format!("rate {agent}"), &order, 0).await).0);
+        kims.push(told(&world.dial_request(&format!("rate {agent}"), &order, 0).await).0);
     }
     assert_eq!(kims, [201, 201, 429]);
     let mut shared = order("smartflo/login");
     shared["agent"] = "8".into();
-    assert_eq!(told(&world.press("shared", &shared, 0).await), (422, "not-dialled"));
+    assert_eq!(told(&world.dial_request("shared", &shared, 0).await), (422, "not-dialled"));
     let mut own = order("smartflo/login");
     own["to"] = "+61491570110".into();
-    assert_eq!(told(&world.press("own", &own, 0).await), (422, "not-dialled"));
+    assert_eq!(told(&world.dial_request("own", &own, 0).await), (422, "not-dialled"));
     // Twilio rings their phone.
     let mut order = order("twilio");
     order["agent"] = "kim".into();
-    world.press("phone", &order, 0).await.unwrap();
+    world.dial_request("phone", &order, 0).await.unwrap();
     assert!(world.provider.dialled().last().unwrap().starts_with("To=%2B61491570156&"));
 }
 
@@ -125,16 +125,16 @@ async fn a_bound_token_dials_and_ends_for_its_own_employee_alone() {
     assert_eq!(own.body["employee"], "kim");
     let lees = json!({"source": "twilio", "agent": "lee", "to": CUSTOMER});
     let lees = ask(&world, &dialler(), CALLS, Some("1"), lees).await.unwrap();
-    let path = |press: &Value, end: &str| {
-        format!("/telephony/calls/{}{end}", press["press_id"].as_str().unwrap())
+    let path = |dial_request: &Value, end: &str| {
+        format!("/telephony/calls/{}{end}", dial_request["press_id"].as_str().unwrap())
     };
-    for (press, status) in [(&own.body, 200), (&lees.body, 404)] {
-        let (show, end) = (path(press, ""), path(press, "/hangup"));
+    for (dial_request, status) in [(&own.body, 200), (&lees.body, 404)] {
+        let (show, end) = (path(dial_request, ""), path(dial_request, "/hangup"));
         let shown = ask(&world, &kim(), ("GET", &show), None, Value::Null).await;
         assert_eq!(told(&shown).0, status);
         let ended = ask(&world, &kim(), ("POST", &end), None, Value::Null).await;
         assert_eq!(told(&ended).0, status);
-        let any = json!({"call": press["press_id"]});
+        let any = json!({"call": dial_request["press_id"]});
         let ended = ask(&world, &kim(), ("POST", "/telephony/hangup"), None, any).await;
         assert_eq!(told(&ended).0, status);
     }

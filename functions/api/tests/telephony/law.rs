@@ -1,4 +1,4 @@
-//! The law: one key dials at most once, whoever presses it, when, in whatever interleaving, and
+//! The law: one key dials at most once, whoever dial requests it, when, in whatever interleaving, and
 //! whatever goes wrong on the way.
 
 use std::collections::BTreeMap;
@@ -10,7 +10,7 @@ use proptest::sample::select;
 use crate::crash::{FAULTS, Fault, Theatre};
 use crate::world::told;
 
-/// Presses at these seconds: within a lease, at its end, and after it. That an old invocation
+/// DialRequests at these seconds: within a lease, at its end, and after it. That an old invocation
 /// lives on while a new one takes over cannot happen on Lambda, and must not matter.
 const SECONDS: [i64; 6] = [0, 1, 29, 30, 31, 62];
 
@@ -29,8 +29,8 @@ proptest! {
     ) {
         let theatre = Theatre::new();
         theatre.stage.will(faults);
-        let presses = seconds.iter().map(|second| theatre.press(*second)).collect();
-        let answers = theatre.run(presses, turns.into_iter());
+        let dial_requests = seconds.iter().map(|second| theatre.dial_request(*second)).collect();
+        let answers = theatre.run(dial_requests, turns.into_iter());
         theatre.stage.will(BTreeMap::new());
         let dialled = theatre.stage.dialled();
         prop_assert!(dialled <= 1, "dialled {dialled} times");

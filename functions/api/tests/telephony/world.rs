@@ -10,10 +10,10 @@ use switchboard_api::telephony::{Configured, Line, Sources, Staff, Telephony, Wi
 use switchboard_api::{Answer, Area as _, Asked, Caller, Problem, Right};
 use switchboard_domain::Name;
 use switchboard_domain::directory::{Employee, Handle, Holder};
+use switchboard_flow::Telemetry;
 use switchboard_http::Client;
-use switchboard_shell::Telemetry;
 use switchboard_shell::gateway::Parts;
-use switchboard_store::presses::{MemoryPresses, Presses};
+use switchboard_store::dial_requests::{DialRequests, MemoryDialRequests};
 use switchboard_store::{MemoryStore, StoreError};
 
 use crate::provider::Provider;
@@ -82,7 +82,7 @@ impl Staff for People {
 }
 
 /// The area with everything around it.
-pub struct World<P = MemoryPresses, W = Client> {
+pub struct World<P = MemoryDialRequests, W = Client> {
     pub area: Telephony<P, MemoryStore, People, Settings, W>,
     pub settings: Settings,
     pub provider: Provider,
@@ -114,16 +114,17 @@ pub fn values(base: &str) -> BTreeMap<String, Value> {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(MemoryPresses::default(), Client::new(true).unwrap(), People::default()).await
+        Self::with(MemoryDialRequests::default(), Client::new(true).unwrap(), People::default())
+            .await
     }
 }
 
-impl<P: Presses, W: Wire> World<P, W> {
-    pub async fn with(presses: P, wire: W, staff: People) -> Self {
+impl<P: DialRequests, W: Wire> World<P, W> {
+    pub async fn with(dial_requests: P, wire: W, staff: People) -> Self {
         let provider = Provider::start().await;
         let settings = Settings::of(&values(&provider.base));
         let area = Telephony {
-            presses,
+            dial_requests,
             calls: MemoryStore::default(),
             staff,
             sources: settings.clone(),
@@ -150,8 +151,13 @@ impl<P: Presses, W: Wire> World<P, W> {
         self.area.answer(&asked, caller).await
     }
 
-    /// Presses the button with a key.
-    pub async fn press(&self, key: &str, body: &Value, second: i64) -> Result<Answer, Problem> {
+    /// DialRequests the button with a key.
+    pub async fn dial_request(
+        &self,
+        key: &str,
+        body: &Value,
+        second: i64,
+    ) -> Result<Answer, Problem> {
         self.ask(&dialler(), ("POST", "/telephony/calls"), Some(key), body, second).await
     }
 

@@ -85,7 +85,7 @@ fn seconds() -> impl Strategy<Value = Option<Seconds>> {
 pub fn any_record() -> impl Strategy<Value = CallRecord> {
     let directions =
         vec![None, Some(Direction::Inbound), Some(Direction::Outbound), Some(Direction::Internal)];
-    let course = (
+    let planning = (
         prop::sample::select(&Case::ALL[..]),
         prop::sample::select(directions),
         seconds(),
@@ -95,7 +95,7 @@ pub fn any_record() -> impl Strategy<Value = CallRecord> {
     let texts =
         (option::of(words()), option::of(words()), option::of(words()), option::of(words()));
     let sides = (party(), party(), someone(), someone());
-    (course, times, texts, sides).prop_map(
+    (planning, times, texts, sides).prop_map(
         |((case, direction, talk, total), times, (name, campaign, summary, url), sides)| {
             let (from, to, contact, employee) = sides;
             let mut record = record(case, |facts| {

@@ -15,7 +15,7 @@ use switchboard_domain::{
 };
 
 use super::{
-    Kind, Material, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, e164, no_settings,
+    Kind, RenderContext, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, e164, no_settings,
 };
 use crate::exchange;
 
@@ -144,8 +144,8 @@ pub const KIND: Kind = Kind {
     auths: WEBHOOK_AUTHS,
     token: None,
     check: no_settings,
-    render: |_, material| {
-        render(material.record, material.event, material.transcript, material.analysis)
+    render: |_, context| {
+        render(context.record, context.event, context.transcript, context.analysis)
     },
     begin: exchange::post,
 };
@@ -162,8 +162,8 @@ pub fn render(
 }
 
 /// The same as a value, for whoever makes something else of it.
-pub fn document(material: &Material<'_>) -> Value {
-    let Material { record, event, transcript, analysis } = *material;
+pub fn document(context: &RenderContext<'_>) -> Value {
+    let RenderContext { record, event, transcript, analysis } = *context;
     serde_json::to_value(body(record, event, transcript, analysis)).unwrap_or_default()
 }
 
@@ -325,7 +325,7 @@ mod tests {
     use crate::format::testing::{
         Case, POLICY, analysis, at, destination, example, person, record,
     };
-    use crate::format::{Format, Material};
+    use crate::format::{Format, RenderContext};
     use insta::assert_snapshot;
     use serde_json::Value;
     use switchboard_domain::{BlobRef, Facts, Order, State, Update};
@@ -555,13 +555,13 @@ mod tests {
             let mut record = CallRecord::first(key, first.clone(), POLICY, first.received_at);
             record.absorb(second.clone(), POLICY, second.received_at);
             record.version = u64::from(first.kind == "status");
-            let material = Material {
+            let context = RenderContext {
                 record: &record,
                 event: Event::Completed,
                 transcript: None,
                 analysis: Some(&analysis()),
             };
-            Format::ALL.map(|format| format.render(&destination(format), &material))
+            Format::ALL.map(|format| format.render(&destination(format), &context))
         });
         assert_eq!(bodies[0], bodies[1]);
     }

@@ -35,7 +35,7 @@ pub const KIND: Kind = Kind {
     auths: WEBHOOK_AUTHS,
     token: None,
     check: no_settings,
-    render: |_, material| render(material.record, material.analysis),
+    render: |_, context| render(context.record, context.analysis),
     begin: exchange::post,
 };
 

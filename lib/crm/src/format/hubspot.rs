@@ -14,7 +14,7 @@ use switchboard_domain::{ConfigError, Direction, Outcome, Personal};
 use url::Url;
 
 use super::sheet;
-use super::{ENTRY_EVENTS, Kind, Material, Token};
+use super::{ENTRY_EVENTS, Kind, RenderContext, Token};
 use crate::contacts::{Attaching, Book, Match, Turn};
 use crate::destination::{Deduplication, Destination};
 use crate::exchange::{Answer, Ask, Exchange, Over, Step, Told, Whom, below, not_begun};
@@ -36,7 +36,7 @@ pub const KIND: Kind = Kind {
     auths: &["bearer", "oauth_refresh"],
     token: Some(&Token { scheme: "Bearer", url: token_url, client_in_header: false }),
     check: |settings| Settings::read(settings).map(|_| ()),
-    render: |destination, material| render(&settings(destination), material),
+    render: |destination, context| render(&settings(destination), context),
     begin,
 };
 
@@ -100,19 +100,19 @@ struct Sheet {
 }
 
 /// What every attempt tells of a call.
-fn render(settings: &Settings, material: &Material<'_>) -> Vec<u8> {
-    let record = material.record;
+fn render(settings: &Settings, context: &RenderContext<'_>) -> Vec<u8> {
+    let record = context.record;
     let sheet = Sheet {
         key: sheet::key(record),
-        properties: properties(settings, material),
+        properties: properties(settings, context),
         contact: sheet::whom(record),
     };
     // Texts always serialize.
     serde_json::to_vec(&sheet).unwrap_or_default()
 }
 
-fn properties(settings: &Settings, material: &Material<'_>) -> BTreeMap<String, Personal> {
-    let record = material.record;
+fn properties(settings: &Settings, context: &RenderContext<'_>) -> BTreeMap<String, Personal> {
+    let record = context.record;
     let call = &record.call;
     let facts = &call.facts;
     let mut properties = BTreeMap::new();
@@ -129,7 +129,7 @@ fn properties(settings: &Settings, material: &Material<'_>) -> BTreeMap<String, 
     put("hs_call_duration", sheet::talk(call).map(|talk| (u64::from(talk.0) * 1_000).to_string()));
     put("hs_call_from_number", sheet::side(record, facts.from.as_ref()).map(owned));
     put("hs_call_to_number", sheet::side(record, facts.to.as_ref()).map(owned));
-    put("hs_call_body", sheet::summary(material).map(html));
+    put("hs_call_body", sheet::summary(context).map(html));
     put("hs_call_recording_url", sheet::recording(record).map(owned));
     let owner = sheet::employee(record).and_then(|employee| settings.owners.get(employee));
     put("hubspot_owner_id", owner.cloned());

@@ -45,7 +45,7 @@ pub enum Format {
 
 /// What there is to tell.
 #[derive(Clone, Copy)]
-pub struct Material<'a> {
+pub struct RenderContext<'a> {
     /// The call.
     pub record: &'a CallRecord,
     /// What happened.
@@ -84,7 +84,7 @@ pub struct Kind {
     /// Checks `settings`.
     pub check: fn(&Value) -> Result<(), ConfigError>,
     /// Makes the bytes that a delivery keeps.
-    pub render: fn(&Destination, &Material<'_>) -> Vec<u8>,
+    pub render: fn(&Destination, &RenderContext<'_>) -> Vec<u8>,
     /// Begins an attempt.
     pub begin: fn(&Destination, &Told<'_>) -> Box<dyn Exchange>,
 }
@@ -144,8 +144,8 @@ impl Format {
     /// arguments, and of the record on nothing but the key, the call, the people, the links to its recordings and when it was heard of
     /// first: however the call's messages arrived, and however often it is rendered, the bytes are the
     /// same.
-    pub fn render(self, destination: &Destination, material: &Material<'_>) -> Vec<u8> {
-        (self.kind().render)(destination, material)
+    pub fn render(self, destination: &Destination, context: &RenderContext<'_>) -> Vec<u8> {
+        (self.kind().render)(destination, context)
     }
 
     /// Which events it can tell of.

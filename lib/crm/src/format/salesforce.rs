@@ -15,7 +15,7 @@ use switchboard_domain::{ConfigError, Direction, Outcome, Personal};
 use url::Url;
 
 use super::sheet;
-use super::{ENTRY_EVENTS, Kind, Material, Token};
+use super::{ENTRY_EVENTS, Kind, RenderContext, Token};
 use crate::contacts::{Attaching, Turn};
 use crate::destination::{Deduplication, Destination};
 use crate::exchange::{Answer, Ask, Exchange, Over, Step, Told, Whom, below, not_begun};
@@ -41,7 +41,7 @@ pub const KIND: Kind = Kind {
     auths: &["oauth_jwt", "oauth_refresh"],
     token: Some(&Token { scheme: "Bearer", url: token_url, client_in_header: false }),
     check: |settings| Settings::read(settings).map(|_| ()),
-    render: |destination, material| render(&settings(destination), material),
+    render: |destination, context| render(&settings(destination), context),
     begin,
 };
 
@@ -167,8 +167,8 @@ struct Task {
 }
 
 /// What every attempt tells of a call.
-fn render(settings: &Settings, material: &Material<'_>) -> Vec<u8> {
-    let record = material.record;
+fn render(settings: &Settings, context: &RenderContext<'_>) -> Vec<u8> {
+    let record = context.record;
     let call = &record.call;
     let key = sheet::key(record);
     let owner = sheet::employee(record).and_then(|employee| settings.owners.get(employee));
@@ -180,7 +180,7 @@ fn render(settings: &Settings, material: &Material<'_>) -> Vec<u8> {
         call_disposition: call.outcome.map(disposition).map(str::to_owned),
         call_duration_in_seconds: sheet::talk(call).map(|talk| talk.0),
         call_object: key.clone(),
-        description: Personal::new(sheet::cut(&description(material), LONGEST_DESCRIPTION)),
+        description: Personal::new(sheet::cut(&description(context), LONGEST_DESCRIPTION)),
         owner_id: owner.cloned(),
     };
     // Texts and numbers always serialize.
@@ -189,8 +189,8 @@ fn render(settings: &Settings, material: &Material<'_>) -> Vec<u8> {
 
 /// What a task has no fields for: when the call was, between which numbers, its recording; and the
 /// summary.
-fn description(material: &Material<'_>) -> String {
-    let record = material.record;
+fn description(context: &RenderContext<'_>) -> String {
+    let record = context.record;
     let facts = &record.call.facts;
     let mut lines = vec![format!("Began: {}", sheet::began(record))];
     for (name, party) in [("From", &facts.from), ("To", &facts.to)] {
@@ -198,7 +198,7 @@ fn description(material: &Material<'_>) -> String {
         lines.extend(side.map(|side| format!("{name}: {side}")));
     }
     lines.extend(sheet::recording(record).map(|url| format!("Recording: {url}")));
-    lines.extend(sheet::summary(material).map(|summary| format!("\n{summary}")));
+    lines.extend(sheet::summary(context).map(|summary| format!("\n{summary}")));
     lines.join("\n")
 }
 

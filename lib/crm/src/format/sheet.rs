@@ -5,7 +5,7 @@ use switchboard_domain::{
     Call, CallRecord, Direction, Outcome, Party, Person, Personal, Seconds, Unmatched,
 };
 
-use super::{Material, e164, number};
+use super::{RenderContext, e164, number};
 use crate::exchange::Whom;
 
 /// By what the CRM recognises the call: the same for every event and every attempt, of letters and
@@ -80,9 +80,9 @@ pub fn side<'a>(record: &'a CallRecord, party: Option<&'a Party>) -> Option<&'a 
 }
 
 /// What was said, in short: the provider's summary or, where it gives none, that of the analysis.
-pub fn summary<'a>(material: &Material<'a>) -> Option<&'a str> {
-    let told = material.record.call.facts.summary.as_ref();
-    told.or(material.analysis.map(|analysis| &analysis.summary)).map(Personal::expose)
+pub fn summary<'a>(context: &RenderContext<'a>) -> Option<&'a str> {
+    let told = context.record.call.facts.summary.as_ref();
+    told.or(context.analysis.map(|analysis| &analysis.summary)).map(Personal::expose)
 }
 
 /// The number that called and the one that was called. Where a provider names only the customer and

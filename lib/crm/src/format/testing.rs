@@ -11,7 +11,7 @@ use switchboard_domain::{
     PartyKind, Person, Personal, Policy, Seconds, State, Update,
 };
 
-use super::{Format, Material};
+use super::{Format, RenderContext};
 use crate::destination::Destination;
 use crate::exchange::{self, Answer, Ask, Exchange, MOST_REQUESTS, Over, Step, Told};
 
@@ -167,8 +167,8 @@ pub fn rendered(destination: &Destination, record: &CallRecord) -> Vec<u8> {
 
 /// What a delivery keeps.
 pub fn rendered_of(destination: &Destination, record: &CallRecord, event: Event) -> Vec<u8> {
-    let material = Material { record, event, transcript: None, analysis: None };
-    destination.format.render(destination, &material)
+    let context = RenderContext { record, event, transcript: None, analysis: None };
+    destination.format.render(destination, &context)
 }
 
 /// An answer with JSON; null is no body at all.

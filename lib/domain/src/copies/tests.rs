@@ -152,11 +152,11 @@ fn crms_are_told_our_link_and_else_the_providers_address() {
 #[test]
 fn a_copy_is_no_news() {
     let mut record = call(&[("a", recording(Some("https://pbx.example/1"), None))]);
-    let news = record.news();
+    let fingerprint = record.fingerprint();
     plan(&mut record, 0);
     let copy = record.copies["a"].clone().concluded(Tried::Copied(object()), at(9));
     record.copies.insert("a".into(), copy);
-    assert_eq!(record.news(), news);
+    assert_eq!(record.fingerprint(), fingerprint);
 }
 
 #[test]

@@ -22,8 +22,8 @@ async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String
     (address, asked)
 }
 
-fn request(url: &str) -> Request<Vec<u8>> {
-    Request::post(url).header("x-test", "1").body(b"asked".to_vec()).unwrap()
+fn request(url: &str) -> http::Request<Vec<u8>> {
+    http::Request::post(url).header("x-test", "1").body(b"asked".to_vec()).unwrap()
 }
 
 #[tokio::test]

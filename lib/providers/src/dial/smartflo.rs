@@ -7,8 +7,8 @@
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use serde_json::{Map, Value, json};
+use switchboard_domain::dial_request::{DialFault, DialRequest};
 use switchboard_domain::directory::Employee;
-use switchboard_domain::press::{DialFault, Press};
 use switchboard_domain::{ConfigError, Name, Personal, Seconds, Secret};
 
 use super::{
@@ -76,9 +76,9 @@ impl Dial for SmartfloDial {
             .ok_or_else(Trouble::unreadable)
     }
 
-    fn place(&self, site: &Site<'_>, token: Option<&Secret>, press: &Press) -> Built {
-        let order = &press.order;
-        let reference = order.context.lead_id.as_deref().unwrap_or(press.id.as_str());
+    fn place(&self, site: &Site<'_>, token: Option<&Secret>, dial_request: &DialRequest) -> Built {
+        let order = &dial_request.order;
+        let reference = order.context.lead_id.as_deref().unwrap_or(dial_request.id.as_str());
         let mut body = Map::new();
         body.insert("agent_number".into(), order.agent.expose().into());
         body.insert("destination_number".into(), order.to.expose().into());
@@ -136,7 +136,7 @@ impl Dial for SmartfloDial {
         }
     }
 
-    fn live(&self, site: &Site<'_>, token: Option<&Secret>, _press: Option<&Press>) -> Built {
+    fn live(&self, site: &Site<'_>, token: Option<&Secret>, _press: Option<&DialRequest>) -> Built {
         let request = Request::get(format!("{}/v1/live_calls", base(site))).header(ACCEPT, JSON);
         authorized(request, site, token).body(Vec::new())
     }

@@ -3,8 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use http::StatusCode;
 use serde_json::json;
 use switchboard_domain::Digest;
+use switchboard_domain::dial_request::{Context, Order};
 use switchboard_domain::directory::{Extension, Origin};
-use switchboard_domain::press::{Context, Order};
 
 use super::*;
 use crate::Provider as _;
@@ -25,7 +25,7 @@ fn name(text: &str) -> Name {
     Name::new("name", text).unwrap()
 }
 
-fn press(provider: &str, context: Context) -> Press {
+fn dial_request(provider: &str, context: Context) -> DialRequest {
     let order = Order {
         provider: name(provider),
         source: name("main"),
@@ -36,7 +36,7 @@ fn press(provider: &str, context: Context) -> Press {
         context,
     };
     let at = jiff::Timestamp::UNIX_EPOCH;
-    Press::new(Press::id_of("crm", "1"), Digest::of(&[b"asked"]), "a", order, at)
+    DialRequest::new(DialRequest::id_of("crm", "1"), Digest::of(&[b"asked"]), "a", order, at)
 }
 
 fn about(lead: Option<&str>) -> Context {
@@ -82,7 +82,8 @@ fn smartflos_order_is_asynchronous_and_carries_the_lead() {
     let source = source(SMARTFLO);
     let main = name("main");
     let site = Site { name: &main, source: &source, dialing: source.dial.as_ref().unwrap() };
-    let order = |lead| written(SmartfloDial.place(&site, None, &press("smartflo", about(lead))));
+    let order =
+        |lead| written(SmartfloDial.place(&site, None, &dial_request("smartflo", about(lead))));
     let (line, headers, body) = order(Some("L-1"));
     assert_eq!(line, "POST https://api-smartflo.tatateleservices.com/v1/click_to_call");
     assert_eq!(headers["authorization"], "Bearer fake-token");
@@ -92,7 +93,7 @@ fn smartflos_order_is_asynchronous_and_carries_the_lead() {
         "caller_id": "+61491570110", "async": 1, "custom_identifier": "L-1", "call_timeout": 600});
     assert_eq!(body, expected);
     let body: Value = serde_json::from_slice(&order(None).2).unwrap();
-    assert_eq!(body["custom_identifier"], json!(press("smartflo", about(None)).id));
+    assert_eq!(body["custom_identifier"], json!(dial_request("smartflo", about(None)).id));
 
     let (line, headers, body) = written(SmartfloDial.hang_up(&site, None, "h11.08-1770532638.21"));
     assert_eq!(line, "POST https://api-smartflo.tatateleservices.com/v1/call/hangup");
@@ -131,7 +132,7 @@ fn a_login_is_asked_for_where_there_is_no_token_and_used_from_then_on() {
         assert!(read(status, body).is_err(), "{status} {body}");
     }
     let token = Secret::new("fake-1");
-    let placed = SmartfloDial.place(&site, Some(&token), &press("smartflo", about(None)));
+    let placed = SmartfloDial.place(&site, Some(&token), &dial_request("smartflo", about(None)));
     assert_eq!(written(placed).1["authorization"], "Bearer fake-1");
 }
 
@@ -140,8 +141,8 @@ fn twilios_order_rings_the_agent_and_then_the_customer_and_says_what_it_is_about
     let source = source(TWILIO);
     let main = name("main");
     let site = Site { name: &main, source: &source, dialing: source.dial.as_ref().unwrap() };
-    let press = press("twilio", about(Some("L-1")));
-    let (line, headers, body) = written(TwilioDial.place(&site, None, &press));
+    let dial_request = dial_request("twilio", about(Some("L-1")));
+    let (line, headers, body) = written(TwilioDial.place(&site, None, &dial_request));
     assert_eq!(line, "POST https://api.twilio.com/2010-04-01/Accounts/AC1/Calls.json");
     // Base64 of AC1:fake-auth-token, computed with Python.
     assert_eq!(headers["authorization"], "Basic QUMxOmZha2UtYXV0aC10b2tlbg==");
@@ -150,7 +151,7 @@ fn twilios_order_rings_the_agent_and_then_the_customer_and_says_what_it_is_about
         "https://calls.example.com/prod/call-status-callback?source=main&press_id={}\
          &contact_number=%2B61491570157&campaign=spring%20%26%20summer&contact_id=C%2F1&lead_id=L-1\
          &conversation_id=conv_1",
-        press.id
+        dial_request.id
     );
     let twiml = "<Response><Dial callerId=\"+61491570110\" timeout=\"20\">\
                  <Number>+61491570157</Number></Dial></Response>";
@@ -173,7 +174,7 @@ fn twilios_order_rings_the_agent_and_then_the_customer_and_says_what_it_is_about
     assert_eq!(line, "POST https://api.twilio.com/2010-04-01/Accounts/AC1/Calls/CA1.json");
     assert!(headers.contains_key("authorization"));
     assert_eq!(body, b"Status=completed");
-    let (line, _, _) = written(TwilioDial.live(&site, None, Some(&press)));
+    let (line, _, _) = written(TwilioDial.live(&site, None, Some(&dial_request)));
     let calls = "https://api.twilio.com/2010-04-01/Accounts/AC1/Calls.json";
     assert_eq!(line, format!("GET {calls}?To=%2B61491570156&PageSize=50"));
 }
@@ -183,11 +184,11 @@ fn nothing_in_an_order_can_become_twiml() {
     let source = source(TWILIO);
     let main = name("main");
     let site = Site { name: &main, source: &source, dialing: source.dial.as_ref().unwrap() };
-    let mut press = press("twilio", Context::default());
+    let mut dial_request = dial_request("twilio", Context::default());
     let evil = r#"1"/></Dial><Dial>+12125550100&'"#;
-    press.order.to = Personal::new(evil);
-    press.order.caller_id = Some(Personal::new(evil));
-    let (_, _, body) = written(TwilioDial.place(&site, None, &press));
+    dial_request.order.to = Personal::new(evil);
+    dial_request.order.caller_id = Some(Personal::new(evil));
+    let (_, _, body) = written(TwilioDial.place(&site, None, &dial_request));
     let twiml = &form(&body)[3].1;
     let document = roxmltree::Document::parse(twiml).unwrap();
     let elements: Vec<_> = document.descendants().filter(roxmltree::Node::is_element).collect();
@@ -204,8 +205,8 @@ fn what_a_call_is_about_comes_back_with_its_callback() {
     let source = source(TWILIO);
     let main = name("main");
     let site = Site { name: &main, source: &source, dialing: source.dial.as_ref().unwrap() };
-    let press = press("twilio", about(Some("L-1")));
-    let (_, _, body) = written(TwilioDial.place(&site, None, &press));
+    let dial_request = dial_request("twilio", about(Some("L-1")));
+    let (_, _, body) = written(TwilioDial.place(&site, None, &dial_request));
     let callback = form(&body)[4].1.clone();
     let target = callback.strip_prefix("https://calls.example.com/prod").unwrap();
     let at = jiff::Timestamp::UNIX_EPOCH;
@@ -216,7 +217,7 @@ fn what_a_call_is_about_comes_back_with_its_callback() {
         .body(callback.as_bytes().to_vec());
     assert_eq!(request.query_parameter("contact_number").as_deref(), Some("+61491570157"));
     assert_eq!(request.query_parameter("campaign").as_deref(), Some("spring & summer"));
-    assert_eq!(request.query_parameter("press_id").as_deref(), Some(press.id.as_str()));
+    assert_eq!(request.query_parameter("press_id").as_deref(), Some(dial_request.id.as_str()));
     assert_eq!(crate::provider_at(&request.path).unwrap().name(), crate::twilio::Twilio.name());
 }
 

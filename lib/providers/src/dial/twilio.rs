@@ -8,8 +8,8 @@ use form_urlencoded::Serializer;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
 use http::{Request, Response};
 use serde_json::Value;
+use switchboard_domain::dial_request::DialRequest;
 use switchboard_domain::directory::Employee;
-use switchboard_domain::press::Press;
 use switchboard_domain::{ConfigError, Name, Personal, Secret};
 
 use super::{
@@ -66,16 +66,16 @@ impl Dial for TwilioDial {
         employee.numbers.first().cloned()
     }
 
-    fn place(&self, site: &Site<'_>, _token: Option<&Secret>, press: &Press) -> Built {
-        let (order, dialing) = (&press.order, site.dialing);
+    fn place(&self, site: &Site<'_>, _token: Option<&Secret>, dial_request: &DialRequest) -> Built {
+        let (order, dialing) = (&dial_request.order, site.dialing);
         let from = order.caller_id.as_ref().map(Personal::expose).unwrap_or_default();
         let ring = dialing.ring_seconds.to_string();
         let mut form = Serializer::new(String::new());
         form.append_pair("To", order.agent.expose())
             .append_pair("From", from)
             .append_pair("Timeout", &ring)
-            .append_pair("Twiml", &twiml(press, from, dialing))
-            .append_pair("StatusCallback", &callback(site, press))
+            .append_pair("Twiml", &twiml(dial_request, from, dialing))
+            .append_pair("StatusCallback", &callback(site, dial_request))
             .append_pair("StatusCallbackMethod", "POST");
         for event in ["initiated", "ringing", "answered", "completed"] {
             form.append_pair("StatusCallbackEvent", event);
@@ -116,10 +116,15 @@ impl Dial for TwilioDial {
         }
     }
 
-    fn live(&self, site: &Site<'_>, _token: Option<&Secret>, press: Option<&Press>) -> Built {
+    fn live(
+        &self,
+        site: &Site<'_>,
+        _token: Option<&Secret>,
+        dial_request: Option<&DialRequest>,
+    ) -> Built {
         let mut query = Serializer::new(String::new());
-        if let Some(press) = press {
-            query.append_pair("To", press.order.agent.expose());
+        if let Some(dial_request) = dial_request {
+            query.append_pair("To", dial_request.order.agent.expose());
         }
         query.append_pair("PageSize", "50");
         let url = format!("{}.json?{}", calls(site), query.finish());
@@ -169,14 +174,14 @@ fn post(site: &Site<'_>, url: &str, form: String) -> Built {
 }
 
 /// What Twilio does when the agent picks up.
-fn twiml(press: &Press, from: &str, dialing: &Dialing) -> String {
+fn twiml(dial_request: &DialRequest, from: &str, dialing: &Dialing) -> String {
     let limit = dialing.longest_seconds.map(|longest| format!(" timeLimit=\"{longest}\""));
     format!(
         "<Response><Dial callerId=\"{}\" timeout=\"{}\"{}><Number>{}</Number></Dial></Response>",
         escaped(from),
         dialing.ring_seconds,
         limit.unwrap_or_default(),
-        escaped(press.order.to.expose()),
+        escaped(dial_request.order.to.expose()),
     )
 }
 
@@ -199,12 +204,12 @@ fn escaped(text: &str) -> String {
 /// nobody else can say so.
 ///
 /// Of this call `To` is the agent's phone, so that the customer's number has to be named.
-fn callback(site: &Site<'_>, press: &Press) -> String {
-    let context = &press.order.context;
+fn callback(site: &Site<'_>, dial_request: &DialRequest) -> String {
+    let context = &dial_request.order.context;
     let mut query = Serializer::new(String::new());
     query.append_pair("source", site.name.as_str());
-    query.append_pair("press_id", press.id.as_str());
-    query.append_pair("contact_number", press.order.to.expose());
+    query.append_pair("press_id", dial_request.id.as_str());
+    query.append_pair("contact_number", dial_request.order.to.expose());
     for (name, value) in [
         ("campaign", &context.campaign),
         ("contact_id", &context.contact_id),

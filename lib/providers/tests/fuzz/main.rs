@@ -104,11 +104,11 @@ struct Run<'a> {
 }
 
 /// What is new about a request: the words that no outcome had before.
-struct News(Vec<String>);
+struct IngestedChange(Vec<String>);
 
 impl Run<'_> {
     /// Tries one request. A fault ends the run, once it was made small and kept.
-    fn attempt(&mut self, input: &Input) -> Result<Option<News>, String> {
+    fn attempt(&mut self, input: &Input) -> Result<Option<IngestedChange>, String> {
         if let Some(trace) = &self.trace {
             std::fs::write(trace, input.write()).unwrap();
         }
@@ -127,7 +127,7 @@ impl Run<'_> {
                     return Ok(None);
                 }
                 let is_new = |word: &String| self.words.insert(word.clone());
-                Ok(Some(News(outcome.into_iter().filter(is_new).collect())))
+                Ok(Some(IngestedChange(outcome.into_iter().filter(is_new).collect())))
             }
             Err(fault) => Err(self.keep_fault(input, &fault)),
         }
@@ -194,7 +194,7 @@ fn fuzz(
         let input = &pool[rng.usize(0..among)];
         let other = &pool[rng.usize(0..pool.len())];
         let input = mutator.mutate(&mut rng, input, other, target.is_body_only());
-        let Some(News(words)) = run.attempt(&input)? else { continue };
+        let Some(IngestedChange(words)) = run.attempt(&input)? else { continue };
         run.report.new += 1;
         if keep && !words.is_empty() && files < MOST_FILES {
             let has_all = |outcome: Outcome| words.iter().all(|word| outcome.contains(word));

@@ -9,7 +9,7 @@ use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::ReturnValue;
 use futures_util::future::try_join_all;
 use jiff::Timestamp;
-use switchboard_domain::{Gate, Name, Pace, Parked};
+use switchboard_domain::{Deferred, Gate, Name, Pace};
 
 use super::{Gates, PARKED_SHARDS, PutGate, first_of, shard};
 use crate::dynamodb::{
@@ -107,10 +107,10 @@ impl Gates for DynamoStore {
         Err(StoreError::Unavailable { operation: "write", code })
     }
 
-    async fn parked(
+    async fn deferred(
         &self,
         destination: &Name,
-        among: Parked,
+        among: Deferred,
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {

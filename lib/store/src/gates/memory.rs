@@ -1,7 +1,7 @@
 //! Gates in memory.
 
 use jiff::Timestamp;
-use switchboard_domain::{Gate, Name, Pace, Parked};
+use switchboard_domain::{Deferred, Gate, Name, Pace};
 
 use super::{Gates, PARKED_SHARDS, PutGate, first_of, shard};
 use crate::{Due, MemoryStore, StoreError};
@@ -38,10 +38,10 @@ impl Gates for MemoryStore {
         Ok(slot)
     }
 
-    async fn parked(
+    async fn deferred(
         &self,
         destination: &Name,
-        among: Parked,
+        among: Deferred,
         until: Timestamp,
         limit: usize,
     ) -> Result<Vec<Due>, StoreError> {

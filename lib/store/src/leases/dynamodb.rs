@@ -42,7 +42,7 @@ impl Leases for DynamoLeases {
             .table_name(&self.table)
             .set_key(Some(key(lease)))
             .update_expression("SET holder = :holder, held_until = :until")
-            // Taken by a request whose answer was lost, and which is made again, it is ours.
+            // Ingested by a request whose answer was lost, and which is made again, it is ours.
             .condition_expression(
                 "attribute_not_exists(held_until) OR held_until <= :now OR holder = :holder",
             )
@@ -56,7 +56,7 @@ impl Leases for DynamoLeases {
         let error = match sent {
             Ok(answer) => {
                 let item = answer.attributes.unwrap_or_default();
-                return Ok(Take::Taken(read(&item, "mark")?.unwrap_or_default()));
+                return Ok(Take::Ingested(read(&item, "mark")?.unwrap_or_default()));
             }
             Err(error) => error,
         };

@@ -41,7 +41,7 @@ impl Leases for MemoryLeases {
             Some(held) => Ok(Take::Rests(held)),
             None => {
                 (lease.holder, lease.held_until) = (Some(holder.to_owned()), Some(until));
-                Ok(Take::Taken(lease.mark))
+                Ok(Take::Ingested(lease.mark))
             }
         }
     }

@@ -9,20 +9,20 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
-use switchboard_domain::delivery::{Attempt, DeliveryState, Frozen};
+use switchboard_domain::delivery::{Attempt, DeliveryState, RenderedPayload};
 use switchboard_domain::gate::{Breaker, Change, Mode, Why};
 use switchboard_domain::sync::{Counts, Gap, Job, Kind, Progress, Step, Unit};
 use switchboard_domain::{
     Analysed, Analysis, AnalysisState, AnsweredBy, Blob, BlobRef, Body, CallKey, CallRecord,
-    Delivery, DeliveryId, Digest, Direction, Disposition, Facts, Flag, Gate, Legs, Lookup,
-    LookupState, Name, Order, Pace, Parked, Party, PartyKind, People, Person, Personal, Policy,
+    Deferred, Delivery, DeliveryId, Digest, Direction, Disposition, Facts, Flag, Gate, Legs,
+    Lookup, LookupState, Name, Order, Pace, Party, PartyKind, People, Person, Personal, Policy,
     Recording, Seconds, State, Text, Tokens, Update, Work,
 };
 use switchboard_store::gates::PutGate;
 use switchboard_store::jobs::{PutJob, Started};
 use switchboard_store::{
-    Between, Due, DuePage, Gates, Jobs, Line, List, Overdue, Place, Put, PutDelivery, Quarantined,
-    Store, StoreError, Trace,
+    Between, CallStub, Due, DuePage, Gates, Jobs, Line, List, Overdue, Place, Put, PutDelivery,
+    Quarantined, Store, StoreError,
 };
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
@@ -62,8 +62,11 @@ fn id(text: &str) -> DeliveryId {
     text.parse().unwrap()
 }
 
-fn frozen() -> Frozen {
-    Frozen { news: Digest::of(&[b"news"]), body: Body::Inline(b"{\"a\":1}".to_vec()) }
+fn rendered() -> RenderedPayload {
+    RenderedPayload {
+        fingerprint: Digest::of(&[b"news"]),
+        body: Body::Inline(b"{\"a\":1}".to_vec()),
+    }
 }
 
 async fn stored(store: &impl Store, record: &CallRecord) -> CallRecord {
@@ -245,7 +248,10 @@ pub async fn a_delivery_comes_back_as_it_went(store: &impl Store) {
         due_at: Some(at(7) + SignedDuration::from_nanos(5)),
         failures: u32::MAX,
         attempts: vec![attempt(Some(503)), attempt(None)],
-        frozen: Some(Frozen { news: Digest::of(&[b"news"]), body: Body::Stored(stored) }),
+        rendered: Some(RenderedPayload {
+            fingerprint: Digest::of(&[b"news"]),
+            body: Body::Stored(stored),
+        }),
         nonce: Some("again é".into()),
         ..Delivery::planned(key("CA-delivery"), id("crm#call.updated"), at(0))
     };
@@ -406,7 +412,7 @@ pub async fn what_is_due_is_found_until_it_is_done(store: &impl Store) {
 
     let planned = store.delivery(&one.key, &delivery.id).await.unwrap().unwrap();
     assert_eq!(planned, Delivery { version: 1, ..delivery.clone() });
-    let claimed = planned.claimed(at(5), Seconds(30), frozen());
+    let claimed = planned.claimed(at(5), Seconds(30), rendered());
     assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Stored(2));
     assert_eq!(due(at(9)).await, []);
     assert_eq!(due(at(35)).await, [(Some(delivery.id.clone()), at(35))]);
@@ -546,7 +552,7 @@ pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &impl Sto
     // Nor one that takes a delivery for untried which was tried.
     let untried = [crm.id.clone(), other.id.clone()];
     let tried = store.delivery(&one.key, &crm.id).await.unwrap().unwrap();
-    let tried = tried.claimed(at(0), Seconds(30), frozen());
+    let tried = tried.claimed(at(0), Seconds(30), rendered());
     assert_eq!(store.put_delivery(&tried, None).await.unwrap(), PutDelivery::Stored(2));
     let put = store.put_call_and_deliveries(&two, &[], &untried).await.unwrap();
     assert_eq!(put, Put::DeliveryConflict);
@@ -659,7 +665,7 @@ pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &i
     let delivery = Delivery::planned(one.key.clone(), id("crm#call.updated"), at(0));
     store.put_call_and_deliveries(&one, std::slice::from_ref(&delivery), &[]).await.unwrap();
     let read = store.delivery(&one.key, &delivery.id).await.unwrap().unwrap();
-    let claimed = read.claimed(at(0), Seconds(30), frozen());
+    let claimed = read.claimed(at(0), Seconds(30), rendered());
     // The call has version 2 by now: a body made from version 1 is not sent.
     assert_eq!(store.put_delivery(&claimed, Some(1)).await.unwrap(), PutDelivery::Conflict);
     assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Stored(2));
@@ -682,13 +688,13 @@ pub async fn the_traces_of_calls_are_those_that_are_stored(store: &impl Store) {
     let ringing = stored(store, &ringing).await;
     let digest = ended.updates.keys().next().unwrap();
     let keys = [key("CA-none"), ended.key.clone(), ringing.key.clone()];
-    let traces = store.traces(&keys, digest).await.unwrap();
-    let trace = |state, has_update| Trace { state: Some(state), has_update };
+    let stubs = store.stubs(&keys, digest).await.unwrap();
+    let stub = |state, has_update| CallStub { state: Some(state), has_update };
     let expected = BTreeMap::from([
-        (ended.key, trace(State::Ended, true)),
-        (ringing.key, trace(State::Ringing, false)),
+        (ended.key, stub(State::Ended, true)),
+        (ringing.key, stub(State::Ringing, false)),
     ]);
-    assert_eq!(traces, expected);
+    assert_eq!(stubs, expected);
 }
 
 /// Everything of one provider in quarantine, over all pages.
@@ -1146,11 +1152,11 @@ pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &(impl Stor
         store.put_call_and_deliveries(&call, &planned, &[]).await.unwrap();
         let crm = id("crm#call.completed");
         let delivery = store.delivery(&call.key, &crm).await.unwrap().unwrap();
-        let among = if n < 30 { Parked::Shut } else { Parked::New };
-        let parked = delivery.parked(among);
-        assert!(matches!(store.put_delivery(&parked, None).await, Ok(PutDelivery::Stored(_))));
+        let among = if n < 30 { Deferred::Shut } else { Deferred::New };
+        let deferred = delivery.deferred(among);
+        assert!(matches!(store.put_delivery(&deferred, None).await, Ok(PutDelivery::Stored(_))));
         let stored = store.delivery(&call.key, &crm).await.unwrap().unwrap();
-        assert_eq!((stored.parked, stored.due_at), (Some(among), Some(at(-n))));
+        assert_eq!((stored.deferred, stored.due_at), (Some(among), Some(at(-n))));
     }
     // The sweep of what is due does not see it, but for the other destination's.
     let mut swept = 0;
@@ -1162,20 +1168,21 @@ pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &(impl Stor
         }
     }
     assert_eq!(swept, 40);
-    let parked = async |among, until, limit| store.parked(&crm, among, until, limit).await.unwrap();
+    let deferred =
+        async |among, until, limit| store.deferred(&crm, among, until, limit).await.unwrap();
     let times = |found: &[Due]| found.iter().map(|due| due.due_at).collect::<Vec<_>>();
     let oldest = |from: i64, count: i64| (0..count).map(|n| at(n - from)).collect::<Vec<_>>();
-    assert_eq!(times(&parked(Parked::Shut, at(0), 100).await), oldest(29, 30));
-    assert_eq!(times(&parked(Parked::Shut, at(0), 7).await), oldest(29, 7));
-    assert_eq!(times(&parked(Parked::Shut, at(-20), 100).await), oldest(29, 10));
-    assert_eq!(times(&parked(Parked::New, Timestamp::MAX, 100).await), oldest(39, 10));
-    assert_eq!(store.parked(&other, Parked::Shut, at(0), 100).await.unwrap(), []);
+    assert_eq!(times(&deferred(Deferred::Shut, at(0), 100).await), oldest(29, 30));
+    assert_eq!(times(&deferred(Deferred::Shut, at(0), 7).await), oldest(29, 7));
+    assert_eq!(times(&deferred(Deferred::Shut, at(-20), 100).await), oldest(29, 10));
+    assert_eq!(times(&deferred(Deferred::New, Timestamp::MAX, 100).await), oldest(39, 10));
+    assert_eq!(store.deferred(&other, Deferred::Shut, at(0), 100).await.unwrap(), []);
     // What is taken up waits no more.
-    let Overdue::Delivery(call, which) = &parked(Parked::Shut, at(0), 1).await[0].what else {
+    let Overdue::Delivery(call, which) = &deferred(Deferred::Shut, at(0), 1).await[0].what else {
         panic!("no delivery")
     };
     let delivery = store.delivery(call, which).await.unwrap().unwrap();
-    let claimed = delivery.claimed(at(0), Seconds(30), frozen());
+    let claimed = delivery.claimed(at(0), Seconds(30), rendered());
     store.put_delivery(&claimed, None).await.unwrap();
-    assert_eq!(parked(Parked::Shut, at(0), 100).await.len(), 29);
+    assert_eq!(deferred(Deferred::Shut, at(0), 100).await.len(), 29);
 }

@@ -2,13 +2,13 @@
 
 use jiff::Timestamp;
 use switchboard_domain::Name;
+use switchboard_flow::ingest::{Ingest, NotIngested, quarantined};
 use switchboard_providers::{
     Authenticated, Content, Parsed, Provider, Reject, Request, Sources, Unread,
 };
-use switchboard_shell::take::{NotTaken, Taker, quarantined};
 use switchboard_store::{Between, Quarantined, Store, StoreError};
 
-use super::{Replayer, Report, Tally, changes};
+use super::{RateCounter, Replayer, Report, changes};
 use crate::{Failure, quarantine};
 
 impl<S: Store> Replayer<'_, S> {
@@ -20,14 +20,14 @@ impl<S: Store> Replayer<'_, S> {
         id: Option<&str>,
         between: &Between,
         report: &mut Report<'_>,
-    ) -> Result<Tally, Failure> {
+    ) -> Result<RateCounter, Failure> {
         let mut found = match id {
             Some(id) => quarantine::find_one(self.store, name, between, id).await?,
             None => quarantine::find(self.store, name, between, usize::MAX).await?,
         };
         found.reverse();
         report.begin(Some(found.len()));
-        let mut tally = Tally::default();
+        let mut tally = RateCounter::default();
         for one in &found {
             self.body(provider, one, &mut tally, report).await?;
             report.bar.inc(1);
@@ -39,7 +39,7 @@ impl<S: Store> Replayer<'_, S> {
         &self,
         provider: &'static dyn Provider,
         one: &Quarantined,
-        tally: &mut Tally,
+        tally: &mut RateCounter,
         report: &mut Report<'_>,
     ) -> Result<(), Failure> {
         tally.read += 1;
@@ -74,10 +74,10 @@ impl<S: Store> Replayer<'_, S> {
                 return Ok(());
             }
         };
-        let taker = Taker { provider, store: self.store, sources };
+        let ingest = Ingest { provider, store: self.store, sources };
         let mut unread = Vec::new();
         for record in records {
-            match self.record(&taker, record, tally).await? {
+            match self.record(&ingest, record, tally).await? {
                 Ok(line) => report.line(&format!("{head} {line}")),
                 Err(left) => unread.push(left),
             }
@@ -107,19 +107,19 @@ impl<S: Store> Replayer<'_, S> {
     /// Takes one record, and says what that changed.
     async fn record(
         &self,
-        taker: &Taker<'_, S>,
+        ingest: &Ingest<'_, S>,
         record: Parsed,
-        tally: &mut Tally,
+        tally: &mut RateCounter,
     ) -> Result<Result<String, Unread>, Failure> {
         let record = match record {
             Ok(record) => record,
             Err(unread) => return Ok(Err(unread)),
         };
-        let before = self.store.call(&taker.place(&record).await?).await?;
-        let taken = match taker.take(record, self.now).await {
+        let before = self.store.call(&ingest.place(&record).await?).await?;
+        let taken = match ingest.take(record, self.now).await {
             Ok(taken) => taken,
-            Err(NotTaken::Unread(unread)) => return Ok(Err(unread)),
-            Err(NotTaken::Store(error)) => return Err(error.into()),
+            Err(NotIngested::Unread(unread)) => return Ok(Err(unread)),
+            Err(NotIngested::Store(error)) => return Err(error.into()),
         };
         let after = self.store.call(&taken.key).await?;
         let before = before.filter(|before| before.key == taken.key);
@@ -139,7 +139,7 @@ impl<S: Store> Replayer<'_, S> {
         Ok(Ok(changed.unwrap_or_else(|| format!("call {} knows it already", taken.key))))
     }
 
-    async fn release(&self, one: &Quarantined, tally: &mut Tally) -> Result<(), Failure> {
+    async fn release(&self, one: &Quarantined, tally: &mut RateCounter) -> Result<(), Failure> {
         self.store.delete_quarantined(one).await?;
         tally.released += 1;
         Ok(())

@@ -7,7 +7,7 @@ use switchboard_providers::{Content, Record, elevenlabs, provider_at};
 use switchboard_store::{Between, Put, Store, StoreError};
 
 use super::bodies::{kept_request, opened_by};
-use super::{Replayer, Report, Tally, changes};
+use super::{RateCounter, Replayer, Report, changes};
 use crate::Failure;
 use crate::configured::Configured;
 
@@ -30,9 +30,9 @@ impl<S: Store> Replayer<'_, S> {
         provider: Option<&Name>,
         between: &Between,
         report: &mut Report<'_>,
-    ) -> Result<Tally, Failure> {
+    ) -> Result<RateCounter, Failure> {
         report.begin(None);
-        let (mut tally, mut page) = (Tally::default(), None);
+        let (mut tally, mut page) = (RateCounter::default(), None);
         loop {
             let read = self.store.calls_page(provider, page).await?;
             for record in read.calls {
@@ -53,10 +53,10 @@ impl<S: Store> Replayer<'_, S> {
         &self,
         key: &CallKey,
         report: &mut Report<'_>,
-    ) -> Result<Tally, Failure> {
+    ) -> Result<RateCounter, Failure> {
         let record = self.store.call(key).await?;
         let record = record.ok_or_else(|| Failure::Wrong(format!("{key} is not stored")))?;
-        let mut tally = Tally::default();
+        let mut tally = RateCounter::default();
         self.call(record, &mut tally, report).await?;
         Ok(tally)
     }
@@ -64,7 +64,7 @@ impl<S: Store> Replayer<'_, S> {
     async fn call(
         &self,
         mut record: CallRecord,
-        tally: &mut Tally,
+        tally: &mut RateCounter,
         report: &mut Report<'_>,
     ) -> Result<(), Failure> {
         tally.read += 1;

@@ -107,7 +107,7 @@ impl Replay {
         &self,
         replayer: &Replayer<'_, S>,
         report: &mut Report<'_>,
-    ) -> Result<Tally, Failure> {
+    ) -> Result<RateCounter, Failure> {
         match self {
             Self::Quarantine { provider: name, id, range, .. } => {
                 let unknown = || Failure::Wrong(format!("there is no provider {name}"));
@@ -164,7 +164,7 @@ impl Report<'_> {
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Tally {
+struct RateCounter {
     /// Bodies or calls that were read.
     read: u64,
     /// Calls that nobody knew.
@@ -181,7 +181,7 @@ struct Tally {
     refused: u64,
 }
 
-impl Tally {
+impl RateCounter {
     fn sum(&self, dry_run: bool) -> String {
         let Self { read, new, changed, same, unread, released, refused } = self;
         let mut text = format!(

@@ -9,8 +9,8 @@ use switchboard_domain::{
     Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Name,
 };
 use switchboard_store::{
-    Between, CallsCursor, CallsPage, DueCursor, DuePage, Lines, List, Place, Put, PutDelivery,
-    QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError, Trace,
+    Between, CallStub, CallsCursor, CallsPage, DueCursor, DuePage, Lines, List, Place, Put,
+    PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError,
 };
 
 /// What is stored, and above it what would be.
@@ -75,18 +75,18 @@ impl<S: Store> Store for Overlay<'_, S> {
         self.below.analysis(key).await
     }
 
-    async fn traces(
+    async fn stubs(
         &self,
         keys: &[CallKey],
         update: &Digest,
-    ) -> Result<BTreeMap<CallKey, Trace>, StoreError> {
-        let mut traces = self.below.traces(keys, update).await?;
+    ) -> Result<BTreeMap<CallKey, CallStub>, StoreError> {
+        let mut stubs = self.below.stubs(keys, update).await?;
         let calls = lock(&self.calls);
         for call in keys.iter().filter_map(|key| calls.get(key)) {
             let has_update = call.updates.contains_key(update);
-            traces.insert(call.key.clone(), Trace { state: call.call.facts.state, has_update });
+            stubs.insert(call.key.clone(), CallStub { state: call.call.facts.state, has_update });
         }
-        Ok(traces)
+        Ok(stubs)
     }
 
     async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {

@@ -4,9 +4,9 @@ use clap::Parser as _;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use switchboard_domain::{CallRecord, Digest, Name};
+use switchboard_flow::Values;
+use switchboard_flow::ingest::Ingest;
 use switchboard_providers::{Content, Request, authenticate, provider};
-use switchboard_shell::parameters::Values;
-use switchboard_shell::take::Taker;
 use switchboard_store::{MemoryStore, Quarantined, Store as _};
 
 use super::Report;
@@ -83,8 +83,8 @@ pub async fn post(
         .body(body.as_bytes().to_vec());
     let message = authenticate(provider, &request, sources).unwrap();
     let Ok(Content::Calls(mut records)) = provider.parse(&message) else { panic!() };
-    let taker = Taker { provider, store, sources };
-    let taken = taker.take(records.remove(0).unwrap(), received_at).await;
+    let ingest = Ingest { provider, store, sources };
+    let taken = ingest.take(records.remove(0).unwrap(), received_at).await;
     let Ok(taken) = taken else { panic!() };
     store.call(&taken.key).await.unwrap().unwrap()
 }

@@ -2,8 +2,8 @@ use switchboard_domain::copies::Tried;
 use switchboard_domain::{
     CallRecord, Facts, Legs, Name, Order, Personal, Policy, Recording, Seconds, State, Update,
 };
+use switchboard_flow::Telemetry;
 use switchboard_queue::MemoryQueue;
-use switchboard_shell::Telemetry;
 use switchboard_shell::gateway::Parts;
 use switchboard_store::MemoryStore;
 

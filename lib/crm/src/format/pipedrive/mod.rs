@@ -17,7 +17,7 @@ use serde_json::Value;
 use switchboard_domain::{CallRecord, ConfigError, Event, Outcome, Personal, Seconds};
 use url::Url;
 
-use super::{Kind, Material, Token, sheet};
+use super::{Kind, RenderContext, Token, sheet};
 use crate::destination::{Deduplication, Destination};
 use crate::exchange::Whom;
 use crate::fields::Fields;
@@ -99,21 +99,20 @@ struct CallLog {
     person_id: Option<u64>,
 }
 
-fn render(destination: &Destination, material: &Material<'_>) -> Vec<u8> {
+fn render(destination: &Destination, context: &RenderContext<'_>) -> Vec<u8> {
     // They were checked when they were configured.
     let settings = Settings::read(&destination.settings).unwrap_or_default();
-    let sheet =
-        Sheet { call: call_log(material, &settings), contact: sheet::whom(material.record) };
+    let sheet = Sheet { call: call_log(context, &settings), contact: sheet::whom(context.record) };
     // Texts and numbers always serialize.
     serde_json::to_vec(&sheet).unwrap_or_default()
 }
 
-fn call_log(material: &Material<'_>, settings: &Settings) -> CallLog {
-    let record = material.record;
+fn call_log(context: &RenderContext<'_>, settings: &Settings) -> CallLog {
+    let record = context.record;
     let call = &record.call;
     let [from, to] = sheet::ends(record).map(|number| number.map(Personal::new));
     let began = sheet::began(record);
-    let summary = sheet::summary(material).map(|summary| summary.trim().to_owned());
+    let summary = sheet::summary(context).map(|summary| summary.trim().to_owned());
     let recording = sheet::recording(record).map(|url| format!("Recording: {url}"));
     let lines: Vec<String> = [recording, summary].into_iter().flatten().collect();
     let note = html(&lines.join("\n"), LONGEST_NOTE);

@@ -13,7 +13,9 @@ use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
 use switchboard_domain::{ConfigError, Event};
 
-use super::{Kind, Material, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, canonical};
+use super::{
+    Kind, RenderContext, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, canonical,
+};
 use crate::destination::Destination;
 use crate::exchange::{Answer, Ask, Exchange, Over, Single, Step, Told};
 use crate::fields::Fields;
@@ -153,8 +155,8 @@ fn line_of(template: &str, path: &str) -> usize {
 
 /// The body of a call, or nothing, where the template makes no JSON of it after all: then the attempt
 /// says so and nothing is sent.
-fn render(destination: &Destination, material: &Material<'_>) -> Vec<u8> {
-    let document = canonical::document(material);
+fn render(destination: &Destination, context: &RenderContext<'_>) -> Vec<u8> {
+    let document = canonical::document(context);
     make(&destination.settings, &document).unwrap_or_default()
 }
 

@@ -13,7 +13,7 @@ use switchboard_domain::{
 };
 
 use super::scan::Seen;
-use crate::format::{Material, canonical};
+use crate::format::{RenderContext, canonical};
 
 /// More of what a template compares with is not tried.
 const MOST_COMPARED: usize = 40;
@@ -73,7 +73,7 @@ pub fn full() -> Option<Json> {
 
 fn document(record: &CallRecord, analysis: Option<&Analysis>) -> Json {
     let event = Event::Completed;
-    canonical::document(&Material { record, event, transcript: None, analysis })
+    canonical::document(&RenderContext { record, event, transcript: None, analysis })
 }
 
 fn analysis() -> Analysis {

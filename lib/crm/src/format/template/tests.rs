@@ -33,7 +33,7 @@ fn refused(template: &str) -> String {
 
 fn document(record: &switchboard_domain::CallRecord) -> Json {
     let event = switchboard_domain::Event::Completed;
-    canonical::document(&Material { record, event, transcript: None, analysis: None })
+    canonical::document(&RenderContext { record, event, transcript: None, analysis: None })
 }
 
 fn of(template: &str, record: &switchboard_domain::CallRecord) -> String {

@@ -19,7 +19,7 @@ use serde_json::{Map, Value, json};
 use switchboard_domain::{ConfigError, Direction, Event, Outcome, Seconds};
 use url::Url;
 
-use super::{ENTRY_EVENTS, Kind, Material, Token, sheet};
+use super::{ENTRY_EVENTS, Kind, RenderContext, Token, sheet};
 use crate::destination::{Deduplication, Destination};
 use crate::exchange::Whom;
 use crate::fields::Fields;
@@ -142,12 +142,12 @@ struct Sheet {
     contact: Whom,
 }
 
-fn render(destination: &Destination, material: &Material<'_>) -> Vec<u8> {
+fn render(destination: &Destination, context: &RenderContext<'_>) -> Vec<u8> {
     // They were checked when they were configured.
     let settings = Settings::read(&destination.settings).unwrap_or_default();
-    let record = material.record;
+    let record = context.record;
     let key = sheet::key(record);
-    let mut call = fields(material, &settings);
+    let mut call = fields(context, &settings);
     let field = match settings.key_field {
         Some(field) => {
             call.insert(field.clone(), json!(key));
@@ -156,12 +156,12 @@ fn render(destination: &Destination, material: &Material<'_>) -> Vec<u8> {
         None => "Description".to_owned(),
     };
     if field == "Description" {
-        call.insert(field.clone(), json!(described(material, Some(&key))));
+        call.insert(field.clone(), json!(described(context, Some(&key))));
     }
     let sheet = Sheet {
         key,
         field,
-        may_create: material.event != Event::Updated,
+        may_create: context.event != Event::Updated,
         call,
         contact: sheet::whom(record),
     };
@@ -169,8 +169,8 @@ fn render(destination: &Destination, material: &Material<'_>) -> Vec<u8> {
     serde_json::to_vec(&sheet).unwrap_or_default()
 }
 
-fn fields(material: &Material<'_>, settings: &Settings) -> Map<String, Value> {
-    let record = material.record;
+fn fields(context: &RenderContext<'_>, settings: &Settings) -> Map<String, Value> {
+    let record = context.record;
     let call = &record.call;
     let kind = kind(call.facts.direction, call.outcome);
     // One that was missed has none, whatever it rang.
@@ -184,7 +184,7 @@ fn fields(material: &Material<'_>, settings: &Settings) -> Map<String, Value> {
         let text = settings.results.get(&outcome).map_or(result(outcome), String::as_str);
         fields.insert("Call_Result".into(), json!(text));
     }
-    let description = described(material, None);
+    let description = described(context, None);
     if !description.is_empty() {
         fields.insert("Description".into(), json!(description));
     }
@@ -195,10 +195,10 @@ fn fields(material: &Material<'_>, settings: &Settings) -> Map<String, Value> {
 }
 
 /// The numbers, the recording and the summary, and the call's key where it has no field of its own.
-fn described(material: &Material<'_>, key: Option<&str>) -> String {
-    let record = material.record;
+fn described(context: &RenderContext<'_>, key: Option<&str>) -> String {
+    let record = context.record;
     let [from, to] = sheet::ends(record);
-    let told = sheet::summary(material).map(|summary| summary.trim().to_owned());
+    let told = sheet::summary(context).map(|summary| summary.trim().to_owned());
     let mark = key.map(|key| format!("{MARK}{key}"));
     let lines = [
         from.map(|number| format!("From: {number}")),

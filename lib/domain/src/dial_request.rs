@@ -1,0 +1,244 @@
+//! A dial request of the button "call": placed with a key of the caller's, dialled at most once.
+//!
+//! What makes it at most once is that [`DialState::Dialling`] is written, on condition of the
+//! version that was read, before anybody is dialled, and that nothing ever leads back from it.
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::digest::Digest;
+use crate::key::{CallKey, Name};
+use crate::private::Personal;
+
+/// So long somebody may be at work on a dial request: longer than the function lives that began.
+pub const LEASE: SignedDuration = SignedDuration::from_secs(30);
+
+/// One dial request of the button, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DialRequest {
+    /// Its id: derived from the caller and their key, so that the same key is the same dial request.
+    pub id: Digest,
+    /// Fingerprint of what was asked for: the same key with another request is a mistake.
+    pub request: Digest,
+    /// Which invocation is at work on it, or was. Tells its writes from another's.
+    pub attempt: String,
+    /// What is to be dialled.
+    pub order: Order,
+    /// How far it has come.
+    pub state: DialState,
+    /// When it was pressed.
+    pub pressed_at: Timestamp,
+    /// Until when somebody is at work on it.
+    pub until: Timestamp,
+    /// Counts the writes: 0 is a dial request that was never stored.
+    #[serde(default)]
+    pub version: u64,
+}
+
+/// What is to be dialled.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// The kind of phone system.
+    pub provider: Name,
+    /// The installation of it.
+    pub source: Name,
+    /// Who is rung first, as the provider knows them: a number, an extension, an agent's id.
+    pub agent: Personal,
+    /// The employee that this is, where the directory knows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub employee: Option<Name>,
+    /// The customer's number in E.164.
+    pub to: Personal,
+    /// The number that the customer is shown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub caller_id: Option<Personal>,
+    /// What the call is about.
+    #[serde(default)]
+    pub context: Context,
+}
+
+/// What a call is about, in the words of whoever places it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Context {
+    /// The campaign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub campaign: Option<String>,
+    /// The contact, by its id in the directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contact_id: Option<String>,
+    /// The lead, by its id.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lead_id: Option<String>,
+    /// The AI conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation_id: Option<String>,
+}
+
+/// How far a dial request has come. It never goes back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum DialState {
+    /// Its key is taken. Nobody was dialled.
+    Reserved,
+    /// The provider is being asked: from here on it may have dialled.
+    Dialling,
+    /// The provider took it.
+    Placed {
+        /// The provider's id of the call, where it tells one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        call_id: Option<String>,
+        /// The provider's reference, which its webhook repeats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ref_id: Option<String>,
+    },
+    /// It was certainly not dialled.
+    Refused {
+        /// Whose fault.
+        fault: DialFault,
+        /// Why, in words that hold no personal value.
+        why: String,
+    },
+    /// Nobody knows whether the provider dialled.
+    Unknown {
+        /// Why, in words that hold no personal value.
+        why: String,
+    },
+}
+
+/// Whose fault it is that a call was not placed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DialFault {
+    /// The caller's: the provider does not take this agent, number or caller id.
+    Request,
+    /// The configuration's: the credentials do not open the account.
+    Configuration,
+    /// The provider's: it is out of reach, or wants no more calls now.
+    Provider,
+}
+
+/// What is to be made of a dial request that is stored, at some moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Nobody was dialled and nobody is at work on it: it may be taken over.
+    Free,
+    /// Somebody is at work on it, for so long at most.
+    InProgress(SignedDuration),
+    /// It is over.
+    Over(DialState),
+}
+
+impl DialRequest {
+    /// The id of the dial request that a caller means by a key.
+    pub fn id_of(caller: &str, key: &str) -> Digest {
+        Digest::of(&[b"press", caller.as_bytes(), key.as_bytes()])
+    }
+
+    /// A dial request that nobody has stored yet.
+    pub fn new(id: Digest, request: Digest, attempt: &str, order: Order, now: Timestamp) -> Self {
+        let attempt = attempt.to_owned();
+        let (state, until) = (DialState::Reserved, later(now));
+        Self { id, request, attempt, order, state, pressed_at: now, until, version: 0 }
+    }
+
+    /// The same dial request in its next state.
+    pub fn with(&self, state: DialState, now: Timestamp) -> Self {
+        Self { state, until: later(now), ..self.clone() }
+    }
+
+    /// The same dial request, given free: whoever has its key may take it over at once. It is never
+    /// deleted instead, because its version must never be given to another.
+    pub fn released(&self, now: Timestamp) -> Self {
+        Self { until: now, ..self.clone() }
+    }
+
+    /// What is to be made of it.
+    pub fn standing(&self, now: Timestamp) -> Standing {
+        let left = self.until.duration_since(now);
+        match &self.state {
+            DialState::Reserved if left <= SignedDuration::ZERO => Standing::Free,
+            DialState::Reserved => Standing::InProgress(left),
+            DialState::Dialling if left <= SignedDuration::ZERO => {
+                let why = "whoever was dialling did not say how it went".to_owned();
+                Standing::Over(DialState::Unknown { why })
+            }
+            DialState::Dialling => Standing::InProgress(left),
+            over => Standing::Over(over.clone()),
+        }
+    }
+
+    /// The key of the call, where the provider told its id.
+    pub fn call(&self) -> Option<CallKey> {
+        let DialState::Placed { call_id: Some(id), .. } = &self.state else { return None };
+        CallKey::new(self.order.provider.clone(), self.order.source.clone(), id).ok()
+    }
+}
+
+fn later(now: Timestamp) -> Timestamp {
+    now.checked_add(LEASE).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dial_request(state: DialState) -> DialRequest {
+        let name = |text| Name::new("name", text).unwrap();
+        let order = Order {
+            provider: name("twilio"),
+            source: name("main"),
+            agent: Personal::new("+61491570156"),
+            employee: None,
+            to: Personal::new("+61491570157"),
+            caller_id: None,
+            context: Context::default(),
+        };
+        let digest = Digest::of(&[b"request"]);
+        DialRequest::new(DialRequest::id_of("crm", "1"), digest, "a1", order, at(0))
+            .with(state, at(0))
+    }
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_second(1_771_577_000 + second).unwrap()
+    }
+
+    #[test]
+    fn only_what_was_never_dialled_can_be_taken_over_and_only_after_its_lease() {
+        let left = |seconds| Standing::InProgress(SignedDuration::from_secs(seconds));
+        assert_eq!(dial_request(DialState::Reserved).standing(at(0)), left(30));
+        assert_eq!(dial_request(DialState::Reserved).standing(at(29)), left(1));
+        assert_eq!(dial_request(DialState::Reserved).standing(at(30)), Standing::Free);
+        assert_eq!(
+            dial_request(DialState::Reserved).released(at(1)).standing(at(1)),
+            Standing::Free
+        );
+        assert_eq!(dial_request(DialState::Dialling).standing(at(29)), left(1));
+        let standing = dial_request(DialState::Dialling).standing(at(30));
+        assert!(matches!(standing, Standing::Over(DialState::Unknown { .. })), "{standing:?}");
+        for state in [
+            DialState::Placed { call_id: None, ref_id: None },
+            DialState::Refused { fault: DialFault::Request, why: String::new() },
+            DialState::Unknown { why: String::new() },
+        ] {
+            assert_eq!(dial_request(state.clone()).standing(at(9_999)), Standing::Over(state));
+        }
+    }
+
+    #[test]
+    fn two_callers_keys_are_two_presses() {
+        assert_ne!(DialRequest::id_of("crm", "1"), DialRequest::id_of("erp", "1"));
+        assert_ne!(DialRequest::id_of("crm", "1"), DialRequest::id_of("crm", "2"));
+        assert_ne!(DialRequest::id_of("crm1", "1"), DialRequest::id_of("crm", "11"));
+    }
+
+    #[test]
+    fn the_call_is_known_as_soon_as_its_id_is() {
+        let placed = |id: Option<&str>| {
+            let call_id = id.map(str::to_owned);
+            dial_request(DialState::Placed { call_id, ref_id: Some("r".into()) }).call()
+        };
+        assert_eq!(placed(Some("CA1")).unwrap().to_string(), "twilio/main/CA1");
+        assert_eq!(placed(None), None);
+    }
+}

@@ -1,0 +1,342 @@
+//! `analyze`: a summary, a scorecard and tasks of a call's transcript, by a model.
+
+use std::time::Instant;
+
+use crate::Retry;
+use crate::Telemetry;
+use crate::telemetry::Level;
+use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
+use switchboard_analysis::answer::{Fault, check};
+use switchboard_analysis::{Model, Question, Reply};
+use switchboard_domain::analysis::{Settings, planning};
+use switchboard_domain::{
+    Analysed, Analysis, AnalysisState, CallKey, CallRecord, Digest, Text, Tokens, Work,
+};
+use switchboard_providers::Source;
+use switchboard_queue::{Job, Queue, Send};
+use switchboard_store::{Put, Store, StoreError};
+
+use crate::configuration::Configuration;
+use crate::models::Ask;
+
+/// While a model is asked, nobody else asks about the same call. Longer than the function runs.
+const LEASE: SignedDuration = SignedDuration::from_secs(150);
+/// A message may be a little early against the clock of the one who set the time.
+const SLACK: SignedDuration = SignedDuration::from_secs(2);
+/// How often a write is tried against other writers of the same call.
+const ROUNDS: usize = 20;
+/// A model is asked again once, with what was wrong.
+const ASKS: usize = 2;
+
+/// The analyze worker and what it acts on.
+pub struct Analyze<S, Q, M> {
+    /// Where calls are.
+    pub store: S,
+    /// Where follow-ups are queued.
+    pub queue: Q,
+    /// Who is asked.
+    pub models: M,
+    /// Where it says what it does.
+    pub telemetry: Telemetry,
+}
+
+/// What an attempt came to.
+enum Ended {
+    /// There is an analysis.
+    Done(Box<Analysis>),
+    /// There will be none.
+    Failed(String),
+    /// The model did not answer.
+    Later { problem: String, not_before: Option<Timestamp> },
+    /// Nobody can be asked.
+    Off,
+}
+
+/// One attempt, to be written down.
+struct Attempt {
+    basis: Digest,
+    ended: Ended,
+    tokens: Tokens,
+    at: Timestamp,
+}
+
+impl<S: Store, Q: Queue, M: Ask> Analyze<S, Q, M> {
+    /// Analyses a call, if it still owes that. `clock` tells the time: a model takes its own.
+    pub async fn run(
+        &self,
+        key: &CallKey,
+        configuration: &Configuration,
+        clock: impl Fn() -> Timestamp + Sync,
+    ) -> Result<(), Retry> {
+        let unknown = Source::default();
+        let source = configuration.source(key).unwrap_or(&unknown);
+        let Some((record, basis)) = self.claim(key, source, clock()).await? else { return Ok(()) };
+        let settings = source.analyze.clone().unwrap_or_default();
+        let started = Instant::now();
+        let (ended, tokens) = match &configuration.model {
+            None => (Ended::Off, Tokens::default()),
+            Some(None) => {
+                let problem = "the model's configuration cannot be read: mend it".to_owned();
+                (Ended::Later { problem, not_before: None }, Tokens::default())
+            }
+            Some(Some(_)) if record.analysis.as_ref().is_some_and(planning::is_worn_out) => {
+                let last = record.analysis.as_ref().and_then(|mark| mark.reason.clone());
+                let never = || "its worker stopped each time before it was done".to_owned();
+                (Ended::Failed(last.unwrap_or_else(never)), Tokens::default())
+            }
+            Some(Some(model)) => {
+                self.attempt(&record, source, &settings, model, &basis, &clock).await?
+            }
+        };
+        let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let attempt = Attempt { basis, ended, tokens, at: clock() };
+        let record = self.conclude(record, source, &attempt).await?;
+        let model = configuration.model.iter().flatten().next();
+        self.report(&record, &attempt, model, took_ms);
+        self.queue_next(&record, attempt.at).await;
+        Ok(())
+    }
+
+    /// Takes a call up that owes its analysis now: nobody else does while the lease lasts. Gives the
+    /// call, and of what the analysis is to be made.
+    async fn claim(
+        &self,
+        key: &CallKey,
+        source: &Source,
+        now: Timestamp,
+    ) -> Result<Option<(CallRecord, Digest)>, Retry> {
+        let Some(mut record) = self.store.call(key).await? else {
+            self.telemetry.error("a job points to a call that is not stored", &[("call", key)]);
+            return Ok(None);
+        };
+        for _ in 0..ROUNDS {
+            let due = record.owed.get(&Work::Analyze);
+            if due.is_none_or(|due_at| due_at.duration_since(now) > SLACK) {
+                // Done already, or somebody is at it: then the sweep comes back if they fail.
+                return Ok(None);
+            }
+            // As the call and the source are by now: it may be wanted no more.
+            planning::schedule(&mut record, source.analyze.as_ref(), source.legs, now);
+            let basis = record.analysis.as_ref().and_then(|mark| mark.basis.clone());
+            let is_owed = record.owed.contains_key(&Work::Analyze);
+            match (&mut record.analysis, is_owed) {
+                (Some(mark), true) => {
+                    mark.attempts += 1;
+                    record.owed.insert(Work::Analyze, now.checked_add(LEASE).unwrap_or(now));
+                }
+                // Whoever waits for it waits in vain.
+                _ => due_now(&mut record, now),
+            }
+            match self.store.put_call(&record).await? {
+                Put::Stored(version) => record.version = version,
+                Put::Conflict(stored) => {
+                    record = *stored;
+                    continue;
+                }
+                Put::DeliveryConflict => continue,
+            }
+            if !is_owed {
+                self.queue_next(&record, now).await;
+            }
+            return Ok(basis.filter(|_| is_owed).map(|basis| (record, basis)));
+        }
+        Err(Retry("too many writers of one call".into()))
+    }
+
+    /// Asks, and once more if the answer does not hold.
+    async fn attempt(
+        &self,
+        record: &CallRecord,
+        source: &Source,
+        settings: &Settings,
+        model: &Model,
+        basis: &Digest,
+        clock: &(impl Fn() -> Timestamp + Sync),
+    ) -> Result<(Ended, Tokens), Retry> {
+        let mut tokens = Tokens::default();
+        let failed = |reason: &str, tokens| Ok((Ended::Failed(reason.to_owned()), tokens));
+        let stored;
+        let transcript = match &record.call.facts.transcript {
+            Some(Text::Inline(text)) => text.expose(),
+            Some(Text::Stored(blob)) => match self.store.blob(&record.key, blob).await {
+                Ok(bytes) => {
+                    stored = String::from_utf8_lossy(&bytes).into_owned();
+                    &stored
+                }
+                Err(StoreError::Damaged { .. }) => {
+                    return failed("the stored transcript cannot be read", tokens);
+                }
+                Err(error) => return Err(error.into()),
+            },
+            None => return failed("there is no transcript", tokens),
+        };
+        let zone = source.zone().unwrap_or(TimeZone::UTC);
+        let facts = &record.call.facts;
+        let day = facts.started_at.or(facts.ended_at).unwrap_or_else(|| record.began_at());
+        let day = day.to_zoned(zone).date();
+        let budget = model.max_transcript_chars as usize;
+        let question = Question::about(&record.call, transcript, settings, day, budget);
+        let Some(question) = question else {
+            return failed("nothing is said in the transcript, or no turn of it has room", tokens);
+        };
+        let mut faults: Vec<Fault> = Vec::new();
+        for _ in 0..ASKS {
+            let reply = self.models.ask(model, &question.prompt(&faults), clock()).await;
+            match reply {
+                Reply::Said { answer, tokens: took } => {
+                    tokens = tokens + took;
+                    match check(&answer, &question) {
+                        Ok(checked) => {
+                            let basis = basis.clone();
+                            let analysis = checked.by(&model.id, tokens, basis, &question, clock());
+                            return Ok((Ended::Done(Box::new(analysis)), tokens));
+                        }
+                        Err(found) => faults = found,
+                    }
+                }
+                Reply::Malformed { problem, tokens: took } => {
+                    tokens = tokens + took;
+                    faults = vec![Fault(format!("the answer {problem}"))];
+                }
+                Reply::Declined { problem, tokens: took } => {
+                    return failed(problem, tokens + took);
+                }
+                Reply::Refused { problem } => return failed(&problem, tokens),
+                Reply::Trouble { problem, not_before } => {
+                    return Ok((Ended::Later { problem, not_before }, tokens));
+                }
+            }
+        }
+        let Fault(first) = faults.into_iter().next().unwrap_or(Fault(String::new()));
+        failed(&format!("the model's answers could not be used, twice: {first}"), tokens)
+    }
+
+    /// Writes down what an attempt came to.
+    async fn conclude(
+        &self,
+        mut record: CallRecord,
+        source: &Source,
+        attempt: &Attempt,
+    ) -> Result<CallRecord, Retry> {
+        for _ in 0..ROUNDS {
+            let mut next = record.clone();
+            let kept = concluded(&mut next, source, attempt);
+            let put = match &attempt.ended {
+                Ended::Done(analysis) if kept => {
+                    self.store.put_call_and_analysis(&next, analysis).await?
+                }
+                _ => self.store.put_call(&next).await?,
+            };
+            match put {
+                Put::Stored(version) => {
+                    next.version = version;
+                    return Ok(next);
+                }
+                Put::Conflict(stored) => record = *stored,
+                Put::DeliveryConflict => {}
+            }
+        }
+        Err(Retry("too many writers of one call".into()))
+    }
+
+    /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
+    async fn queue_next(&self, record: &CallRecord, now: Timestamp) {
+        let job = |(work, due_at): (&Work, &Timestamp)| {
+            Send::at(Job::of(*work, &record.key), *due_at, now)
+        };
+        let jobs: Vec<Send> = record.owed.iter().filter_map(job).collect();
+        if !jobs.is_empty()
+            && let Err(error) = self.queue.send(&jobs).await
+        {
+            self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
+        }
+    }
+
+    fn report(&self, record: &CallRecord, attempt: &Attempt, model: Option<&Model>, took_ms: u64) {
+        let Tokens { input, output } = attempt.tokens;
+        let mark = record.analysis.as_ref();
+        let (level, message, counted) = match (&attempt.ended, mark.map(|mark| mark.state)) {
+            (_, None) => (Level::Info, "analysis is not wanted any more", "analysis_dropped"),
+            (Ended::Done(_), _) => (Level::Info, "call analysed", "analysed"),
+            (Ended::Off, _) => (Level::Info, "no model is configured", "analysis_off"),
+            (Ended::Later { .. }, Some(AnalysisState::Waiting)) => {
+                (Level::Warn, "the model will be asked again", "analysis_put_off")
+            }
+            (Ended::Later { .. } | Ended::Failed(_), _) => {
+                (Level::Error, "analysis failed; the call goes on without", "analysis_failed")
+            }
+        };
+        let reason = mark.and_then(|mark| mark.reason.as_deref()).unwrap_or_default();
+        let model = model.map_or("none", |model| model.id.as_str());
+        let next = record.owed.get(&Work::Analyze).map(ToString::to_string);
+        self.telemetry.log(
+            level,
+            message,
+            &[
+                ("call", &record.key),
+                ("correlation_id", &record.key.correlation_id()),
+                ("model", &model),
+                ("reason", &reason),
+                ("attempts", &mark.map_or(0, |mark| mark.attempts)),
+                ("tokens_in", &input),
+                ("tokens_out", &output),
+                ("took_ms", &took_ms),
+                ("next_try", &next.unwrap_or_else(|| "never".to_owned())),
+            ],
+        );
+        let counts = [(counted, 1), ("tokens_in", input), ("tokens_out", output)];
+        self.telemetry.count(&counts, &[("model", model)]);
+    }
+}
+
+/// A call with what an attempt came to; says whether its analysis is to be kept. Pure, so that it can
+/// be done again on a newer version.
+fn concluded(record: &mut CallRecord, source: &Source, attempt: &Attempt) -> bool {
+    let Attempt { basis, ended, tokens, at } = attempt;
+    let mark = record.analysis.take().unwrap_or(Analysed::new(AnalysisState::Waiting));
+    let mark = Analysed { tokens: mark.tokens + *tokens, ..mark };
+    let is_wanted = planning::is_wanted(&record.call, source.analyze.as_ref(), source.legs);
+    let is_over = mark.state != AnalysisState::Waiting;
+    if is_over || !is_wanted {
+        // Somebody else was first, or it was called off meanwhile.
+        record.analysis = Some(mark);
+        planning::schedule(record, source.analyze.as_ref(), source.legs, *at);
+        due_now(record, *at);
+        return false;
+    }
+    if let Ended::Later { problem, not_before } = ended
+        && let Some(due_at) = planning::again(&record.key, mark.attempts, *not_before, *at)
+    {
+        record.owed.insert(Work::Analyze, due_at);
+        record.analysis = Some(Analysed { reason: Some(problem.clone()), ..mark });
+        return false;
+    }
+    let over = Analysed { basis: Some(basis.clone()), since: None, runs: mark.runs + 1, ..mark };
+    record.analysis = Some(match ended {
+        Ended::Done(analysis) => Analysed {
+            state: AnalysisState::Done,
+            digest: Some(analysis.digest()),
+            tasks: u32::try_from(analysis.tasks.len()).unwrap_or(u32::MAX),
+            reason: None,
+            ..over
+        },
+        Ended::Failed(reason) | Ended::Later { problem: reason, .. } => {
+            Analysed { state: AnalysisState::Failed, reason: Some(reason.clone()), ..over }
+        }
+        // It cost nothing, so it does not count.
+        Ended::Off => {
+            let reason = Some("no model is configured".to_owned());
+            Analysed { state: AnalysisState::Off, reason, runs: mark.runs, ..over }
+        }
+    });
+    record.owed.remove(&Work::Analyze);
+    due_now(record, *at);
+    matches!(ended, Ended::Done(_))
+}
+
+/// Has whoever tells CRMs of the call go on.
+fn due_now(record: &mut CallRecord, now: Timestamp) {
+    let due = record.owed.entry(Work::Enrich).or_insert(now);
+    *due = now.min(*due);
+}

@@ -1,0 +1,142 @@
+//! What deliveries do to a destination's gate, and a gate to deliveries.
+
+use crate::Retry;
+use crate::telemetry::{Field, Level};
+use jiff::Timestamp;
+use switchboard_crm::destination::Destination;
+use switchboard_domain::delivery::Verdict;
+use switchboard_domain::gate::{Admission, Breaker, Change, Gate};
+use switchboard_domain::pace::SLOT_IS_GOOD_FOR;
+use switchboard_domain::{Deferred, Delivery, Event, Name};
+use switchboard_queue::Queue;
+use switchboard_store::{self as store, Store, StoreError};
+
+use super::{Deliver, Tell};
+use crate::gates;
+
+impl<S: Store + store::Gates, Q: Queue, C: Tell> Deliver<S, Q, C> {
+    /// Notes what an attempt says of its destination. Gives the gate, if that has changed it.
+    pub(super) async fn learn(
+        &self,
+        to: &Name,
+        verdict: Verdict,
+        is_probe: bool,
+        now: Timestamp,
+    ) -> Option<Gate> {
+        let change = match verdict {
+            Verdict::Gone => Change::Gone,
+            Verdict::Delivered | Verdict::Refused if is_probe => Change::ProbeAnswered,
+            Verdict::Delivered | Verdict::Refused => {
+                self.gates.answered(to, now);
+                return None;
+            }
+            Verdict::Retry { not_before } if is_probe => Change::ProbeFailed { not_before },
+            Verdict::Retry { not_before: Some(not_before) } if not_before > now => {
+                Change::Asked { not_before }
+            }
+            Verdict::Retry { .. } if self.gates.failed(to, now) => Change::Tripped,
+            Verdict::Retry { .. } => return None,
+        };
+        self.change(to, change, now).await
+    }
+
+    /// Among what a delivery that failed has to wait, if its destination is not sent to by now.
+    pub(super) async fn shuts_out(&self, delivery: &Delivery, now: Timestamp) -> Option<Deferred> {
+        // If that cannot be read, it is tried when its time comes.
+        let gate = self.gates.of(&self.store, &delivery.id.destination, now).await.ok()?;
+        match gate.admits(delivery.planned_at, now) {
+            Admission::Defer(among) => Some(among),
+            Admission::Pass | Admission::Probe => None,
+        }
+    }
+
+    /// Lets out what waits for a gate that has just opened.
+    pub(super) async fn release(&self, gate: &Gate, now: Timestamp) {
+        let acts_on = (&self.store, &self.queue);
+        if !gate.is_open()
+            && let Err(error) = gates::release(acts_on, &self.gates, gate, now).await
+        {
+            self.telemetry.warn("what waits is left to the sweep", &[("error", &error)]);
+        }
+    }
+
+    /// Changes a gate and says so. Where that fails, the next answer says the same again.
+    pub(super) async fn change(&self, to: &Name, change: Change, now: Timestamp) -> Option<Gate> {
+        let gate = match self.gates.change(&self.store, to, change, now).await {
+            Ok(gate) => gate?,
+            Err(error) => {
+                let fields: [Field<'_>; 2] = [("destination", to), ("error", &error)];
+                self.telemetry.warn("a destination's gate could not be changed", &fields);
+                return None;
+            }
+        };
+        let until = match gate.breaker {
+            Breaker::Open { until, .. } | Breaker::Probing { until, .. } => until.to_string(),
+            Breaker::Closed => String::new(),
+        };
+        let (level, counted, message) = match change {
+            Change::Gone => (
+                Level::Error,
+                "destination_stopped",
+                "a destination said that it is gone (410): stopped, nothing is lost; resume it",
+            ),
+            Change::ProbeAnswered => {
+                (Level::Info, "breaker_closed", "a destination is sent to again")
+            }
+            Change::ProbeFailed { .. } => {
+                (Level::Warn, "probe_failed", "a destination is not sent to: its probe failed")
+            }
+            Change::ProbeDropped => return Some(gate),
+            _ => (Level::Warn, "breaker_opened", "a destination is not sent to for a while"),
+        };
+        self.telemetry.log(level, message, &[("destination", to), ("until", &until)]);
+        self.telemetry.count(&[(counted, 1)], &[("destination", to.as_str())]);
+        Some(gate)
+    }
+
+    /// The moment to which a delivery is put off, if its destination's rate does not let it go now.
+    pub(super) async fn slot(
+        &self,
+        delivery: &Delivery,
+        destination: &Destination,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        let Some(pace) = destination.pace else { return Ok(None) };
+        let slot = match delivery.slot {
+            // Woken up before its time.
+            Some(slot) if slot > now => slot,
+            Some(slot) if now.duration_since(slot) <= SLOT_IS_GOOD_FOR => return Ok(None),
+            _ => self.store.reserve(&delivery.id.destination, pace, now).await?,
+        };
+        Ok(Some(slot).filter(|slot| *slot > now))
+    }
+
+    /// Its destination's configuration keeps everything back.
+    pub(super) async fn withhold(
+        &self,
+        delivery: Delivery,
+        why: &str,
+        now: Timestamp,
+    ) -> Result<(), Retry> {
+        let to = &delivery.id.destination;
+        if let Some(gate) = self.gates.change(&self.store, to, Change::Withheld, now).await?
+            && gate.is_open()
+        {
+            let fields: [Field<'_>; 2] = [("destination", to), ("because_it", &why)];
+            self.telemetry.warn("a destination's deliveries wait", &fields);
+        }
+        self.defer(delivery, Deferred::Shut).await
+    }
+
+    /// Puts it among what waits for its destination. A start that cannot be told now is not told.
+    pub(super) async fn defer(&self, delivery: Delivery, among: Deferred) -> Result<(), Retry> {
+        let deferred = match delivery.id.event {
+            Event::Started => delivery.unwanted(),
+            _ if delivery.deferred == Some(among) => return Ok(()),
+            _ => delivery.deferred(among),
+        };
+        // Whoever wrote it meanwhile saw to it.
+        self.store.put_delivery(&deferred, None).await?;
+        Ok(())
+    }
+}

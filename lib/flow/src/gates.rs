@@ -1,0 +1,157 @@
+//! What a worker knows of destinations' gates, and what it has seen of their answers.
+//!
+//! All gates are read in one request, at most every few seconds, whatever is delivered: a
+//! destination that works costs nothing more.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex as Lock, PoisonError};
+
+use crate::Retry;
+use futures_util::lock::Mutex;
+use jiff::{SignedDuration, Timestamp};
+use switchboard_domain::Name;
+use switchboard_domain::gate::{Change, Evidence, Gate};
+use switchboard_queue::{Job, Queue, QueueError, Send};
+use switchboard_store::gates::PutGate;
+use switchboard_store::{Due, Gates as Store, Overdue, StoreError};
+
+/// So old may be what a worker knows of a gate that others have changed.
+pub const FRESH: SignedDuration = SignedDuration::from_secs(5);
+/// How often a change is tried against other workers.
+const ROUNDS: usize = 20;
+
+/// What waits is let out at this rate, for each destination: ten a second.
+pub const RELEASED: usize = 600;
+/// For how long at a time.
+const RELEASE: SignedDuration = SignedDuration::from_secs(60);
+
+/// Gates as this worker knows them. Clones share it.
+#[derive(Clone, Default)]
+pub struct Gates {
+    known: Arc<Mutex<Option<Known>>>,
+    evidence: Arc<Lock<BTreeMap<Name, Evidence>>>,
+}
+
+struct Known {
+    read_at: Timestamp,
+    gates: BTreeMap<Name, Gate>,
+}
+
+impl Gates {
+    /// A destination's gate, as it was seconds ago at most.
+    pub async fn of<S: Store>(
+        &self,
+        store: &S,
+        destination: &Name,
+        now: Timestamp,
+    ) -> Result<Gate, StoreError> {
+        // Whoever comes while another reads waits for that.
+        let mut known = self.known.lock().await;
+        let is_fresh = |known: &Known| now.duration_since(known.read_at) < FRESH;
+        let gates = match known.take().filter(is_fresh) {
+            Some(fresh) => fresh,
+            None => {
+                let gates = store.gates().await?;
+                let named = gates.into_iter().map(|gate| (gate.destination.clone(), gate));
+                Known { read_at: now, gates: named.collect() }
+            }
+        };
+        let gates = &known.insert(gates).gates;
+        Ok(gates.get(destination).cloned().unwrap_or_else(|| Gate::new(destination.clone())))
+    }
+
+    /// Changes a gate, if the change changes it: as it is by then, not as it was known here. Gives
+    /// the gate that it made.
+    pub async fn change<S: Store>(
+        &self,
+        store: &S,
+        destination: &Name,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Option<Gate>, StoreError> {
+        let mut gate = self.of(store, destination, now).await?;
+        for _ in 0..ROUNDS {
+            let Some(mut next) = gate.after(&change, now) else { return Ok(None) };
+            if let PutGate::Stored(version) = store.put_gate(&next).await? {
+                next.version = version;
+                self.remember(next.clone()).await;
+                return Ok(Some(next));
+            }
+            let stored = store.gate(destination).await?;
+            gate = stored.unwrap_or_else(|| Gate::new(destination.clone()));
+            self.remember(gate.clone()).await;
+        }
+        let code = "too many writers of one gate".to_owned();
+        Err(StoreError::Unavailable { operation: "write", code })
+    }
+
+    async fn remember(&self, gate: Gate) {
+        if let Some(known) = self.known.lock().await.as_mut() {
+            known.gates.insert(gate.destination.clone(), gate);
+        }
+    }
+
+    /// Notes that a destination works.
+    pub fn answered(&self, destination: &Name, now: Timestamp) {
+        self.evidence(|all| all.entry(destination.clone()).or_default().answered(now));
+    }
+
+    /// Notes a failure. Says whether it is time to open the breaker.
+    pub fn failed(&self, destination: &Name, now: Timestamp) -> bool {
+        self.evidence(|all| all.entry(destination.clone()).or_default().failed(now))
+    }
+
+    fn evidence<T>(&self, with: impl FnOnce(&mut BTreeMap<Name, Evidence>) -> T) -> T {
+        with(&mut self.evidence.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Lets out what waits for a gate, as much as may be let out for a minute, evenly over it; where a
+/// probe is wanted, one. Says how many jobs were sent. Whoever else does it at the same time does
+/// nothing.
+pub async fn release<S: Store, Q: Queue>(
+    (store, queue): (&S, &Q),
+    gates: &Gates,
+    gate: &Gate,
+    now: Timestamp,
+) -> Result<usize, Retry> {
+    let Some((most, which)) = gate.lets_out(RELEASED, now) else { return Ok(0) };
+    let destination = &gate.destination;
+    let next = now.checked_add(RELEASE).unwrap_or(now);
+    if gates.change(store, destination, Change::Released { next }, now).await?.is_none() {
+        return Ok(0);
+    }
+    // A probe is sent by what is due. Once a destination works nothing that waits is to wait longer.
+    let until = if gate.is_open() { now } else { Timestamp::MAX };
+    let mut waiting: Vec<Due> = Vec::new();
+    for among in which {
+        waiting.extend(store.deferred(destination, *among, until, most).await?);
+    }
+    waiting.sort_by_key(|one| one.due_at);
+    waiting.truncate(most);
+    if waiting.is_empty() {
+        gates.change(store, destination, Change::FoundEmpty, now).await?;
+    }
+    let jobs = spread(waiting);
+    send(queue, &jobs).await?;
+    Ok(jobs.len())
+}
+
+/// Jobs over a minute, in order, so that each second has as many as any other: however few there
+/// are, no faster than the rate.
+fn spread(waiting: Vec<Due>) -> Vec<Send> {
+    let per_second = RELEASED / RELEASE.as_secs() as usize;
+    let of = |(n, due): (usize, Due)| {
+        let Overdue::Delivery(call, delivery) = due.what else { return None };
+        let delay = u32::try_from(n / per_second).ok()?;
+        Some(Send { job: Job::Deliver { call, delivery }, delay })
+    };
+    waiting.into_iter().enumerate().filter_map(of).collect()
+}
+
+async fn send<Q: Queue>(queue: &Q, jobs: &[Send]) -> Result<(), QueueError> {
+    match jobs {
+        [] => Ok(()),
+        jobs => queue.send(jobs).await,
+    }
+}

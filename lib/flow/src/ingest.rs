@@ -1,0 +1,253 @@
+//! Taking records into the store: what a webhook and a replay of it have in common.
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use switchboard_domain::update::INLINE_LIMIT;
+use switchboard_domain::{
+    Absorbed, Body, Call, CallKey, CallRecord, Digest, Name, Policy, State, Update, Work, fold,
+};
+use switchboard_providers::{Authenticated, Provider, Record, Reject, Source, Sources, Unread};
+use switchboard_queue::{Job, Send};
+use switchboard_store::{CallStub, Put, Quarantined, Store, StoreError};
+
+/// How often a write is tried against other writers of the same call. Each round one of them wins.
+const ROUNDS: usize = 60;
+
+/// Takes the records of one provider's messages into a store.
+pub struct Ingest<'a, S> {
+    /// Whose messages they are.
+    pub provider: &'static dyn Provider,
+    /// Where calls go.
+    pub store: &'a S,
+    /// The provider's sources.
+    pub sources: &'a Sources,
+}
+
+/// A stored update and what its call owes.
+pub struct Ingested {
+    /// The call.
+    pub key: CallKey,
+    /// Whether the update was new.
+    pub absorbed: Absorbed,
+    /// When there is work for `enrich`, if the call owes any. Whatever else it owes was queued by
+    /// whoever planned it.
+    pub due_at: Option<Timestamp>,
+}
+
+/// What became of a record that may say nothing new.
+pub struct IngestedChange {
+    /// The call, and [`Absorbed::Duplicate`] where it was left as it is.
+    pub taken: Ingested,
+    /// The call as others told of it, if they did.
+    pub before: Option<Call>,
+}
+
+/// Why one record of a request was not stored.
+pub enum NotIngested {
+    /// It was not understood, or its call takes no more.
+    Unread(Unread),
+    /// The store failed.
+    Store(StoreError),
+}
+
+impl<S: Store> Ingest<'_, S> {
+    /// Stores one update: the first of its call with one request, a further one with two.
+    pub async fn take(&self, record: Record, now: Timestamp) -> Result<Ingested, NotIngested> {
+        let key = self.place(&record).await.map_err(NotIngested::Store)?;
+        let update = record.update;
+        let policy = self.policy(&key);
+        let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotIngested::Store)?;
+        let digest = update.digest.clone();
+        let mut record = CallRecord::first(key, update, policy, now);
+        for _ in 0..ROUNDS {
+            let put = self.store.put_call(&record).await.map_err(NotIngested::Store)?;
+            let stored = match put {
+                Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
+                Put::Conflict(stored) => *stored,
+                Put::DeliveryConflict => break,
+            };
+            if stored.updates.contains_key(&digest) {
+                return Ok(taken(&stored, Absorbed::Duplicate));
+            }
+            let Some(update) = record.updates.remove(&digest) else { break };
+            record = stored;
+            if record.is_full() {
+                let problem = "has too many messages already; this one is kept aside";
+                let why = Reject::malformed("call", problem);
+                let raw = self.raw(&record.key, &update).await.map_err(NotIngested::Store)?;
+                return Err(NotIngested::Unread(Unread { why, raw }));
+            }
+            let update = self
+                .offload(&record.key, update, record.inline_limit())
+                .await
+                .map_err(NotIngested::Store)?;
+            record.absorb(update, policy, now);
+        }
+        let code = "too many writers of one call".into();
+        Err(NotIngested::Store(StoreError::Unavailable { operation: "write", code }))
+    }
+
+    /// Stores one update if that changes the call. `is_own` are the updates of the same work, done
+    /// before: one of them that is stored already is new again, so that work that is done twice is
+    /// counted once.
+    pub async fn ingest_changes(
+        &self,
+        record: Record,
+        is_own: impl Fn(&Update) -> bool,
+        now: Timestamp,
+    ) -> Result<IngestedChange, NotIngested> {
+        let key = self.place(&record).await.map_err(NotIngested::Store)?;
+        let others = |stored: &CallRecord| {
+            let mut others = stored.updates.values().filter(|update| !is_own(update)).peekable();
+            others.peek().is_some().then(|| fold(others))
+        };
+        // Most calls are known, and to read one costs a fraction of a write that fails.
+        let mut stored = self.store.call(&key).await.map_err(NotIngested::Store)?;
+        for _ in 0..ROUNDS {
+            let Some(known) = stored else {
+                let policy = self.policy(&key);
+                let update = record.update.clone();
+                let update = self.offload(&key, update, INLINE_LIMIT).await;
+                let first = CallRecord::first(
+                    key.clone(),
+                    update.map_err(NotIngested::Store)?,
+                    policy,
+                    now,
+                );
+                match self.store.put_call(&first).await.map_err(NotIngested::Store)? {
+                    Put::Stored(_) => {
+                        return Ok(IngestedChange {
+                            taken: taken(&first, Absorbed::New),
+                            before: None,
+                        });
+                    }
+                    Put::Conflict(other) => stored = Some(*other),
+                    Put::DeliveryConflict => break,
+                }
+                continue;
+            };
+            let before = others(&known);
+            if known.updates.contains_key(&record.update.digest) {
+                return Ok(IngestedChange { taken: taken(&known, Absorbed::New), before });
+            }
+            let (update, _) = record.update.clone().offload(known.inline_limit());
+            if fold(known.updates.values().chain([&update])) == known.call {
+                return Ok(IngestedChange { taken: taken(&known, Absorbed::Duplicate), before });
+            }
+            if known.is_full() {
+                let problem = "has too many messages already; this one is kept aside";
+                let why = Reject::malformed("call", problem);
+                let raw = self.raw(&key, &record.update).await.map_err(NotIngested::Store)?;
+                return Err(NotIngested::Unread(Unread { why, raw }));
+            }
+            let limit = known.inline_limit();
+            let update = self.offload(&key, record.update.clone(), limit).await;
+            let mut next = known;
+            next.absorb(update.map_err(NotIngested::Store)?, self.policy(&key), now);
+            match self.store.put_call(&next).await.map_err(NotIngested::Store)? {
+                Put::Stored(_) => {
+                    return Ok(IngestedChange { taken: taken(&next, Absorbed::New), before });
+                }
+                Put::Conflict(other) => stored = Some(*other),
+                Put::DeliveryConflict => break,
+            }
+        }
+        let code = "too many writers of one call".into();
+        Err(NotIngested::Store(StoreError::Unavailable { operation: "write", code }))
+    }
+
+    /// Under which key a call is stored, where its provider gives no id: its own, or a near one
+    /// that knows this message already, or one that this message may be about. An end is only ever
+    /// about a call that has not ended: two calls may follow each other closely.
+    pub async fn place(&self, record: &Record) -> Result<CallKey, StoreError> {
+        if record.near.is_empty() {
+            return Ok(record.key.clone());
+        }
+        let mut keys = vec![record.key.clone()];
+        keys.extend(record.near.iter().cloned());
+        let stored = self.store.stubs(&keys, &record.update.digest).await?;
+        let find = |fits: &dyn Fn(&CallStub) -> bool| {
+            keys.iter().find(|key| stored.get(key).is_some_and(fits)).cloned()
+        };
+        let is_end = record.update.facts.state == Some(State::Ended);
+        let known = find(&|stub| stub.has_update);
+        let own = || stored.contains_key(&record.key).then(|| record.key.clone());
+        let near = || find(&|stub| !is_end || stub.state != Some(State::Ended));
+        Ok(known.or_else(own).or_else(near).unwrap_or_else(|| record.key.clone()))
+    }
+
+    /// Stores what is too large for the call's item, before the call points to it.
+    async fn offload(
+        &self,
+        key: &CallKey,
+        update: Update,
+        limit: usize,
+    ) -> Result<Update, StoreError> {
+        let (update, blobs) = update.offload(limit);
+        for blob in &blobs {
+            self.store.put_blob(key, blob).await?;
+        }
+        Ok(update)
+    }
+
+    /// The bytes that an update came from, wherever they are by now.
+    async fn raw(&self, key: &CallKey, update: &Update) -> Result<Vec<u8>, StoreError> {
+        match &update.raw {
+            Body::Inline(bytes) => Ok(bytes.clone()),
+            Body::Stored(blob) => self.store.blob(key, blob).await,
+        }
+    }
+
+    fn policy(&self, key: &CallKey) -> Policy {
+        let sources = self.sources;
+        let own = sources.iter().find(|(name, _)| **name == key.source);
+        let default = || sources.iter().find(|(name, _)| name.as_str() == self.provider.name());
+        let unknown = Source::default();
+        own.or_else(default).map_or(&unknown, |(_, source)| source).policy(self.provider)
+    }
+}
+
+fn taken(record: &CallRecord, absorbed: Absorbed) -> Ingested {
+    let owed = [Work::Announce, Work::Enrich].into_iter();
+    let due_at = owed.filter_map(|work| record.owed.get(&work)).min().copied();
+    Ingested { key: record.key.clone(), absorbed, due_at }
+}
+
+/// One job per call that owes something. What is too far off for a message is left to the sweep.
+pub fn jobs(taken: &[Ingested], now: Timestamp) -> Vec<Send> {
+    let mut jobs: Vec<Send> = Vec::new();
+    let mut calls = BTreeSet::new();
+    for one in taken {
+        let Some(due_at) = one.due_at else { continue };
+        if calls.insert(&one.key) {
+            jobs.extend(Send::at(Job::Enrich { call: one.key.clone() }, due_at, now));
+        }
+    }
+    jobs
+}
+
+/// What is kept of a body, or of one record of it, that was not understood. `None` where it is not
+/// worth keeping.
+pub fn quarantined(
+    provider: &dyn Provider,
+    message: &Authenticated<'_>,
+    why: &Reject,
+    raw: &[u8],
+) -> Option<Quarantined> {
+    if !why.is_quarantined() {
+        return None;
+    }
+    let request = message.request();
+    let opened: Vec<&str> = message.opened().into_iter().map(Name::as_str).collect();
+    Some(Quarantined {
+        provider: Name::new("provider", provider.name()).ok()?,
+        source: opened.join(","),
+        received_at: request.received_at,
+        digest: Digest::of(&[request.path.as_bytes(), raw]),
+        target: request.kept_target(),
+        content_type: request.get_header("content-type").unwrap_or_default().to_owned(),
+        problem: why.to_string(),
+        length: raw.len() as u64,
+    })
+}

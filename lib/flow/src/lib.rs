@@ -1,0 +1,46 @@
+//! Use cases: what happens to a call between its webhook and its CRMs.
+//!
+//! Each worker is given a pointer, reads what is due now, does it, and clears it in the write that
+//! holds the result. Whatever stops in between is due again when its lease is over.
+
+#[cfg(feature = "workers")]
+pub mod analyze;
+#[cfg(feature = "workers")]
+pub mod configuration;
+#[cfg(feature = "workers")]
+pub mod conversations;
+#[cfg(feature = "workers")]
+pub mod deliver;
+#[cfg(feature = "workers")]
+pub mod deliverer;
+#[cfg(feature = "workers")]
+pub mod enrich;
+#[cfg(feature = "workers")]
+pub mod gates;
+pub mod ingest;
+#[cfg(feature = "workers")]
+pub mod models;
+#[cfg(feature = "workers")]
+pub mod people;
+#[cfg(feature = "workers")]
+pub mod pull;
+pub mod pull_jobs;
+#[cfg(feature = "workers")]
+pub mod reconcile;
+#[cfg(feature = "workers")]
+pub mod recordings;
+pub mod redeliver;
+pub mod retry;
+#[cfg(feature = "workers")]
+pub mod sweep;
+pub mod telemetry;
+#[cfg(feature = "workers")]
+pub mod tokens;
+
+#[cfg(feature = "workers")]
+pub use configuration::Configuration;
+pub use retry::Retry;
+pub use telemetry::Telemetry;
+
+/// The values of parameters below a path, by the rest of their names (`sources/twilio/main`).
+pub type Values = std::collections::BTreeMap<String, String>;

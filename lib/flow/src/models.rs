@@ -1,0 +1,221 @@
+//! Asking a model: Amazon Bedrock, or any endpoint of chat completions as OpenAI has them.
+//!
+//! What is asked and what an answer means is decided in `switchboard-analysis`; here it is sent.
+
+use std::future::Future;
+use std::time::{Duration, SystemTime};
+
+use aws_credential_types::Credentials;
+use aws_credential_types::provider::ProvideCredentials as _;
+use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
+use aws_sigv4::sign::v4;
+use aws_types::SdkConfig;
+use jiff::Timestamp;
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
+use switchboard_analysis::model::{Answers, Api};
+use switchboard_analysis::reply::Received;
+use switchboard_analysis::{Model, Prompt, Reply, bedrock, chat};
+use switchboard_domain::Secret;
+use switchboard_http::{Client, ClientError, Limits};
+use url::Url;
+
+/// An answer is a few kilobytes; what is larger is none.
+const LARGEST_ANSWER: usize = 1024 * 1024;
+
+/// Whoever can be asked.
+pub trait Ask: Send + Sync {
+    /// Asks once; `now` is what a signature and `Retry-After` count from.
+    fn ask(
+        &self,
+        model: &Model,
+        prompt: &Prompt,
+        now: Timestamp,
+    ) -> impl Future<Output = Reply> + Send;
+}
+
+/// The models of both kinds.
+pub struct Models {
+    bedrock: Bedrock,
+    chat: Chat,
+}
+
+impl Models {
+    /// With the function's own region and rights. `allow_private` is for the local stage alone.
+    /// `bedrock` is where Bedrock is, if it is not in its usual place.
+    pub fn new(
+        aws: &SdkConfig,
+        bedrock: Option<String>,
+        allow_private: bool,
+    ) -> Result<Self, ClientError> {
+        let bedrock = Bedrock::new(aws, bedrock)?;
+        Ok(Self { bedrock, chat: Chat { client: Client::new(allow_private)? } })
+    }
+}
+
+impl Ask for Models {
+    async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
+        match &model.api {
+            Api::Bedrock { .. } => self.bedrock.ask(model, prompt, now).await,
+            Api::OpenAi { .. } => self.chat.ask(model, prompt, now).await,
+        }
+    }
+}
+
+/// Amazon Bedrock: one request, signed. Its SDK would add a crate of its own with streams and all its
+/// types to what the SDKs of DynamoDB and SQS have brought already, the signature among it.
+struct Bedrock {
+    client: Client,
+    aws: SdkConfig,
+    /// Where it is, if it is not in its usual place.
+    endpoint: Option<String>,
+}
+
+impl Bedrock {
+    fn new(aws: &SdkConfig, own: Option<String>) -> Result<Self, ClientError> {
+        let endpoint = own.or_else(|| aws.endpoint_url().map(str::to_owned));
+        // Its address is ours and not a parameter's, and a private one where the region's endpoint is
+        // one of the operator's own network.
+        Ok(Self { client: Client::new(true)?, aws: aws.clone(), endpoint })
+    }
+
+    /// The address of a model in a region.
+    fn address(&self, region: &str, model: &str) -> Option<Url> {
+        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let usual = || format!("https://bedrock-runtime.{region}.{suffix}");
+        let base = self.endpoint.clone().unwrap_or_else(usual);
+        Url::parse(&format!("{}{}", base.trim_end_matches('/'), bedrock::path(model))).ok()
+    }
+
+    async fn signed(
+        &self,
+        model: &Model,
+        prompt: &Prompt,
+        now: Timestamp,
+    ) -> Option<http::Request<Vec<u8>>> {
+        let Api::Bedrock { region, force_tool } = &model.api else { return None };
+        let own = self.aws.region().map(|region| region.as_ref().to_owned());
+        let region = region.clone().or(own)?;
+        let body = bedrock::body(model, prompt, *force_tool);
+        let url = self.address(&region, &model.id)?;
+        let credentials = self.aws.credentials_provider()?.provide_credentials().await.ok()?;
+        let signature = signature(&url, &body, &region, credentials, now)?;
+        let mut request = http::Request::post(url.as_str()).header(CONTENT_TYPE, JSON);
+        for (name, value) in signature {
+            let mut value = HeaderValue::from_str(&value).ok()?;
+            value.set_sensitive(true);
+            request = request.header(name, value);
+        }
+        request.body(body).ok()
+    }
+}
+
+const JSON: &str = "application/json";
+
+/// The headers that sign a request to Bedrock (AWS Signature Version 4).
+fn signature(
+    url: &Url,
+    body: &[u8],
+    region: &str,
+    credentials: Credentials,
+    now: Timestamp,
+) -> Option<Vec<(&'static str, String)>> {
+    let identity = credentials.into();
+    let parameters = v4::SigningParams::builder()
+        .identity(&identity)
+        .region(region)
+        .name("bedrock")
+        .time(SystemTime::from(now))
+        .settings(SigningSettings::default())
+        .build()
+        .ok()?
+        .into();
+    let headers = [(CONTENT_TYPE.as_str(), JSON)].into_iter();
+    let request =
+        SignableRequest::new("POST", url.as_str(), headers, SignableBody::Bytes(body)).ok()?;
+    let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
+    let (headers, _) = instructions.into_parts();
+    Some(headers.into_iter().map(|header| (header.name(), header.value().to_owned())).collect())
+}
+
+impl Ask for Bedrock {
+    async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
+        let request = self.signed(model, prompt, now).await;
+        exchanged(&self.client, model, request, now, bedrock::read).await
+    }
+}
+
+/// Chat completions.
+struct Chat {
+    client: Client,
+}
+
+impl Chat {
+    fn request(model: &Model, prompt: &Prompt) -> Option<http::Request<Vec<u8>>> {
+        let Api::OpenAi { base_url, api_key, answers, limit } = &model.api else { return None };
+        let (answers, key): (Answers, Option<&Secret>) = (*answers, api_key.as_ref());
+        let mut url = base_url.clone();
+        url.path_segments_mut().ok()?.pop_if_empty().extend(["chat", "completions"]);
+        let mut request = http::Request::post(url.as_str()).header(CONTENT_TYPE, JSON);
+        if let Some(key) = key {
+            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).ok()?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        request.body(chat::body(model, prompt, answers, limit)).ok()
+    }
+}
+
+impl Ask for Chat {
+    async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
+        exchanged(&self.client, model, Self::request(model, prompt), now, chat::read).await
+    }
+}
+
+/// Sends a request and reads what comes back.
+async fn exchanged(
+    client: &Client,
+    model: &Model,
+    request: Option<http::Request<Vec<u8>>>,
+    now: Timestamp,
+    read: fn(Received<'_>) -> Reply,
+) -> Reply {
+    let trouble = |problem: String| Reply::Trouble { problem, not_before: None };
+    let Some(request) = request else {
+        return trouble("the request to the model cannot be made: check its settings".into());
+    };
+    let timeout = Duration::from_secs(model.timeout.0.into());
+    let limits = Limits { timeout, largest: LARGEST_ANSWER };
+    match client.send(request, limits).await {
+        Ok(answer) => read(Received {
+            status: answer.status().as_u16(),
+            retry_after: answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()),
+            body: answer.body(),
+            at: now,
+        }),
+        Err(error) => trouble(format!("the model did not answer: {error}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with botocore, which the AWS command line signs with.
+    #[test]
+    fn a_signature_is_the_one_that_another_signer_makes() {
+        let arn = "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.fake-v1:0";
+        for (model, expected) in [
+            ("fake.model-v1:0", "8d0873212b8a594e36cc48631a1183a3c735dda9a673c7d9d7697b0a87a0e18b"),
+            (arn, "a6e44803663020575b0150e7171c5d29789987662133909ce8e8061f4fdea90c"),
+        ] {
+            let base = "https://bedrock-runtime.eu-central-1.amazonaws.com";
+            let url = Url::parse(&format!("{base}{}", bedrock::path(model))).unwrap();
+            let session = Some("fake-session".to_owned());
+            let keys = Credentials::new("AKIDFAKE", "fake-key", session, None, "test");
+            let now = "2026-02-20T09:30:00Z".parse().unwrap();
+            let headers = signature(&url, b"{\"fake\":1}", "eu-central-1", keys, now).unwrap();
+            let signed = headers.iter().find(|(name, _)| *name == "authorization").unwrap();
+            assert!(signed.1.ends_with(&format!("Signature={expected}")), "{model}: {}", signed.1);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! A place where jobs are started, worked on and looked at.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
+use switchboard_domain::Name;
+use switchboard_domain::sync::{Job, Kind};
+use switchboard_flow::Telemetry;
+use switchboard_flow::Values;
+use switchboard_flow::gates::Gates;
+use switchboard_flow::pull::{Ask, Puller, Tokens};
+use switchboard_flow::pull_jobs::{Pullable, start};
+use switchboard_flow::reconcile::Reconcile;
+use switchboard_flow::sweep::Sweep;
+use switchboard_http::SendError;
+use switchboard_providers::pull::{Answer, Question};
+use switchboard_queue::{MemoryQueue, Queue as _};
+use switchboard_store::{Jobs as _, MemoryStore};
+
+use crate::servers::Clock;
+use crate::world::START;
+
+/// What a simulated provider answers to a question: its address and the time.
+pub type Simulated = Arc<dyn Fn(&Question, Timestamp) -> Result<Answer, SendError> + Send + Sync>;
+
+/// Providers by the host of their interface.
+#[derive(Clone)]
+pub struct Providers {
+    pub clock: Clock,
+    pub by_host: Arc<Mutex<BTreeMap<String, Simulated>>>,
+    pub asked: Arc<Mutex<Vec<String>>>,
+}
+
+impl Ask for Providers {
+    async fn ask(&self, question: Question) -> Result<Answer, SendError> {
+        self.asked.lock().unwrap().push(question.uri().to_string());
+        let host = question.uri().host().unwrap().to_owned();
+        let provider = self.by_host.lock().unwrap().get(&host).cloned().unwrap();
+        provider(&question, self.clock.now())
+    }
+}
+
+pub fn answer(status: u16, body: &Value) -> Result<Answer, SendError> {
+    let body = match body {
+        Value::String(text) => text.clone().into_bytes(),
+        other => other.to_string().into_bytes(),
+    };
+    Ok(http::Response::builder().status(status).body(body).unwrap())
+}
+
+/// The parameters of a question.
+pub fn asked(question: &Question) -> BTreeMap<String, String> {
+    let query = question.uri().query().unwrap_or_default();
+    form_urlencoded::parse(query.as_bytes()).into_owned().collect()
+}
+
+pub struct Place {
+    pub clock: Clock,
+    pub store: MemoryStore,
+    pub queue: MemoryQueue,
+    pub telemetry: Telemetry,
+    pub providers: Providers,
+    pub tokens: Tokens,
+    values: Values,
+}
+
+impl Place {
+    pub fn new(store: MemoryStore, clock: Clock) -> Self {
+        let by_host = Arc::default();
+        Self {
+            providers: Providers { clock: clock.clone(), by_host, asked: Arc::default() },
+            clock,
+            store,
+            queue: MemoryQueue::default(),
+            telemetry: Telemetry::memory("pull"),
+            tokens: Tokens::default(),
+            values: Values::new(),
+        }
+    }
+
+    pub fn alone() -> Self {
+        Self::new(MemoryStore::default(), Clock::at(START.parse().unwrap()))
+    }
+
+    pub fn configure(&mut self, provider: &str, source: Value) {
+        self.values.insert(format!("sources/{provider}/{provider}"), source.to_string());
+    }
+
+    pub fn simulate(
+        &self,
+        host: &str,
+        provider: impl Fn(&Question, Timestamp) -> Result<Answer, SendError> + Send + Sync + 'static,
+    ) {
+        self.providers.by_host.lock().unwrap().insert(host.to_owned(), Arc::new(provider));
+    }
+
+    pub fn pullable(&self) -> Pullable {
+        let before = self.telemetry.lines().len();
+        let pullable = Pullable::read(&self.values, &self.telemetry);
+        assert_eq!(self.telemetry.lines().len(), before, "a bad configuration");
+        pullable
+    }
+
+    /// Starts a job of the day before and after the beginning of the test.
+    pub async fn start(&self, kind: Kind, provider: &str) -> Job {
+        let day = SignedDuration::from_hours(24);
+        let begin: Timestamp = START.parse().unwrap();
+        let range = (begin.checked_sub(day).unwrap(), begin.checked_add(day).unwrap());
+        let with = (&self.store, &self.queue, &self.telemetry);
+        let name = Name::new("source", provider).unwrap();
+        let what = (kind, provider, &name);
+        start(with, &self.pullable(), what, range, self.clock.now()).await.unwrap().0
+    }
+
+    /// Has everything reconciled, as the schedule does.
+    pub async fn reconcile(&self) -> usize {
+        let (store, queue) = (self.store.clone(), self.queue.clone());
+        let worker = Reconcile { store, queue, telemetry: self.telemetry.clone() };
+        worker.run(&self.pullable(), self.clock.now()).await.unwrap()
+    }
+
+    pub async fn job(&self, id: &Name) -> Job {
+        self.store.job(id).await.unwrap().unwrap()
+    }
+
+    /// Does one message's piece of a job.
+    pub async fn piece<S, Q>(&self, store: S, queue: Q, id: &Name)
+    where
+        S: switchboard_store::Store + switchboard_store::Jobs,
+        Q: switchboard_queue::Queue,
+    {
+        let (client, telemetry) = (self.providers.clone(), self.telemetry.clone());
+        let worker = Puller { store, queue, client, telemetry, tokens: Tokens::default() };
+        let clock = self.clock.clone();
+        // A store that failed is tried again when the lease is over.
+        let _ = worker.run(id, &self.pullable(), || clock.now()).await;
+    }
+
+    /// Works on everything that pulls until nothing of it is due any more; what else was queued is
+    /// given back. Time passes from one due moment to the next, with a sweep each minute.
+    pub async fn settle(&self) -> Vec<switchboard_queue::Send> {
+        let mut others = Vec::new();
+        for _ in 0..10_000 {
+            let sends = self.queue.drain();
+            if sends.is_empty() {
+                if !self.store.jobs().await.unwrap().iter().any(Job::is_running) {
+                    return others;
+                }
+                self.clock.pass(SignedDuration::from_mins(1));
+                let (store, queue) = (self.store.clone(), self.queue.clone());
+                let (gates, telemetry) = (Gates::default(), self.telemetry.clone());
+                let sweep = Sweep { store, queue, gates, telemetry };
+                sweep.run(self.clock.now()).await.unwrap();
+                continue;
+            }
+            for send in sends {
+                match send.job {
+                    switchboard_queue::Job::Pull { id } => {
+                        self.clock.pass(SignedDuration::from_secs(send.delay.into()));
+                        self.piece(self.store.clone(), self.queue.clone(), &id).await;
+                    }
+                    _ => others.push(send),
+                }
+            }
+        }
+        panic!("it does not end");
+    }
+
+    /// Works on everything, and hands what the calls owe to another queue.
+    pub async fn settle_into(&self, queue: &MemoryQueue) {
+        let others = self.settle().await;
+        queue.send(&others).await.unwrap();
+    }
+
+    /// The values of a metric, in the order that they were told.
+    pub fn metric(&self, name: &str) -> Vec<u64> {
+        let lines = self.telemetry.lines();
+        let values = lines.iter().filter_map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line.get("_aws").and(line.get(name)).and_then(Value::as_u64)
+        });
+        values.collect()
+    }
+}
