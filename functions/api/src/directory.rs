@@ -153,7 +153,7 @@ fn number_of(asked: &Asked, text: &str) -> Result<Personal, Problem> {
     }
     let number = e164(text, country).map(Personal::new);
     number.ok_or_else(|| {
-        Problem::invalid("number", "is no phone number; say the country of a national one")
+        Problem::invalid("number", "is not a phone number: give the country of a national number")
     })
 }
 

@@ -1,80 +1,80 @@
-//! What went wrong, in the form of RFC 9457.
+//! Errors of the API, as problem details (RFC 9457).
 
 use serde_json::{Map, Value, json};
 use switchboard_queue::QueueError;
 use switchboard_shell::gateway::Reply;
 use switchboard_store::StoreError;
 
-/// A request that is not done. Texts are for the caller: they name fields, never values.
+/// An error response. Its texts are for the caller: they name fields, never values.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
     /// The HTTP status.
     pub status: u16,
-    /// Which kind of problem, a stable word: the last part of its `type`.
+    /// The kind of problem, a stable word: the last part of `type`.
     pub kind: &'static str,
-    /// The kind in words, the same each time.
+    /// The kind in words, the same in every response.
     pub title: &'static str,
-    /// What of this request it was, and what to do.
+    /// What is wrong with this request, and what to do.
     pub detail: String,
-    /// Members beside the standard ones, as `errors` or `retryable`. `retry_after`, whole seconds,
-    /// is sent as the header too.
+    /// Members beyond the standard ones, as `errors` or `retryable`. `retry_after`, whole seconds,
+    /// is sent as the header `Retry-After` too.
     pub more: Map<String, Value>,
 }
 
 impl Problem {
-    /// A problem of one kind.
+    /// Creates a problem without further members.
     pub fn new(status: u16, kind: &'static str, title: &'static str, detail: &str) -> Self {
         Self { status, kind, title, detail: detail.to_owned(), more: Map::new() }
     }
 
-    /// With a further member.
+    /// Adds a member.
     pub fn with(mut self, name: &str, value: Value) -> Self {
         self.more.insert(name.to_owned(), value);
         self
     }
 
-    /// 400: the request cannot be read. `field` is where: a member's path, a parameter, `body`.
+    /// 400: the request is invalid. `field` is a member's path, a parameter or `body`.
     pub fn invalid(field: &str, problem: &str) -> Self {
         let detail = format!("{field} {problem}");
-        Self::new(400, "invalid-request", "The request cannot be read", &detail)
+        Self::new(400, "invalid-request", "Invalid request", &detail)
             .with("errors", json!([{ "field": field, "problem": problem }]))
     }
 
-    /// 401: no token, or one that is not known.
+    /// 401: no token, or an unknown one.
     pub fn unauthenticated() -> Self {
-        let detail = "send a token that is configured, as Authorization: Bearer <token>";
-        Self::new(401, "unauthenticated", "Who are you?", detail)
+        let detail = "send a configured token in the header Authorization: Bearer <token>";
+        Self::new(401, "unauthenticated", "Unauthorized", detail)
     }
 
-    /// 403: a token that may not do this.
+    /// 403: the token lacks a right.
     pub fn forbidden(right: &str) -> Self {
-        let detail = format!("this token does not have the right {right}");
-        Self::new(403, "forbidden", "That is not allowed", &detail).with("right", json!(right))
+        let detail = format!("the token lacks the right {right}: use a token that has it");
+        Self::new(403, "forbidden", "Forbidden", &detail).with("right", json!(right))
     }
 
-    /// 404: no such thing. `what` is its kind, as `call`.
+    /// 404: `what` is the kind of thing that was not found, as `call`.
     pub fn not_found(what: &str) -> Self {
         let detail = format!("there is no such {what}");
-        Self::new(404, "not-found", "There is no such thing", &detail)
+        Self::new(404, "not-found", "Not found", &detail)
     }
 
-    /// 409: it cannot be done as things stand.
+    /// 409: the request conflicts with the stored state. `detail` says what to do.
     pub fn conflict(detail: &str) -> Self {
-        Self::new(409, "conflict", "It cannot be done as things stand", detail)
+        Self::new(409, "conflict", "Conflict", detail)
     }
 
-    /// 410: it was there, and is not any more.
+    /// 410: the thing existed and was deleted, or its link has expired.
     pub fn gone(detail: &str) -> Self {
-        Self::new(410, "gone", "It is not there any more", detail)
+        Self::new(410, "gone", "Gone", detail)
     }
 
-    /// 503: a fault of ours that may pass.
+    /// 503: a failure on our side that a retry may overcome.
     pub fn ours(detail: &str) -> Self {
-        let title = "Our fault; try again";
-        Self::new(503, "unavailable", title, detail).with("retryable", json!(true))
+        let detail = format!("{detail}; retry the request");
+        Self::new(503, "unavailable", "Service unavailable", &detail).with("retryable", json!(true))
     }
 
-    /// The answer.
+    /// The response.
     pub fn into_reply(self) -> Reply {
         let mut body = self.more;
         let retry_after = body.get("retry_after").map(Value::to_string);

@@ -41,7 +41,7 @@ impl Answer {
     /// Another status with a body.
     pub fn with(status: u16, body: impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_value(body);
-        let body = body.map_err(|_| Problem::ours("the answer cannot be written"))?;
+        let body = body.map_err(|_| Problem::ours("the response cannot be serialized"))?;
         Ok(Self { status, body, headers: BTreeMap::new() })
     }
 
@@ -127,7 +127,7 @@ async fn reply<A: Area>(
         let caller = caller(access, &event.payload).await?;
         who.clone_from(&caller.name);
         let parts = parts(&event.payload)
-            .ok_or_else(|| Problem::invalid("body", "says that it is Base64 and is not"))?;
+            .ok_or_else(|| Problem::invalid("body", "is declared as Base64 and is not"))?;
         area.answer(&Asked::new(parts, id, Timestamp::now())?, &caller).await
     }
     .await;

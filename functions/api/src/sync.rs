@@ -174,20 +174,20 @@ impl<S: Jobs, Q: Queue, C: Sources> Sync<S, Q, C> {
             match job.progress {
                 Progress::Running => {}
                 Progress::Canceled => return Answer::ok(shown(&job)),
-                _ => return Err(Problem::conflict("the job is over already")),
+                _ => return Err(Problem::conflict("the job has ended: it cannot be canceled")),
             }
             let canceled = job.ended(Progress::Canceled, None, now);
             if let PutJob::Stored(_) = self.store.put_job(&canceled).await? {
                 return Answer::ok(shown(&canceled));
             }
         }
-        Err(Problem::ours("the job is being written all the time"))
+        Err(Problem::ours("the job keeps changing"))
     }
 }
 
 fn not_set_up(error: ConfigError) -> Problem {
     let detail = format!("this source cannot be pulled: {error}");
-    Problem::new(422, "not-set-up", "The source is not set up for it", &detail)
+    Problem::new(422, "not-set-up", "Source not set up for pulls", &detail)
         .with("errors", json!([{"field": error.field, "problem": error.problem}]))
 }
 

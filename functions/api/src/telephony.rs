@@ -121,7 +121,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
 impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
     /// A dial request by its id, if this caller may know of it.
     async fn pressed(&self, id: &str, caller: &Caller) -> Result<DialRequest, Problem> {
-        let missing = || Problem::not_found("press");
+        let missing = || Problem::not_found("dial request");
         let dial_request =
             self.dial_requests.dial_request(&dial_request_id(id).ok_or_else(missing)?).await?;
         dial_request.filter(|dial_request| is_theirs(dial_request, caller)).ok_or_else(missing)

@@ -36,13 +36,15 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
                 Given::Known => return answer(key, stored.as_ref(), shown),
                 Given::TooMany => {
                     return Err(Problem::conflict(
-                        "the call's context was changed 20 times already",
+                        "the call's context was changed 20 times: no further change is accepted",
                     ));
                 }
             };
             let record = match stored.take() {
                 Some(record) if record.is_full() => {
-                    return Err(Problem::conflict("the call has too many messages already"));
+                    return Err(Problem::conflict(
+                        "the call has too many updates: no further one is accepted",
+                    ));
                 }
                 Some(mut record) => {
                     record.absorb(update, POLICY, asked.now);
@@ -70,7 +72,7 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
                 Put::DeliveryConflict => break,
             }
         }
-        Err(Problem::ours("too many writers of one call"))
+        Err(Problem::ours("other writers keep changing the call"))
     }
 }
 

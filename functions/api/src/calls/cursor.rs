@@ -17,7 +17,12 @@ pub fn write(place: &Place, filters: &Digest) -> String {
 
 /// The place in a cursor that was given out under the same filters.
 pub fn read(cursor: &str, filters: &Digest) -> Result<Place, Problem> {
-    let wrong = || Problem::invalid("cursor", "is not one of this list with these filters");
+    let wrong = || {
+        Problem::invalid(
+            "cursor",
+            "does not belong to this list with these filters: begin without it",
+        )
+    };
     if cursor.len() > LONGEST {
         return Err(wrong());
     }

@@ -119,7 +119,7 @@ impl Filters {
             None => until.saturating_sub(DEFAULT_RANGE).unwrap_or(until),
         };
         if asked.parameter("from").is_some() && since >= until {
-            return Err(Problem::invalid("from", "is not before to"));
+            return Err(Problem::invalid("from", "must be before to"));
         }
         let bound = PARAMETERS.iter().filter(|name| !["limit", "cursor"].contains(name));
         let bound: Vec<_> = bound.map(|name| (name, asked.parameter(name))).collect();

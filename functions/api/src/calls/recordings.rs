@@ -64,7 +64,7 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
         caller.needs(Right::Personal)?;
         asked.only(&["until", "signature"])?;
         let copy = self.stored(key).await?.copies.remove(id);
-        let copy = copy.ok_or_else(|| Problem::not_found("recording that is copied"))?;
+        let copy = copy.ok_or_else(|| Problem::not_found("recording, or it is not copied"))?;
         self.lead(key, &copy, asked, &caller.name)
     }
 
@@ -102,7 +102,7 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
     }
 
     fn kept(&self) -> Result<&Kept, Problem> {
-        self.recordings.as_ref().ok_or_else(|| Problem::not_found("recording that is copied"))
+        self.recordings.as_ref().ok_or_else(|| Problem::not_found("recording, or it is not copied"))
     }
 
     fn lead(
@@ -119,7 +119,7 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
             (_, _) => return Err(not_yet(copy, asked.now)),
         };
         if is_deleted(object, kept.retention_days, asked.now) {
-            return Err(Problem::gone("the recording was deleted, as its retention says"));
+            return Err(Problem::gone("the recording was deleted after its retention period"));
         }
         let address = kept.bucket.presigned(&object.key, GOOD_FOR, SystemTime::from(asked.now));
         let address = address.map_err(|error| Problem::ours(&error.to_string()))?;
@@ -150,16 +150,16 @@ fn is_deleted(object: &Object, retention_days: u32, now: Timestamp) -> bool {
 }
 
 fn failed(copy: &RecordingCopy) -> Problem {
-    let problem = copy.problem.as_deref().unwrap_or("nothing told why");
-    let detail = format!("it could not be copied: {problem}");
-    Problem::new(404, "not-copied", "There is no copy of this recording", &detail)
+    let problem = copy.problem.as_deref().unwrap_or("no reason is stored");
+    let detail = format!("the recording could not be copied: {problem}");
+    Problem::new(404, "not-copied", "Recording not copied", &detail)
 }
 
 fn not_yet(copy: &RecordingCopy, now: Timestamp) -> Problem {
     let wait = copy.due_at.map_or(*AGAIN.start(), |due_at| due_at.duration_since(now).as_secs());
     let wait = wait.clamp(*AGAIN.start(), *AGAIN.end());
-    let detail = "it is not copied yet: ask again";
-    Problem::new(404, "not-copied-yet", "The recording is not copied yet", detail)
+    let detail = "the recording is not copied yet: retry after Retry-After";
+    Problem::new(404, "not-copied-yet", "Recording not copied yet", detail)
         .with("retryable", json!(true))
         .with("retry_after", json!(wait))
 }

@@ -58,7 +58,7 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
         let key = match (test.call, test.call_sid) {
             (Some(call), None) => call.parse().map_err(wrong_key)?,
             (None, Some(call_sid)) => self.of_twilio(&call_sid).await?,
-            _ => return Err(Problem::invalid("body", "must hold callSid or call, one of them")),
+            _ => return Err(Problem::invalid("body", "must hold either callSid or call")),
         };
         self.again(&key, &Wanted::default(), asked, caller).await
     }
@@ -68,7 +68,7 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
         let unreadable = |_| Problem::ours("the configuration cannot be read");
         let provider = Name::new("provider", Twilio.name()).map_err(wrong_key)?;
         for source in self.sources.names().await.map_err(unreadable)?.iter() {
-            let wrong = |_| Problem::invalid("callSid", "is no id of a call");
+            let wrong = |_| Problem::invalid("callSid", "is not a call id");
             let key = CallKey::new(provider.clone(), source.clone(), call_sid).map_err(wrong)?;
             if self.store.call(&key).await?.is_some() {
                 return Ok(key);
@@ -95,12 +95,12 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
             }
         };
         if ids.is_empty() {
-            let detail = "the call was told to nobody yet: it has not ended, is a leg of another, or \
-                          no destination wants it";
+            let detail = "the call has no deliveries: it has not ended, is a leg of another call, or \
+                          no destination takes it";
             return Err(Problem::conflict(detail));
         }
         if let Some(unknown) = ids.iter().find(|id| !record.deliveries.contains(id)) {
-            let detail = format!("the call was never to be told to {unknown}");
+            let detail = format!("no delivery of the call was planned for {unknown}");
             return Err(Problem { detail, ..Problem::not_found("delivery") });
         }
         let (mut due, mut busy): (Vec<Delivery>, Vec<DeliveryId>) = Default::default();
@@ -113,7 +113,9 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
         self.audit("told again by request", asked, caller, key);
         self.queue(&due.iter().map(job).collect::<Vec<_>>()).await;
         if due.is_empty() {
-            return Err(Problem::conflict("a worker is at it just now: look again, and repeat"));
+            return Err(Problem::conflict(
+                "a worker is delivering the call: wait a minute, then retry",
+            ));
         }
         let mut answer = name(key);
         answer["queued"] = due.iter().map(story::delivery).collect();

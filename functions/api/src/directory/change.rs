@@ -83,11 +83,11 @@ impl Meant {
             Self::ByHeader(_) => Err(Problem::new(
                 412,
                 "precondition-failed",
-                "It is another by now",
-                "If-Match names another version than the one that is stored: read it again",
+                "Precondition failed",
+                "If-Match is not the stored version: read the entry and retry with its version",
             )),
             Self::ByMember(_) => Err(Problem::conflict(
-                "version is not the one that is stored: read it again and change that",
+                "version is not the stored version: read the entry and retry with its version",
             )),
         }
     }
@@ -118,7 +118,10 @@ impl<D: Directory> DirectoryArea<D> {
                 return Answer::with(201, view::entry(&entry, caller));
             }
             if self.entry(who, id.as_str()).await.is_ok() {
-                return Err(Problem::conflict(&format!("there is a {} with this id", who.what())));
+                return Err(Problem::conflict(&format!(
+                    "a {} with this id exists: send another id, or change that entry",
+                    who.what()
+                )));
             }
         }
         Err(busy())
@@ -201,7 +204,7 @@ impl<D: Directory> DirectoryArea<D> {
 }
 
 fn busy() -> Problem {
-    Problem::conflict("others keep changing it just now; try again")
+    Problem::conflict("other requests keep changing the entry: retry")
 }
 
 impl Patch {

@@ -36,8 +36,9 @@ impl<D: Directory> DirectoryArea<D> {
             .map_err(|error| Problem::invalid("body", &format!("cannot be read: {}", error.0)))?;
         let rows: Vec<Row> = rows.take(MOST_ROWS + 1).collect();
         if rows.len() > MOST_ROWS {
-            let detail = "a request may have 500 rows; for more, use several, or the command line";
-            return Err(Problem::new(413, "too-large", "That is too much at once", detail));
+            let detail =
+                "a request may have at most 500 rows: send several, or use the command line";
+            return Err(Problem::new(413, "too-large", "Payload too large", detail));
         }
         let drafts: Vec<_> = rows.iter().filter_map(|row| row.draft.clone().ok()).collect();
         let mut upserts = Upserts::new(&self.directory, Origin::Import, dry_run);

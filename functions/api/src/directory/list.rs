@@ -53,7 +53,7 @@ impl Listed {
 
     /// What is told of a cursor that is not one of the list.
     pub(super) fn wrong_cursor() -> Problem {
-        Problem::invalid("cursor", "is none of this list; begin without it")
+        Problem::invalid("cursor", "does not belong to this list: begin without it")
     }
 
     /// The body of a page. A cursor leads on in this list alone.

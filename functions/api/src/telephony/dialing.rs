@@ -45,7 +45,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
 
         let known = self.sources.get().await?;
         let (provider, source) = wanted.source()?;
-        let missing = || Problem::not_found("source that places calls");
+        let missing = || Problem::not_found("source, or it places no calls");
         let (dial, site) = known.site(provider, &source).ok_or_else(missing)?;
         let order = wanted.order(caller, &self.staff, dial, &site).await?;
         let dial_request =
@@ -111,10 +111,10 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
             if !self.dial_requests.count(&tally, most).await? {
                 let left = end.duration_since(now).as_secs().max(1);
                 let detail = format!(
-                    "this agent has placed {most} calls within this {stretch}; nobody was dialled, \
-                     and the key may be used again"
+                    "the agent's limit of {most} calls per {stretch} is used up; no call was placed: \
+                     retry with the same key after Retry-After"
                 );
-                let title = "Too many calls";
+                let title = "Rate limit exceeded";
                 return Err(Problem::new(429, "too-many-calls", title, &detail)
                     .with("retry_after", json!(left)));
             }
@@ -210,17 +210,18 @@ fn standing(
     caller: &Caller,
 ) -> Result<Standing, Problem> {
     if stored.request != *request || !is_theirs(stored, caller) {
-        let title = "This key was used for another call";
-        let detail = "a key stands for one press of the button: use a new one for another call";
+        let title = "Idempotency key reused";
+        let detail =
+            "the Idempotency-Key was used for another request: send a new key for each call";
         return Err(Problem::new(422, "key-reused", title, detail));
     }
     Ok(stored.standing(now))
 }
 
-/// 502 or 503: the login failed, so nobody was dialled.
+/// 502 or 503: the login at the provider failed, so no call was placed.
 pub(super) fn no_login(trouble: &Trouble) -> Problem {
-    let detail = format!("the login failed: {}; nobody was dialled", trouble.why);
-    let title = "The provider does not let us in";
+    let detail = format!("the login at the provider failed: {}; no call was placed", trouble.why);
+    let title = "Provider login failed";
     match trouble.fault {
         DialFault::Provider => {
             Problem::new(503, "provider-unavailable", title, &detail).with("retryable", json!(true))

@@ -26,14 +26,16 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
     ) -> Result<Value, Problem> {
         let known_id = match dial_request.standing(now) {
             Standing::InProgress(left) => return Err(in_progress(dial_request, left.as_secs())),
-            Standing::Free => return Err(not_live("it was never dialled")),
-            Standing::Over(DialState::Refused { .. }) => return Err(not_live("it was refused")),
+            Standing::Free => return Err(not_live("it was never placed")),
+            Standing::Over(DialState::Refused { .. }) => {
+                return Err(not_live("the provider refused it"));
+            }
             Standing::Over(DialState::Placed { call_id, .. }) => call_id,
             Standing::Over(_) => None,
         };
         let order = &dial_request.order;
         let known = self.sources.get().await?;
-        let missing = || Problem::not_found("source that places calls");
+        let missing = || Problem::not_found("source, or it places no calls");
         let found = known.site(order.provider.as_str(), &order.source);
         let (dial, site) = found.ok_or_else(missing)?;
         let call_id = match known_id {
@@ -58,11 +60,12 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
             && let Some(dial_request) = self.dial_requests.dial_request(&id).await?
         {
             if !is_theirs(&dial_request, caller) {
-                return Err(Problem::not_found("press"));
+                return Err(Problem::not_found("dial request"));
             }
             return self.end_dial_request(&dial_request, now).await;
         }
-        let invalid = |_| Problem::invalid("call", "is neither a press nor a call");
+        let invalid =
+            |_| Problem::invalid("call", "is neither the id of a dial request nor a call");
         let key: CallKey = match text.parse() {
             Ok(key) => key,
             Err(error) => {
@@ -71,11 +74,12 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
             }
         };
         if caller.employee.is_some() {
-            let detail = "this token ends the calls that it placed: name the press";
-            return Err(Problem::new(403, "not-your-call", "That is not allowed", detail));
+            let detail =
+                "this token ends only the calls that it placed: send the dial request's press_id";
+            return Err(Problem::new(403, "not-your-call", "Forbidden", detail));
         }
         let known = self.sources.get().await?;
-        let missing = || Problem::not_found("source that places calls");
+        let missing = || Problem::not_found("source, or it places no calls");
         let (dial, site) = known.site(key.provider.as_str(), &key.source).ok_or_else(missing)?;
         let stored = self.calls.call(&key).await?;
         let call = stored.as_ref().map(|record| &record.call);
@@ -86,7 +90,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let beside = call.and_then(|call| call.facts.extra.get("call_id"));
         let call_id = beside.map_or(key.call_id(), Personal::expose);
         if !dial.can_end(call_id) {
-            return Err(Problem::not_found("call whose id can end it: name the press"));
+            return Err(Problem::not_found("call, or its id cannot end it: send the press_id"));
         }
         self.end(dial, &site, call_id, now).await?;
         Ok(json!({"hung_up": true, "press_id": null, "call": key}))
@@ -125,10 +129,10 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         match (ours.next(), ours.next()) {
             (Some(call), None) => Ok(call.call_id.clone()),
             (None, _) => {
-                Err(not_live("the provider shows no such call: it has ended, or not begun"))
+                Err(not_live("the provider lists no such call: it has ended or not begun"))
             }
             // Rather nobody's than somebody else's.
-            (Some(_), Some(_)) => Err(not_live("the provider shows several calls that it may be")),
+            (Some(_), Some(_)) => Err(not_live("the provider lists several calls that match")),
         }
     }
 
@@ -148,7 +152,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         }
         match ending {
             Ending::Done => Ok(()),
-            Ending::NotLive => Err(not_live("the provider says that there is no such call")),
+            Ending::NotLive => Err(not_live("the provider knows no such call")),
             Ending::NotAuthenticated => Err(not_ended(&Trouble::of(401))),
             Ending::Trouble(trouble) => Err(not_ended(&trouble)),
         }
@@ -164,15 +168,14 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
     }
 }
 
-/// 409: there is nothing to end.
+/// 409: the call is not in progress.
 fn not_live(why: &str) -> Problem {
-    let detail = format!("the call is not going on: {why}");
-    Problem::new(409, "not-live", "There is no call to end", &detail)
+    let detail = format!("the call is not in progress: {why}");
+    Problem::new(409, "not-live", "Call not in progress", &detail)
 }
 
-/// 502: the provider did not say that it ended the call.
+/// 502: the provider did not confirm that it ended the call.
 fn not_ended(trouble: &Trouble) -> Problem {
-    let detail = format!("{}; hanging up again does no harm", trouble.why);
-    Problem::new(502, "not-ended", "The provider did not confirm the hang-up", &detail)
-        .with("retryable", json!(true))
+    let detail = format!("{}; retrying the hang-up is safe", trouble.why);
+    Problem::new(502, "not-ended", "Hang-up not confirmed", &detail).with("retryable", json!(true))
 }

@@ -58,30 +58,28 @@ pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Proble
             Ok(shown(dial_request, &Standing::Over(dial_request.state.clone()), caller))
         }
         DialState::Refused { fault, why } => {
-            let title = "The call was not placed";
+            let title = "Call not placed";
             let (status, kind, advice) = match fault {
                 DialFault::Request => (
                     422,
                     "provider-refused",
-                    "check the agent, the number and the caller id, and press again with a new key",
+                    "check the agent, the number and the caller id, then retry with a new key",
                 ),
                 DialFault::Configuration => (
                     502,
                     "provider-configuration",
-                    "mend the source's configuration, then press again with a new key",
+                    "correct the source's configuration, then retry with a new key",
                 ),
-                DialFault::Provider => {
-                    (502, "provider-unavailable", "press again later, with a new key")
-                }
+                DialFault::Provider => (502, "provider-unavailable", "retry later with a new key"),
             };
-            let detail = format!("{why}; nobody was dialled: {advice}");
+            let detail = format!("{why}; no call was placed: {advice}");
             Err(told(Problem::new(status, kind, title, &detail), "refused"))
         }
         DialState::Unknown { why } => {
-            let title = "Nobody knows whether the call was placed";
+            let title = "Call result unknown";
             let detail = format!(
-                "{why}; the provider may have dialled, and this key dials nobody again: look at \
-                 the agent's phone or the provider's live calls, or hang up by the press"
+                "{why}; the provider may have placed the call, and this key never places another: \
+                 check the agent's phone or the provider's live calls, or hang up by press_id"
             );
             Err(told(Problem::new(409, "unknown-result", title, &detail), "unknown"))
         }
@@ -89,10 +87,10 @@ pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Proble
     }
 }
 
-/// 409: somebody is at work on it, as a rule for a second or two.
+/// 409: another request with this key is in progress, usually for a second or two.
 pub fn in_progress(dial_request: &DialRequest, seconds: i64) -> Problem {
-    let title = "This press is being worked on";
-    let detail = "send it again, with the same key, to learn how it went";
+    let title = "Request in progress";
+    let detail = "retry with the same Idempotency-Key to get the result";
     Problem::new(409, "in-progress", title, detail)
         .with("press_id", json!(dial_request.id))
         .with("retry_after", json!(seconds.clamp(1, 2)))

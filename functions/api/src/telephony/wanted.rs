@@ -43,7 +43,9 @@ impl Wanted {
     /// Fingerprint of what was asked for.
     pub fn digest(&self) -> Result<Digest, Problem> {
         let bytes = serde_json::to_vec(self);
-        bytes.map(|bytes| Digest::of(&[&bytes])).map_err(|_| Problem::ours("cannot be written"))
+        bytes
+            .map(|bytes| Digest::of(&[&bytes]))
+            .map_err(|_| Problem::ours("the request cannot be serialized"))
     }
 
     /// The provider and the source that are named.
@@ -127,8 +129,8 @@ impl Wanted {
         if let Some(bound) = &caller.employee
             && employee.as_ref().map(|employee| employee.id.as_str()) != Some(bound)
         {
-            let detail = "this token places calls for its own employee alone";
-            return Err(Problem::new(403, "not-your-agent", "That is not allowed", detail));
+            let detail = "this token places calls for its own employee only";
+            return Err(Problem::new(403, "not-your-agent", "Forbidden", detail));
         }
         match employee {
             None => Ok((Personal::new(text), None)),
@@ -173,7 +175,7 @@ async fn employee<S: Staff>(
     match employees.iter().next() {
         // Two with one extension: whose dial request it is cannot be told, and no one's rate would count.
         Some(_) if employees.len() > 1 => {
-            Err(not_dialled("agent", "is found with several employees: say which, by id"))
+            Err(not_dialled("agent", "belongs to several employees: name one by id"))
         }
         Some(id) => Ok(staff.employee(id).await?),
         None => Ok(None),
@@ -188,9 +190,9 @@ pub fn named(text: &str) -> Result<(&str, Name), Problem> {
     Ok((provider, name))
 }
 
-/// 422: it could be read, and is not dialled.
+/// 422: the request is valid, and the call is not allowed.
 pub fn not_dialled(field: &str, problem: &str) -> Problem {
     let detail = format!("{field} {problem}");
-    Problem::new(422, "not-dialled", "That is not dialled", &detail)
+    Problem::new(422, "not-dialled", "Call not allowed", &detail)
         .with("errors", json!([{ "field": field, "problem": problem }]))
 }

@@ -159,7 +159,7 @@ async fn a_copy_that_is_not_there_yet_says_when_to_ask_again_and_one_that_never_
     assert_eq!(later.more["retry_after"], json!(3_600));
     let never = open(&area, &link_of(&record, "b/c"), SOON).await.unwrap_err();
     assert_eq!((never.status, never.kind), (404, "not-copied"));
-    assert_eq!(never.detail, "it could not be copied: answered what is no audio");
+    assert_eq!(never.detail, "the recording could not be copied: answered what is no audio");
 }
 
 #[tokio::test]
