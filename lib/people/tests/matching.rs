@@ -123,7 +123,7 @@ fn told(person: Option<&Person>) -> String {
         None => "–".to_owned(),
         Some(person) => match &person.entry {
             Some(entry) => format!("{entry} by {}", person.reason().unwrap()),
-            None => format!("nobody: {}", person.reason().unwrap()),
+            None => format!("none: {}", person.reason().unwrap()),
         },
     }
 }
