@@ -1,20 +1,17 @@
 """Deploys template.yaml and the built binaries to a local AWS, through `sam deploy`.
 
-What differs from a real account: the binaries come from another directory (`make build-local` fills
-it quickly), and MiniStack does not import the routes that SAM writes into an HTTP API's `Body`, so
-they are added here, from the same transformed template.
+The only difference from a real account: the binaries come from another directory, which
+`make build-local` fills quickly.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,7 @@ BUCKET = "switchboard-local-artifacts"
 TEMPLATE = states.ROOT / "template.yaml"
 BINARIES = states.ROOT / "target" / "lambda-local"
 SAM = states.ROOT / ".venv" / "sam" / "bin" / "sam"
-CODE_URI = "CodeUri: target/lambda/"
-METHODS = ("get", "post", "put", "patch", "delete", "head", "options", "x-amazon-apigateway-any-method")
+CODE = re.compile(r"\b(Code|CodeUri): target/lambda/([a-z0-9_-]+)/")
 
 
 class Aws:
@@ -58,11 +54,11 @@ def architecture() -> str:
 def localized_template(directory: Path, binaries: Path) -> Path:
     """A copy of the template whose functions come from `binaries`."""
     text = TEMPLATE.read_text()
-    for name in re.findall(re.escape(CODE_URI) + r"([a-z0-9_-]+)/", text):
+    for _, name in CODE.findall(text):
         if not os.access(binaries / name / "bootstrap", os.X_OK):
             raise SystemExit(f"{binaries / name / 'bootstrap'} is missing; run: make build-local")
     copy = directory / "template.yaml"
-    copy.write_text(text.replace(CODE_URI, f"CodeUri: {binaries}/"))
+    copy.write_text(CODE.sub(rf"\1: {binaries}/\2/", text))
     return copy
 
 
@@ -87,7 +83,8 @@ def sam_deploy(directory: Path, state: states.State, template: Path, overrides: 
         "--template-file", str(template),
         "--stack-name", STACK,
         "--s3-bucket", BUCKET,
-        "--capabilities", "CAPABILITY_IAM",
+        "--language-extensions",
+        "--capabilities", "CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND",
         "--no-confirm-changeset",
         "--no-fail-on-empty-changeset",
         "--no-progressbar",
@@ -125,47 +122,6 @@ def resources(aws: Aws) -> dict[str, dict[str, str]]:
         for page in pages
         for resource in page["StackResourceSummaries"]
     }
-
-
-def routes(aws: Aws) -> Iterator[tuple[str, str]]:
-    """Every route of the transformed template, with the logical name of its function."""
-    answer = aws.client("cloudformation").get_template(StackName=STACK, TemplateStage="Processed")
-    body = answer["TemplateBody"]
-    template = json.loads(body) if isinstance(body, str) else body
-    for resource in template["Resources"].values():
-        # Of an API without a body the routes are resources of their own.
-        if resource["Type"] != "AWS::ApiGatewayV2::Api" or "Body" not in resource["Properties"]:
-            continue
-        for path, operations in resource["Properties"]["Body"]["paths"].items():
-            for method in METHODS:
-                if method in operations:
-                    uri = json.dumps(operations[method]["x-amazon-apigateway-integration"]["uri"])
-                    function = re.search(r"\$\{(\w+)\.Arn\}", uri)
-                    if function is None:
-                        raise SystemExit(f"route {path} names no function: {uri}")
-                    verb = "ANY" if method.startswith("x-") else method.upper()
-                    yield f"{verb} {path}", function[1]
-
-
-def add_routes(aws: Aws, api: str, names: dict[str, str]) -> None:
-    """Gives the API the routes that it should have, and takes away others."""
-    gateway = aws.client("apigatewayv2")
-    wanted = {key: names[function] for key, function in routes(aws)}
-    for route in gateway.get_routes(ApiId=api)["Items"]:
-        gateway.delete_route(ApiId=api, RouteId=route["RouteId"])
-    for integration in gateway.get_integrations(ApiId=api)["Items"]:
-        gateway.delete_integration(ApiId=api, IntegrationId=integration["IntegrationId"])
-    for key, function in wanted.items():
-        arn = aws.client("lambda").get_function(FunctionName=function)["Configuration"]["FunctionArn"]
-        integration = gateway.create_integration(
-            ApiId=api,
-            IntegrationType="AWS_PROXY",
-            IntegrationUri=arn,
-            PayloadFormatVersion="2.0",
-        )
-        gateway.create_route(
-            ApiId=api, RouteKey=key, Target=f"integrations/{integration['IntegrationId']}"
-        )
 
 
 def short(name: str) -> str:
@@ -212,9 +168,7 @@ def deploy(directory: Path, binaries: Path = BINARIES, overrides: list[str] | No
         make_bucket(aws, state["region"])
         sam_deploy(directory, state, template, overrides or [])
     found = resources(aws)
-    stack = describe(aws, state, found)
-    add_routes(aws, stack["api_id"], {logical: resource["name"] for logical, resource in found.items()})
-    state["stack"] = stack
+    state["stack"] = describe(aws, state, found)
     states.write(directory, state)
     return state
 

@@ -1,8 +1,8 @@
-//! What belongs to a provider beside its module: nothing of it may be forgotten.
+//! What a provider needs beside its module: a function, routes, a page, a line in the changelog.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use switchboard_providers::{ALL, provider_at};
@@ -15,50 +15,53 @@ fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// The routes of the template's hooks: the lines `Method: POST, Path: /…` below the `CodeUri` of one.
-fn template_routes() -> BTreeSet<(String, String)> {
-    let value = |line: &str, name: &str| {
-        let rest = line.split(name).nth(1)?;
-        Some(rest.trim_start().split([',', ' ', '}']).next()?.to_owned())
-    };
-    let template = read("template.yaml");
-    let mut is_hook = false;
-    let mut routes = BTreeSet::new();
-    for line in template.lines() {
-        if let Some(code) = value(line, "CodeUri: target/lambda/") {
-            is_hook = ALL.iter().any(|provider| code == format!("{}/", provider.name()));
-        }
-        if let (true, Some(method), Some(path)) =
-            (is_hook, value(line, "Method:"), value(line, "Path:"))
-        {
-            routes.insert((method, path));
-        }
+/// The template's functions by the name of their binary, with their routes.
+fn deployed() -> BTreeMap<String, BTreeSet<(String, String)>> {
+    let template = switchboard_template::read(&root()).unwrap();
+    let resources = template["Resources"].as_object().unwrap();
+    let of_type = |name: &'static str| resources.iter().filter(move |(_, one)| one["Type"] == name);
+    let mut functions = BTreeMap::new();
+    for (id, function) in of_type("AWS::Serverless::Function") {
+        let code = function["Properties"]["CodeUri"].as_str().unwrap();
+        let name = code.strip_prefix("target/lambda/").unwrap().trim_end_matches('/');
+        let is_own = |integration: &str| {
+            let integration = &resources[integration]["Properties"]["IntegrationUri"];
+            integration["Fn::GetAtt"][0] == **id
+        };
+        let routes = of_type("AWS::ApiGatewayV2::Route").filter_map(|(_, route)| {
+            let route = &route["Properties"];
+            let integration = route["Target"]["Fn::Join"][1][1]["Ref"].as_str().unwrap();
+            let (method, path) = route["RouteKey"].as_str().unwrap().split_once(' ').unwrap();
+            is_own(integration).then(|| (method.to_owned(), path.to_owned()))
+        });
+        functions.insert(name.to_owned(), routes.collect());
     }
-    routes
+    functions
 }
 
 #[test]
 fn every_provider_has_a_function_a_page_and_a_line_in_the_changelog() {
-    let (template, changelog) = (read("template.yaml"), read("CHANGELOG.md"));
+    let changelog = read("CHANGELOG.md");
     for provider in ALL {
         let name = provider.name();
         let binary = read(&format!("functions/hooks/src/bin/{name}.rs"));
         assert!(binary.contains("switchboard_hooks::run("), "{name}");
-        assert!(template.contains(&format!("CodeUri: target/lambda/{name}/")), "{name}");
         assert!(changelog.contains(&format!("(docs/providers/{name}.md)")), "{name}");
         let page = read(&format!("docs/providers/{name}.md"));
         for (_, path) in provider.routes() {
-            assert!(page.contains(path), "the page of {name} does not tell of {path}");
+            assert!(page.contains(path), "the page of {name} does not name {path}");
         }
     }
 }
 
 #[test]
-fn the_template_has_every_route_and_no_other() {
-    let routes = ALL.iter().flat_map(|provider| provider.routes());
-    let routes: BTreeSet<_> =
-        routes.map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
-    assert_eq!(template_routes(), routes);
+fn the_function_of_a_provider_has_its_routes_and_no_other() {
+    let deployed = deployed();
+    for provider in ALL {
+        let owned = |(method, path): &(&str, &str)| ((*method).to_owned(), (*path).to_owned());
+        let routes: BTreeSet<_> = provider.routes().iter().map(owned).collect();
+        assert_eq!(deployed.get(provider.name()), Some(&routes), "{}", provider.name());
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! What the template deploys: the time and memory of each function, alarms, how long things are kept.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
+
+use serde_json::Value;
 
 use crate::Failure;
 
@@ -17,17 +18,31 @@ pub struct Grant {
 
 /// Reads a function's limits from `template.yaml`: its own, or those of all functions.
 pub fn grant(root: &Path, name: &str) -> Result<Grant, Failure> {
-    let template = fs::read_to_string(root.join("template.yaml"))?;
+    grant_in(&template(root)?, name)
+}
+
+fn template(root: &Path) -> Result<Value, Failure> {
+    switchboard_template::read(root).map_err(Failure::new)
+}
+
+fn grant_in(template: &Value, name: &str) -> Result<Grant, Failure> {
     let missing = |what: &str| Failure::new(format!("template.yaml: no {what} of {name}"));
-    let code = format!("CodeUri: target/lambda/{name}/");
-    let own = sections(&template).into_iter().find(|section| section.contains(&code));
-    let own = own.ok_or_else(|| missing("function"))?;
-    let all = template.split("\nResources:").next().unwrap_or_default();
-    let value = |key: &str| number(own, key).or_else(|| number(all, key));
-    Ok(Grant {
-        timeout: value("Timeout").ok_or_else(|| missing("Timeout"))?,
-        memory: value("MemorySize").ok_or_else(|| missing("MemorySize"))?,
-    })
+    let code = format!("target/lambda/{name}/");
+    let function = resources(template).find(|one| one["Properties"]["CodeUri"] == code.as_str());
+    let function = function.ok_or_else(|| missing("function"))?;
+    let value = |key: &str| {
+        let of_all = || number(&template["Globals"]["Function"][key]);
+        number(&function["Properties"][key]).or_else(of_all).ok_or_else(|| missing(key))
+    };
+    Ok(Grant { timeout: value("Timeout")?, memory: value("MemorySize")? })
+}
+
+fn resources(template: &Value) -> impl Iterator<Item = &Value> {
+    template["Resources"].as_object().into_iter().flat_map(|resources| resources.values())
+}
+
+fn number(value: &Value) -> Option<u32> {
+    value.as_u64()?.try_into().ok()
 }
 
 /// What a month is charged for whatever comes.
@@ -46,21 +61,22 @@ pub struct Deployed {
 impl Deployed {
     /// Reads it from `template.yaml`, with the parameters' defaults.
     pub fn read(root: &Path) -> Result<Self, Failure> {
-        let template = fs::read_to_string(root.join("template.yaml"))?;
+        let template = template(root)?;
         let days = |name: &str| {
-            let head = format!("  {name}:\n");
-            let own = sections(&template).into_iter().find(|section| section.starts_with(&head));
-            let days = own.and_then(|own| number(own, "Default")).map(f64::from);
+            let days = number(&template["Parameters"][name]["Default"]).map(f64::from);
             days.ok_or_else(|| Failure::new(format!("template.yaml: no default of {name}")))
         };
         let names = crate::programs::binaries(root)?.into_iter();
-        // A binary that is not in the template yet has no limits; whoever asks for them is told.
-        let grants = names.filter_map(|name| Some((name.clone(), grant(root, &name).ok()?)));
+        // A binary that the template does not deploy yet has no limits: `Deployed::grant` is an error.
+        let grants =
+            names.filter_map(|name| Some((name.clone(), grant_in(&template, &name).ok()?)));
+        // An alarm with a condition is not deployed by default.
+        let is_alarm = |one: &&Value| {
+            one["Type"] == "AWS::CloudWatch::Alarm" && one.get("Condition").is_none()
+        };
         Ok(Self {
             grants: grants.collect(),
-            // One with a condition is of a part that is off unless somebody switches it on.
-            alarms: template.matches("Type: AWS::CloudWatch::Alarm\n    Properties:\n").count()
-                as f64,
+            alarms: resources(&template).filter(is_alarm).count() as f64,
             retention_days: days("RetentionDays")?,
             log_retention_days: days("LogRetentionDays")?,
         })
@@ -73,27 +89,6 @@ impl Deployed {
     }
 }
 
-/// The template's parts that begin with a name two spaces in.
-fn sections(template: &str) -> Vec<&str> {
-    let is_name = |line: &str| {
-        line.strip_prefix("  ").is_some_and(|rest| rest.starts_with(|c: char| c.is_alphabetic()))
-    };
-    let (mut starts, mut at) = (vec![0], 0);
-    for line in template.split_inclusive('\n') {
-        if is_name(line) {
-            starts.push(at);
-        }
-        at += line.len();
-    }
-    starts.push(template.len());
-    starts.windows(2).filter_map(|pair| template.get(*pair.first()?..*pair.last()?)).collect()
-}
-
-fn number(text: &str, key: &str) -> Option<u32> {
-    let value = |line: &str| line.trim().strip_prefix(key)?.strip_prefix(':')?.trim().parse().ok();
-    text.lines().find_map(value)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,8 +96,7 @@ mod tests {
     #[test]
     fn limits_are_the_functions_own_or_those_of_all() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-        let text = fs::read_to_string(root.join("template.yaml")).unwrap();
-        let all = number(text.split("\nResources:").next().unwrap(), "MemorySize").unwrap();
+        let all = number(&template(&root).unwrap_or_else(|failure| panic!("{failure}"))["Globals"]["Function"]["MemorySize"]).unwrap();
         for name in crate::programs::binaries(&root).unwrap() {
             let granted = grant(&root, &name).unwrap_or_else(|failure| panic!("{failure}"));
             assert!((1..=900).contains(&granted.timeout), "{name}");

@@ -4,13 +4,15 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::{Future, poll_fn};
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::rc::Rc;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Poll, Waker};
 
 use futures_util::future::{Either, join_all, select};
 use jiff::{SignedDuration, Timestamp};
+use serde_json::Value;
 use switchboard_flow::Retry;
 use switchboard_queue::{Job, Queue, QueueError, Send, Waiting};
 
@@ -19,13 +21,15 @@ use crate::time::{Clock, Time};
 /// What the worker loop leaves of an invocation's time.
 const MARGIN: i64 = 2;
 
-/// A number of the template, of a resource's block.
+/// A number of the template, of a resource's properties or of an object in them.
 pub fn template(resource: &str, name: &str) -> i64 {
-    let text = include_str!("../../../../template.yaml");
-    let (_, block) = text.split_once(&format!("\n  {resource}:\n")).unwrap();
-    let end = block.find("\n\n").unwrap();
-    let (_, rest) = block[..end].split_once(&format!("{name}: ")).unwrap();
-    rest.lines().next().unwrap().parse().unwrap()
+    static TEMPLATE: LazyLock<Value> = LazyLock::new(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        switchboard_template::read(&root).unwrap()
+    });
+    let properties = &TEMPLATE["Resources"][resource]["Properties"];
+    let nested = properties.as_object().unwrap().values().find_map(|value| value.get(name));
+    properties.get(name).or(nested).and_then(Value::as_i64).unwrap()
 }
 
 /// A message, and how often it was received.
