@@ -106,10 +106,11 @@ stop: ## Stop the local AWS
 # --- Checks -------------------------------------------------------------------------------------------
 
 .PHONY: lint
-lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, template
+lint: $(VENV)/sam.stamp ## Formatting, clippy, purity, structure, template
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 	infra/check/purity.sh
+	$(PYTHON) infra/check/structure.py
 	$(SAM) validate --lint --region eu-central-1
 
 .PHONY: test

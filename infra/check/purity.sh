@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The core is plain values and plain functions: no AWS, no Lambda, no tokio, no HTTP client, not even
-# through another crate. And a binary links only what its role needs. Asks cargo for the whole tree.
+# The core is plain values and plain functions: no AWS, Lambda, tokio or HTTP client, directly or through another
+# crate. A binary links only what its role needs. Reads the whole dependency tree from cargo.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -22,7 +22,7 @@ for package in switchboard-domain switchboard-analysis switchboard-providers swi
     refuse "$package" "$shell" "the core depends on nothing that acts"
 done
 
-refuse switchboard-hooks 'reqwest|rlibphonenumber|switchboard-people|switchboard-analysis|switchboard-recordings' "a hook calls nobody and looks nobody up"
+refuse switchboard-hooks 'reqwest|rlibphonenumber|switchboard-people|switchboard-analysis|switchboard-recordings' "a hook sends no request and looks up no number"
 for package in switchboard-api switchboard-hooks switchboard-workers; do
     refuse "$package" 'aws-lc-.*|native-tls|openssl|openssl-sys' "there is one TLS stack, on ring"
 done

@@ -31,7 +31,7 @@ def free_port() -> int:
 
 
 def server_environment(directory: Path, port: int, auth: bool) -> dict[str, str]:
-    """What MiniStack is told. Functions inherit all of it, so it holds nothing of the caller's."""
+    """MiniStack's environment. Functions inherit it, so it has nothing of the caller's."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(directory),
@@ -44,7 +44,7 @@ def server_environment(directory: Path, port: int, auth: bool) -> dict[str, str]
         "LOG_LEVEL": "INFO",
         "PYTHONUNBUFFERED": "1",
         "S3_DATA_DIR": str(directory / "s3"),
-        # Handed on to the functions; without it they would call the real AWS.
+        # The functions inherit it; without it they would send requests to the real AWS.
         "AWS_ENDPOINT_URL": endpoint(port),
         **CREDENTIALS,
     }

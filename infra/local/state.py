@@ -1,7 +1,7 @@
 """What is known about a running local AWS: one JSON file in its state directory.
 
-Several instances run side by side, each with its own directory, port and temporary files, because
-tests start their own while a `make run` is up. Whoever wants to talk to an instance reads its file.
+Several instances run side by side, each with its own directory, port and temporary files: tests start
+their own while a `make run` is up. A client of an instance reads its file.
 """
 
 from __future__ import annotations

@@ -274,7 +274,7 @@ class Forwarder:
         os.replace(draft, self.state)
 
     def set_aside(self, lines: list[bytes], why: str) -> None:
-        """Keeps rows that nobody can read, for a person to look at."""
+        """Keeps rows that cannot be parsed, for a person to look at."""
         aside = self.state.with_name(self.state.name + ".rejected")
         log(f"{len(lines)} rows set aside in {aside.name}: {why}")
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as file:
@@ -283,7 +283,7 @@ class Forwarder:
             os.fsync(file.fileno())
 
     def run(self, from_start: bool, once: bool) -> int:
-        """Goes on until it is told to stop; with `once`, until there is no further row."""
+        """Runs until a signal stops it; with `once`, until there is no further row."""
         place = self.load(from_start)
         while not self.is_stopping:
             lines, at = next_rows(self.path, place, self.state.stat().st_mtime_ns)
@@ -344,7 +344,7 @@ class Forwarder:
 
 
 def read_secret(file: Optional[str]) -> str:
-    """The secret from a file that nobody else can read, or from the environment."""
+    """The secret from a file that only its owner can read, or from the environment."""
     if file is None:
         secret = os.environ.get("SWITCHBOARD_SECRET", "")
     else:
