@@ -4,11 +4,13 @@
 //! Whoever talks a model into something on the phone gets no further than this: words of a fixed list,
 //! numbers within their scale, quotes that are there, and plain text without a link.
 
+use std::str::FromStr;
+
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use serde_json::{Map, Value};
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Tokens};
-use switchboard_domain::{Analysis, Digest, Personal};
+use switchboard_domain::{Analysis, Digest, Personal, VariantArray};
 
 use jiff::Timestamp;
 
@@ -69,8 +71,8 @@ pub fn check(answer: &Value, question: &Question<'_>) -> Result<Checked, Vec<Fau
     let mut faults = Faults::default();
     let Some(mut fields) = faults.object(answer, "the answer") else { return Err(faults.0) };
     let summary = fields.text("summary", LONGEST_SUMMARY, &mut faults);
-    let outcome = fields.word("outcome", &Conclusion::ALL, &mut faults);
-    let sentiment = fields.word("sentiment", &Sentiment::ALL, &mut faults);
+    let outcome = fields.word::<Conclusion>("outcome", &mut faults);
+    let sentiment = fields.word::<Sentiment>("sentiment", &mut faults);
     let scorecard = match question.criteria.is_empty() {
         true => Vec::new(),
         false => {
@@ -212,7 +214,7 @@ fn task(n: usize, value: &Value, day: Date, faults: &mut Faults) -> Option<Task>
     let owner = match fields.take("owner", faults) {
         None | Some(Value::Null) => None,
         Some(value) => {
-            let owner = word(value, &Owner::ALL);
+            let owner: Option<Owner> = value.as_str().and_then(|word| word.parse().ok());
             if owner.is_none() {
                 faults.say(&path, "owner", "must be employee, contact or null");
             }
@@ -227,11 +229,6 @@ fn task(n: usize, value: &Value, day: Date, faults: &mut Faults) -> Option<Task>
 fn read_day(text: &str) -> Option<Date> {
     let is_plain = text.len() == 10 && text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
     text.parse().ok().filter(|_| is_plain)
-}
-
-fn word<T: Copy>(value: &Value, all: &[(&str, T)]) -> Option<T> {
-    let text = value.as_str()?;
-    all.iter().find(|(word, _)| *word == text).map(|(_, one)| *one)
 }
 
 /// A whole number that is not too large, also where it is written as `4.0`.
@@ -309,15 +306,13 @@ impl<'a> Fields<'a> {
         None
     }
 
-    fn word<T: Copy>(
-        &mut self,
-        name: &'static str,
-        all: &[(&str, T)],
-        faults: &mut Faults,
-    ) -> Option<T> {
-        let found = word(self.take(name, faults)?, all);
+    fn word<T>(&mut self, name: &'static str, faults: &mut Faults) -> Option<T>
+    where
+        T: FromStr + VariantArray + Copy + Into<&'static str>,
+    {
+        let found = self.take(name, faults)?.as_str().and_then(|word| word.parse().ok());
         if found.is_none() {
-            let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
+            let words: Vec<&str> = T::VARIANTS.iter().map(|one| (*one).into()).collect();
             faults.say(&self.path, name, &format!("must be one of {}", words.join(", ")));
         }
         found

@@ -9,7 +9,7 @@ use std::fmt;
 use jiff::civil::{Date, Weekday};
 use serde_json::{Value, json};
 use switchboard_domain::analysis::Settings;
-use switchboard_domain::analysis::planning::makes_tasks;
+use switchboard_domain::analysis_plan::makes_tasks;
 use switchboard_domain::{Call, Direction, Personal};
 
 use crate::answer::Fault;

@@ -1,6 +1,8 @@
 //! The JSON Schema of an answer. It guides the model; [`crate::answer`] is what decides.
 
+use serde::Serialize;
 use serde_json::{Map, Value, json};
+use switchboard_domain::VariantArray;
 use switchboard_domain::analysis::{Conclusion, Owner, Sentiment};
 
 use crate::criteria::Asked;
@@ -23,8 +25,8 @@ pub fn schema(criteria: &[Asked], turns: u32, tasks: bool) -> Value {
         "summary".into(),
         json!({ "type": "string", "minLength": 1, "maxLength": LONGEST_SUMMARY }),
     );
-    properties.insert("outcome".into(), words(&Conclusion::ALL));
-    properties.insert("sentiment".into(), words(&Sentiment::ALL));
+    properties.insert("outcome".into(), words::<Conclusion>());
+    properties.insert("sentiment".into(), words::<Sentiment>());
     if !criteria.is_empty() {
         properties.insert("scorecard".into(), scorecard(criteria, turns));
     }
@@ -40,9 +42,8 @@ pub fn schema(criteria: &[Asked], turns: u32, tasks: bool) -> Value {
     })
 }
 
-fn words<T>(all: &[(&str, T)]) -> Value {
-    let words: Vec<&str> = all.iter().map(|(word, _)| *word).collect();
-    json!({ "type": "string", "enum": words })
+fn words<T: VariantArray + Serialize>() -> Value {
+    json!({ "type": "string", "enum": T::VARIANTS })
 }
 
 fn scorecard(criteria: &[Asked], turns: u32) -> Value {
@@ -79,8 +80,7 @@ fn scorecard(criteria: &[Asked], turns: u32) -> Value {
 }
 
 fn tasks_schema() -> Value {
-    let mut owners: Vec<Value> = Owner::ALL.iter().map(|(word, _)| json!(word)).collect();
-    owners.push(Value::Null);
+    let owners: Vec<Option<&Owner>> = Owner::VARIANTS.iter().map(Some).chain([None]).collect();
     json!({
         "type": "array",
         "maxItems": MOST_TASKS,

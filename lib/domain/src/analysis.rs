@@ -3,34 +3,32 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::digest::Digest;
 use crate::private::Personal;
 
-pub mod planning;
 pub mod settings;
 
 pub use settings::{Criterion, Settings};
 
 /// How a call's analysis stands, as it is noted on the call. The analysis is an item of its own.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Analysed {
     /// What came of it.
     pub state: AnalysisState,
     /// Of the analysis, where there is one. While another is being made it is that of the last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub digest: Option<Digest>,
     /// How many tasks it suggests that are to be made.
     #[serde(default)]
     pub tasks: u32,
     /// Why there is none, or not yet: in words without personal data.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// Of what it was made, or is to be made: see [`course::basis`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Of what it was made, or is to be made: see [`crate::analysis_plan::basis`].
     pub basis: Option<Digest>,
     /// Since when it is waited for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
     /// How often a worker took it up since then.
     #[serde(default)]
@@ -61,8 +59,11 @@ impl Analysed {
 }
 
 /// What came of an analysis.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum AnalysisState {
     /// It is being made.
     Waiting,
@@ -75,14 +76,9 @@ pub enum AnalysisState {
 }
 
 impl AnalysisState {
-    /// The word as it is written everywhere.
+    /// The word as it is stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Waiting => "waiting",
-            Self::Done => "done",
-            Self::Failed => "failed",
-            Self::Off => "off",
-        }
+        self.into()
     }
 }
 
@@ -126,7 +122,7 @@ pub struct Analysis {
     pub model: String,
     /// What making it took.
     pub tokens: Tokens,
-    /// Of what it was made: see [`course::basis`].
+    /// Of what it was made: see [`crate::analysis_plan::basis`].
     pub basis: Digest,
     /// When.
     pub made_at: Timestamp,
@@ -142,8 +138,20 @@ impl Analysis {
 }
 
 /// What a conversation came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Conclusion {
     /// The customer agreed to what was proposed.
     Agreed,
@@ -159,21 +167,21 @@ pub enum Conclusion {
     Unclear,
 }
 
-impl Conclusion {
-    /// Each of them with the word as it is written everywhere.
-    pub const ALL: [(&str, Self); 6] = [
-        ("agreed", Self::Agreed),
-        ("follow_up", Self::FollowUp),
-        ("declined", Self::Declined),
-        ("resolved", Self::Resolved),
-        ("unresolved", Self::Unresolved),
-        ("unclear", Self::Unclear),
-    ];
-}
-
 /// How the customer felt.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Sentiment {
     /// Content.
     Positive,
@@ -185,17 +193,8 @@ pub enum Sentiment {
     Mixed,
 }
 
-impl Sentiment {
-    /// Each of them with the word as it is written everywhere.
-    pub const ALL: [(&str, Self); 4] = [
-        ("positive", Self::Positive),
-        ("neutral", Self::Neutral),
-        ("negative", Self::Negative),
-        ("mixed", Self::Mixed),
-    ];
-}
-
 /// How well one criterion was met.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// The criterion's name: that of the configuration, or `script`, `script_1`, ….
@@ -203,7 +202,6 @@ pub struct Score {
     /// What was asked for.
     pub asked: Personal,
     /// 0 to `scale`. Absent: the transcript does not tell.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub score: Option<u32>,
     /// The best score that there is.
     pub scale: u32,
@@ -224,31 +222,37 @@ pub struct Evidence {
 }
 
 /// Something to be done after the call.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
     /// What.
     pub title: Personal,
     /// By which day, where the conversation tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Date>,
     /// By whom, where the conversation tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub owner: Option<Owner>,
 }
 
 /// Who is to do something.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Owner {
     /// Our side.
     Employee,
     /// The customer's side.
     Contact,
-}
-
-impl Owner {
-    /// Each of them with the word as it is written everywhere.
-    pub const ALL: [(&str, Self); 2] = [("employee", Self::Employee), ("contact", Self::Contact)];
 }
 
 /// How much of a transcript a model was shown.
@@ -290,15 +294,11 @@ mod tests {
 
     #[test]
     fn a_word_is_the_one_that_is_stored() {
-        fn written<T: Serialize + Copy>(all: &[(&str, T)]) -> bool {
-            all.iter().all(|(word, one)| serde_json::json!(one) == *word)
+        fn is_stored<T: Serialize + VariantArray + Copy + Into<&'static str>>() -> bool {
+            T::VARIANTS.iter().all(|one| serde_json::json!(one) == Into::<&str>::into(*one))
         }
-        assert!(written(&Conclusion::ALL) && written(&Sentiment::ALL) && written(&Owner::ALL));
-        for state in
-            [AnalysisState::Waiting, AnalysisState::Done, AnalysisState::Failed, AnalysisState::Off]
-        {
-            assert_eq!(serde_json::json!(state), state.as_str());
-        }
+        assert!(is_stored::<Conclusion>() && is_stored::<Sentiment>() && is_stored::<Owner>());
+        assert!(is_stored::<AnalysisState>());
     }
 
     #[test]

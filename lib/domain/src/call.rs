@@ -1,13 +1,14 @@
 //! A call: the fold of all updates of one call key.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::digest::Digest;
 use crate::party::Party;
 use crate::private::Personal;
-use crate::time::{Flag, is_in_future};
-use crate::update::{AnsweredBy, Direction, Disposition, Facts, Seconds, State, Text, Update};
+use crate::time::{Flag, Seconds, earlier, is_in_future};
+use crate::update::{AnsweredBy, Direction, Disposition, Facts, State, Text, Update};
 
 /// How a call went, decided from all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,10 +29,10 @@ pub enum Outcome {
 }
 
 /// All that is known about one call. Made by [`fold`], never by hand.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
     /// How it went. Absent while the call lasts, and where nothing told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// Every fact, each taken from the update that knew it best.
     #[serde(flatten)]
@@ -129,26 +130,26 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
     for update in &updates {
         merge(&mut facts, &update.facts);
     }
-    // A context may be given long before the call: it tells nothing about when that was.
-    let told = updates.iter().filter(|update| !update.is_context());
-    let told_at = told.map(|update| update.received_at).min();
-    settle_times(&mut facts, told_at);
+    // A context may be given long before the call: it says nothing about when that was.
+    let reports = updates.iter().filter(|update| !update.is_context());
+    let reported_at = reports.map(|update| update.received_at).min();
+    settle_times(&mut facts, reported_at);
     Call { outcome: outcome(&facts), facts }
 }
 
-fn merge(known: &mut Facts, fingerprint: &Facts) {
-    fn latest<T: Clone>(known: &mut Option<T>, fingerprint: &Option<T>) {
-        if fingerprint.is_some() {
-            known.clone_from(fingerprint);
+fn merge(known: &mut Facts, newer: &Facts) {
+    fn latest<T: Clone>(known: &mut Option<T>, newer: &Option<T>) {
+        if newer.is_some() {
+            known.clone_from(newer);
         }
     }
-    fn best<T: Copy>(known: &mut Option<T>, fingerprint: Option<T>, better: impl Fn(T, T) -> T) {
-        *known = match (*known, fingerprint) {
+    fn best<T: Copy>(known: &mut Option<T>, newer: Option<T>, better: impl Fn(T, T) -> T) {
+        *known = match (*known, newer) {
             (Some(a), Some(b)) => Some(better(a, b)),
             (a, b) => a.or(b),
         };
     }
-    // Ingested apart in full, so that a new fact cannot be forgotten here.
+    // Destructured in full, so that a new fact cannot be forgotten here.
     let Facts {
         state,
         disposition,
@@ -179,7 +180,7 @@ fn merge(known: &mut Facts, fingerprint: &Facts) {
         cause,
         flags,
         extra,
-    } = fingerprint;
+    } = newer;
     best(&mut known.state, *state, Ord::max);
     latest(&mut known.disposition, disposition);
     best(&mut known.answered_by, *answered_by, Ord::max);
@@ -217,24 +218,21 @@ fn merge(known: &mut Facts, fingerprint: &Facts) {
     known.extra.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
 }
 
-/// Fills in a start where none was told, and flags times that cannot be.
-fn settle_times(facts: &mut Facts, told_at: Option<Timestamp>) {
+/// Fills in a start where none was reported, and flags times that cannot be.
+fn settle_times(facts: &mut Facts, reported_at: Option<Timestamp>) {
     if facts.state != Some(State::Ended) {
         return;
     }
     if facts.started_at.is_none() {
         let lasted = facts.total.or(facts.talk).unwrap_or_default();
-        facts.started_at = facts
-            .ended_at
-            .or(told_at)
-            .and_then(|end| end.checked_sub(SignedDuration::from_secs(lasted.0.into())).ok());
+        facts.started_at = facts.ended_at.or(reported_at).map(|end| earlier(end, lasted));
         facts.flags.insert(Flag::StartEstimated);
     }
     let Some(ended_at) = facts.ended_at else { return };
     if facts.started_at.is_some_and(|started_at| ended_at < started_at) {
         facts.flags.insert(Flag::EndsBeforeStart);
     }
-    if told_at.is_some_and(|told_at| is_in_future(ended_at, told_at)) {
+    if reported_at.is_some_and(|reported_at| is_in_future(ended_at, reported_at)) {
         facts.flags.insert(Flag::InFuture);
     }
 }

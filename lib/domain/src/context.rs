@@ -3,37 +3,32 @@
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::call::fold;
 use crate::private::Personal;
 use crate::record::CallRecord;
-use crate::update::{Facts, Order, Update};
+use crate::update::{CONTEXT, Facts, Order, Update};
 
-/// The kind of an update that no provider sent but a caller of the API.
-pub const KIND: &str = "context";
 /// So often a call's context may change: the rest of its room is the provider's.
 const MOST: usize = 20;
 /// A longer text is no id, no name and no campaign, bytes.
 const LONGEST: usize = 256;
 
 /// What a call is about. A member that is left out says nothing.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// What the call was made for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
     /// The contact's id in the directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact_id: Option<String>,
     /// The lead's id, in the directory or in the system that placed the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_id: Option<String>,
     /// The id of the AI conversation that was held on the call.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<String>,
     /// The contact's name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact_name: Option<Personal>,
 }
 
@@ -121,7 +116,7 @@ impl Context {
         let said = (count, self);
         // A number and five texts always serialize.
         let raw = serde_json::to_vec(&said).unwrap_or_default();
-        Given::New(Box::new(Update::new(KIND, Order::Sequence(count as u64), now, facts, raw)))
+        Given::New(Box::new(Update::new(CONTEXT, Order::Sequence(count as u64), now, facts, raw)))
     }
 }
 
@@ -129,7 +124,8 @@ impl Context {
 mod tests {
     use super::*;
     use crate::plan::{Legs, Policy};
-    use crate::update::{Seconds, State};
+    use crate::time::Seconds;
+    use crate::update::State;
 
     const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 

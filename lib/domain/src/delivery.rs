@@ -5,66 +5,68 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use strum::{EnumString, IntoStaticStr, VariantArray};
 
+use crate::backoff::Backoff;
 use crate::digest::Digest;
-use crate::gate::LONGEST_RETRY_AFTER;
 use crate::key::{CallKey, KeyError, Name};
-use crate::record::CallRecord;
-use crate::update::{Body, Seconds};
+use crate::time::{Seconds, earlier, later};
+use crate::update::Body;
 
 /// How many attempts a delivery remembers in full.
 const HISTORY: usize = 20;
-/// A message may be a little early against the clock of the one who set `due_at`.
+/// A message may arrive a little before `due_at`: the clock that set it differs from the worker's.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// Further off than this no message can be held back: the sweep wakes a delivery up a little before
-/// its slot, and then a message brings it in time.
+/// SQS delays a message for at most this long: the sweep wakes a delivery up a little before its
+/// slot, and then a message brings it in time.
 const LONGEST_MESSAGE: SignedDuration = SignedDuration::from_mins(15);
 const WAKE_UP: SignedDuration = SignedDuration::from_secs(90);
-/// A start that is not told by then is of no use to anybody.
-const START_IS_NEWS_FOR: SignedDuration = SignedDuration::from_secs(60);
 
-/// What a destination is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+/// An event that destinations receive.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+)]
 pub enum Event {
     /// A call has started, and has not ended yet.
     #[serde(rename = "call.started")]
+    #[strum(serialize = "call.started")]
     Started,
     /// A call has ended.
     #[serde(rename = "call.completed")]
+    #[strum(serialize = "call.completed")]
     Completed,
-    /// Something more is known about a call that the destination was told of.
+    /// More is known about a call whose end was delivered.
     #[serde(rename = "call.updated")]
+    #[strum(serialize = "call.updated")]
     Updated,
     /// Tasks follow from a call: all of them at once.
     #[serde(rename = "task.created")]
+    #[strum(serialize = "task.created")]
     TaskCreated,
 }
 
 impl Event {
-    /// Every event, in the order in which they come about.
-    pub const ALL: [Event; 4] =
-        [Event::Started, Event::Completed, Event::Updated, Event::TaskCreated];
-
-    /// The event type as it is written everywhere.
+    /// The event type as it is stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Event::Started => "call.started",
-            Event::Completed => "call.completed",
-            Event::Updated => "call.updated",
-            Event::TaskCreated => "task.created",
-        }
+        self.into()
     }
 
-    /// Whether it tells more of a call of which `call.completed` told first.
+    /// Whether it adds to a call of which `call.completed` was delivered first.
     pub fn is_more(self) -> bool {
         matches!(self, Event::Updated | Event::TaskCreated)
-    }
-
-    /// Whether a start would be told too late: the call is over, or it is a while since it was heard
-    /// of. Every other event can wait.
-    pub fn is_too_late(self, record: &CallRecord, now: Timestamp) -> bool {
-        let is_old = || now.duration_since(record.heard_at()) > START_IS_NEWS_FOR;
-        self == Event::Started && (record.call.has_ended() || is_old())
     }
 }
 
@@ -72,9 +74,9 @@ impl Event {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct DeliveryId {
-    /// To whom.
+    /// The destination.
     pub destination: Name,
-    /// What.
+    /// The event.
     pub event: Event,
 }
 
@@ -88,9 +90,8 @@ impl FromStr for DeliveryId {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
         let (destination, event) = text.split_once('#').unwrap_or((text, ""));
-        let event = Event::ALL.into_iter().find(|one| one.as_str() == event);
         let problem = "is not one that is delivered";
-        let event = event.ok_or(KeyError { part: "event", problem })?;
+        let event = event.parse().map_err(|_| KeyError { part: "event", problem })?;
         Ok(Self { destination: Name::new("destination", destination)?, event })
     }
 }
@@ -112,77 +113,77 @@ impl From<DeliveryId> for String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryState {
-    /// To be tried, or tried and to be tried again.
+    /// To be sent, now or later.
     Pending,
-    /// The destination said 2xx.
+    /// The destination answered 2xx.
     Delivered,
-    /// The destination refused it for good, or the schedule ran out. Kept, and can be sent anew.
+    /// The destination refused it, or the retry schedule ran out. An operator can redeliver it.
     Failed,
-    /// The destination's filter keeps the call back.
+    /// The destination's filter excludes the call.
     Unwanted,
 }
 
-/// Among what a delivery waits that is due while its destination's [gate](crate::gate) is shut.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+/// Why a due delivery waits for its destination's [gate](crate::gate).
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Deferred {
-    /// What waits until the gate opens.
+    /// The gate is shut: it waits until the gate opens.
+    #[strum(serialize = "parked")]
     Shut,
-    /// What was planned while it is drained: that waits until it is resumed.
+    /// It was planned while the destination is drained: it waits until the operator resumes that.
+    #[strum(serialize = "held")]
     New,
 }
 
 impl Deferred {
-    /// The word that is stored.
+    /// The word as it is stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Shut => "parked",
-            Self::New => "held",
-        }
+        self.into()
     }
 }
 
-/// One try.
+/// One attempt.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// When it ended.
     pub at: Timestamp,
     /// How long the destination took, milliseconds.
     pub took_ms: u64,
-    /// The HTTP status, if an answer came.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// The HTTP status, if a response came.
     pub status: Option<u16>,
-    /// What it came to, in a few words without personal data (`timed out`, `refused: 422`).
+    /// The result, in a few words without personal data (`timed out`, `refused: 422`).
     pub result: String,
 }
 
-/// The body that every attempt sends, made at the first one.
+/// The payload that every attempt sends, rendered before the first one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderedPayload {
-    /// The call's news as this body tells them.
+    /// The fingerprint of the call that this payload describes.
     #[serde(rename = "news")]
     pub fingerprint: Digest,
     /// The bytes.
     pub body: Body,
 }
 
-/// What a CRM calls what it was told of. Ids of its own, so that it can be told more of the same.
+/// The ids of a CRM's own entries, so that later deliveries update the same entries.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Remote {
     /// The call's entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub call: Option<String>,
     /// The contact's entry.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<String>,
 }
 
 impl Remote {
-    /// With what is known by now: an id that is not said again is not forgotten.
-    pub fn learn(&mut self, fingerprint: Remote) {
-        self.call = fingerprint.call.or(self.call.take());
-        self.contact = fingerprint.contact.or(self.contact.take());
+    /// Takes over newer ids. One that is absent from them is kept.
+    pub fn learn(&mut self, newer: Remote) {
+        self.call = newer.call.or(self.call.take());
+        self.contact = newer.contact.or(self.contact.take());
     }
 
     fn is_empty(&self) -> bool {
@@ -191,25 +192,23 @@ impl Remote {
 }
 
 /// A delivery as it is stored.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// Of which call.
+    /// The call.
     pub key: CallKey,
-    /// To whom, and what.
+    /// The destination and the event.
     pub id: DeliveryId,
-    /// Where it stands.
+    /// Its state.
     pub state: DeliveryState,
-    /// When it is due next. Absent when it is over.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When it is due next. Absent when it has ended.
     pub due_at: Option<Timestamp>,
-    /// When it was planned, or made due anew. Absent on what was planned before this was noted.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When it was planned, or made due anew. Absent on items of releases that did not store it.
     pub planned_at: Option<Timestamp>,
-    /// That it waits for its destination's gate, though it is due.
-    #[serde(rename = "parked", default, skip_serializing_if = "Option::is_none")]
+    /// Set while it waits for its destination's gate, though it is due.
+    #[serde(rename = "parked")]
     pub deferred: Option<Deferred>,
-    /// Its place in its destination's line, where that has a rate.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When its destination's rate limit lets it be sent, where that has one.
     pub slot: Option<Timestamp>,
     /// Counts the writes: 0 is a delivery that was never stored. The store counts.
     pub version: u64,
@@ -218,30 +217,29 @@ pub struct Delivery {
     /// The latest attempts, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub attempts: Vec<Attempt>,
-    /// The body, once it was tried.
-    #[serde(rename = "frozen", default, skip_serializing_if = "Option::is_none")]
+    /// The payload, from the first attempt on.
+    #[serde(rename = "frozen")]
     pub rendered: Option<RenderedPayload>,
-    /// Set when an operator sends it anew on purpose: makes another idempotency key.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// Set when an operator redelivers it: makes another idempotency key.
     pub nonce: Option<String>,
-    /// What the destination calls what it was told of, as far as it said so.
+    /// The ids of the destination's entries, as far as its responses named them.
     #[serde(default, skip_serializing_if = "Remote::is_empty")]
     pub remote: Remote,
 }
 
-/// What an attempt came to.
+/// The verdict on an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// 2xx.
     Delivered,
     /// Worth trying again.
     Retry {
-        /// Not before this moment, if the destination said so.
+        /// Not before this moment, if the destination asked for that.
         not_before: Option<Timestamp>,
     },
-    /// It will never be accepted as it is.
+    /// The payload will never be accepted.
     Refused,
-    /// The destination takes nothing any more (410). It is stopped, and this waits with the rest.
+    /// The destination accepts nothing any more (410). It is stopped, and this waits with the rest.
     Gone,
 }
 
@@ -275,18 +273,18 @@ impl Delivery {
         format!("msg_{digest}")
     }
 
-    /// Whether it is to be tried now. What waits for its destination is: it is let out as soon as that
-    /// works again, whenever it would have been tried else.
+    /// Whether it is to be sent now. A deferred delivery is: it is released as soon as its destination
+    /// works again, whenever its next attempt would have been.
     pub fn is_due(&self, now: Timestamp) -> bool {
         let is_time = |due_at: Timestamp| due_at.duration_since(now) <= SLACK;
         self.due_at.is_some_and(|due_at| self.deferred.is_some() || is_time(due_at))
     }
 
-    /// Takes it up: nobody else will before `lease` is over, and then somebody must.
+    /// Claims it for one worker: it is due for another one when `lease` is over.
     pub fn claimed(mut self, now: Timestamp, lease: Seconds, rendered: RenderedPayload) -> Self {
-        self.due_at = Some(later(now, SignedDuration::from_secs(lease.0.into())));
+        self.due_at = Some(later(now, lease));
         if self.rendered.is_none() {
-            // Nothing was ever sent: what failed so far was finding the destination.
+            // Nothing was sent yet: the failures so far were of reading the configuration.
             self.failures = 0;
         }
         self.rendered = Some(rendered);
@@ -295,32 +293,31 @@ impl Delivery {
         self
     }
 
-    /// Puts it off without counting an attempt.
+    /// Postpones it without counting an attempt.
     pub fn postponed(mut self, until: Timestamp) -> Self {
         self.due_at = Some(until);
         self.deferred = None;
         self
     }
 
-    /// Puts it among what waits for its destination's gate. It stays due when it is, so that the
-    /// oldest go first one day, and none is a probe before its time.
-    pub fn deferred(mut self, among: Deferred) -> Self {
-        self.deferred = Some(among);
+    /// Makes it wait for its destination's gate. Its `due_at` stays, so that the oldest is released
+    /// first, and none is a probe before its time.
+    pub fn deferred(mut self, why: Deferred) -> Self {
+        self.deferred = Some(why);
         self.slot = None;
         self
     }
 
-    /// Gives it a place in its destination's line. One far down the line is woken up before.
+    /// Gives it a slot of its destination's rate limit. For one that is far off it is woken up before.
     pub fn scheduled(mut self, slot: Timestamp, now: Timestamp) -> Self {
         let is_far = slot.duration_since(now) > LONGEST_MESSAGE;
-        let wake_up = slot.checked_sub(WAKE_UP).unwrap_or(slot);
-        self.due_at = Some(if is_far { wake_up } else { slot });
+        self.due_at = Some(if is_far { earlier(slot, WAKE_UP) } else { slot });
         self.slot = Some(slot);
         self.deferred = None;
         self
     }
 
-    /// Ends it without an attempt: the destination does not want it after all.
+    /// Ends it without an attempt: the destination no longer wants it.
     pub fn unwanted(mut self) -> Self {
         self.state = DeliveryState::Unwanted;
         self.due_at = None;
@@ -329,8 +326,8 @@ impl Delivery {
         self
     }
 
-    /// Makes it due anew, with the call as it is now, under another idempotency key: an operator
-    /// wants it to take effect once more. `nonce` tells this replay from every other.
+    /// Redelivers it on an operator's behalf: makes it due, with the call as it is now, under another
+    /// idempotency key. `nonce` makes that key differ from every earlier one.
     pub fn again(mut self, nonce: &str, now: Timestamp) -> Self {
         self.state = DeliveryState::Pending;
         self.due_at = Some(now);
@@ -343,8 +340,8 @@ impl Delivery {
         self
     }
 
-    /// Records what an attempt came to. `schedule` holds the waits after the first, second, …
-    /// failure, in seconds; when it has run out, the delivery has failed.
+    /// Records the result of an attempt. `schedule` holds the waits after the first, second, …
+    /// failure, seconds; when it has run out, the delivery has failed.
     pub fn concluded(mut self, attempt: Attempt, verdict: Verdict, schedule: &[u32]) -> Self {
         let now = attempt.at;
         self.deferred = None;
@@ -364,8 +361,10 @@ impl Delivery {
             Verdict::Gone => self.due_at = Some(now),
             Verdict::Retry { not_before } => {
                 self.failures += 1;
-                let wait = schedule.get(self.failures as usize - 1);
-                self.due_at = wait.map(|wait| self.next_try(now, *wait, not_before));
+                let key = self.idempotency_key();
+                let spread_by = Digest::of(&[key.as_bytes(), &self.failures.to_be_bytes()]);
+                let backoff = Backoff::new(schedule);
+                self.due_at = backoff.next_spread(self.failures, &spread_by, not_before, now);
                 if self.due_at.is_none() {
                     self.state = DeliveryState::Failed;
                 }
@@ -373,19 +372,4 @@ impl Delivery {
         }
         self
     }
-
-    fn next_try(&self, now: Timestamp, wait: u32, not_before: Option<Timestamp>) -> Timestamp {
-        // Up to a fifth longer, by delivery and attempt, so that an outage does not end in a rush.
-        let spread = Digest::of(&[self.idempotency_key().as_bytes(), &self.failures.to_be_bytes()]);
-        let millis = u64::from(wait) * (1_000 + u64::from(spread.bucket(200)));
-        let planned = later(now, SignedDuration::from_millis(millis as i64));
-        match not_before {
-            Some(not_before) => planned.max(not_before.min(later(now, LONGEST_RETRY_AFTER))),
-            None => planned,
-        }
-    }
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

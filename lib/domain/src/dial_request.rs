@@ -5,10 +5,12 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::digest::Digest;
 use crate::key::{CallKey, Name};
 use crate::private::Personal;
+use crate::time::later;
 
 /// So long somebody may be at work on a dial request: longer than the function lives that began.
 pub const LEASE: SignedDuration = SignedDuration::from_secs(30);
@@ -36,6 +38,7 @@ pub struct DialRequest {
 }
 
 /// What is to be dialled.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
     /// The kind of phone system.
@@ -45,12 +48,10 @@ pub struct Order {
     /// Who is rung first, as the provider knows them: a number, an extension, an agent's id.
     pub agent: Personal,
     /// The employee that this is, where the directory knows.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub employee: Option<Name>,
     /// The customer's number in E.164.
     pub to: Personal,
     /// The number that the customer is shown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caller_id: Option<Personal>,
     /// What the call is about.
     #[serde(default)]
@@ -58,24 +59,22 @@ pub struct Order {
 }
 
 /// What a call is about, in the words of whoever places it.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Context {
     /// The campaign.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
     /// The contact, by its id in the directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contact_id: Option<String>,
     /// The lead, by its id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lead_id: Option<String>,
     /// The AI conversation.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation_id: Option<String>,
 }
 
 /// How far a dial request has come. It never goes back.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum DialState {
@@ -86,10 +85,8 @@ pub enum DialState {
     /// The provider took it.
     Placed {
         /// The provider's id of the call, where it tells one.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         call_id: Option<String>,
         /// The provider's reference, which its webhook repeats.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
         ref_id: Option<String>,
     },
     /// It was certainly not dialled.
@@ -138,13 +135,13 @@ impl DialRequest {
     /// A dial request that nobody has stored yet.
     pub fn new(id: Digest, request: Digest, attempt: &str, order: Order, now: Timestamp) -> Self {
         let attempt = attempt.to_owned();
-        let (state, until) = (DialState::Reserved, later(now));
+        let (state, until) = (DialState::Reserved, later(now, LEASE));
         Self { id, request, attempt, order, state, pressed_at: now, until, version: 0 }
     }
 
     /// The same dial request in its next state.
     pub fn with(&self, state: DialState, now: Timestamp) -> Self {
-        Self { state, until: later(now), ..self.clone() }
+        Self { state, until: later(now, LEASE), ..self.clone() }
     }
 
     /// The same dial request, given free: whoever has its key may take it over at once. It is never
@@ -173,10 +170,6 @@ impl DialRequest {
         let DialState::Placed { call_id: Some(id), .. } = &self.state else { return None };
         CallKey::new(self.order.provider.clone(), self.order.source.clone(), id).ok()
     }
-}
-
-fn later(now: Timestamp) -> Timestamp {
-    now.checked_add(LEASE).unwrap_or(now)
 }
 
 #[cfg(test)]

@@ -1,14 +1,16 @@
-//! Whether a destination is sent to just now: what its operator wants, and a circuit breaker.
+//! Whether a destination is sent to just now: the operator's mode and a circuit breaker.
 //!
-//! One gate for each destination, shared by all workers. A destination of which nothing was ever
-//! noted is open. While a gate is shut, what is to be told waits: it costs no attempt, and nothing
-//! of it is lost.
+//! All workers share one gate per destination. A destination without a stored gate is open. While a
+//! gate is shut, deliveries wait: that costs no attempt, and none is lost.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
+use crate::backoff::{Backoff, LONGEST_RETRY_AFTER};
 use crate::delivery::Deferred;
 use crate::key::Name;
+use crate::time::later;
 
 /// So many failures in a row, as one worker sees them, shut a gate…
 pub const MOST_IN_A_ROW: u32 = 5;
@@ -18,36 +20,34 @@ const ROW: SignedDuration = SignedDuration::from_mins(10);
 const ENOUGH: u32 = 20;
 const MINUTE: SignedDuration = SignedDuration::from_mins(1);
 
-/// From a breaker's opening to the first probe. Each that fails doubles the next wait…
+/// From a breaker's opening to the first probe.
 pub const FIRST_PROBE: SignedDuration = SignedDuration::from_secs(30);
-/// …up to this.
-pub const LONGEST_PROBE: SignedDuration = SignedDuration::from_mins(5);
-/// No destination is obeyed for longer than this when it asks for time.
-pub const LONGEST_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(24);
-/// How often it is looked whether a destination's configuration lets it be sent to again.
+/// The waits after probes in a row that failed, seconds; the last repeats.
+const PROBES: Backoff<'_> = Backoff::new(&[60, 120, 240, 300]);
+/// How often the configuration of a destination that it pauses is read again.
 const RECONFIGURED: SignedDuration = SignedDuration::from_mins(5);
-/// After so long with an open gate nothing waits any more: no worker's knowledge is that old.
+/// After so long with an open gate nothing waits any more: no worker's copy of it is that old.
 const CERTAINLY_EMPTY: SignedDuration = SignedDuration::from_mins(5);
 
 /// Whether a destination is sent to, as it is stored.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
-    /// Whose.
+    /// The destination.
     pub destination: Name,
     /// Counts the writes: 0 is a gate that was never stored. The store counts.
     pub version: u64,
-    /// What the operator wants.
+    /// The operator's mode.
     pub mode: Mode,
-    /// What its answers say.
+    /// The circuit breaker.
     pub breaker: Breaker,
     /// When mode or breaker last changed.
     pub changed_at: Timestamp,
-    /// When more of what waits is let out. Absent: nothing waits.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    /// When more of the waiting deliveries are released. Absent: none waits.
     pub release_at: Option<Timestamp>,
 }
 
-/// What the operator wants.
+/// The operator's mode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
 pub enum Mode {
@@ -55,12 +55,12 @@ pub enum Mode {
     Running,
     /// Nothing is sent.
     Paused,
-    /// What was planned until then is sent; what came later waits.
+    /// Deliveries planned until then are sent; later ones wait.
     Draining {
         /// Until when.
         since: Timestamp,
     },
-    /// It said that it is gone for good (410). Nothing is sent until the operator resumes it.
+    /// It answered that it is gone for good (410). Nothing is sent until the operator resumes it.
     Stopped,
 }
 
@@ -74,7 +74,7 @@ pub enum Why {
     Asked,
     /// Its configuration pauses it, or cannot be read.
     Configuration,
-    /// The operator resumed it: one goes ahead.
+    /// The operator resumed it: one request goes ahead.
     Resumed,
 }
 
@@ -97,14 +97,14 @@ pub enum Breaker {
     Probing {
         /// Why it was open.
         why: Why,
-        /// If nothing is heard of it by then, another may go.
+        /// When another probe may go, if this one has no result by then.
         until: Timestamp,
         /// How many probes in a row had failed.
         strikes: u32,
     },
 }
 
-/// What becomes of a delivery that is due.
+/// What happens to a delivery that is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It is sent.
@@ -125,11 +125,11 @@ pub enum Change {
         /// Until when.
         not_before: Timestamp,
     },
-    /// The destination's configuration keeps everything back.
+    /// The destination's configuration pauses it, or cannot be read.
     Withheld,
     /// A worker wants to send the probe.
     ProbeTaken {
-        /// When it certainly is over.
+        /// When its lease ends.
         until: Timestamp,
     },
     /// The probe was not sent.
@@ -143,23 +143,23 @@ pub enum Change {
     },
     /// The destination said that it is gone for good.
     Gone,
-    /// The operator: nothing more.
+    /// The operator pauses it.
     Pause,
-    /// The operator: what is planned already, and nothing more.
+    /// The operator drains it: what is planned already is sent, and nothing more.
     Drain,
-    /// The operator: everything.
+    /// The operator resumes it.
     Resume,
-    /// Somebody lets out some of what waits; the next not before then.
+    /// A worker releases some of the waiting deliveries; the next not before then.
     Released {
         /// When.
         next: Timestamp,
     },
-    /// Somebody looked, and nothing waited.
+    /// A worker found no waiting delivery.
     FoundEmpty,
 }
 
 impl Gate {
-    /// The gate of a destination of which nothing was ever noted.
+    /// The gate of a destination that has none stored.
     pub fn new(destination: Name) -> Self {
         Self {
             destination,
@@ -171,7 +171,7 @@ impl Gate {
         }
     }
 
-    /// What becomes of a delivery that is due now and was planned then.
+    /// What happens to a delivery that is due now and was planned then.
     pub fn admits(&self, planned_at: Option<Timestamp>, now: Timestamp) -> Admission {
         match self.mode {
             Mode::Paused | Mode::Stopped => return Admission::Defer(Deferred::Shut),
@@ -189,8 +189,8 @@ impl Gate {
         }
     }
 
-    /// How many of what waits may be let out now, if any, and which: `most` where the gate is open,
-    /// one where a probe is wanted.
+    /// How many waiting deliveries may be released now, if any, and which: `most` where the gate is
+    /// open, one where a probe is wanted.
     pub fn lets_out(&self, most: usize, now: Timestamp) -> Option<(usize, &'static [Deferred])> {
         let which: &[Deferred] = match self.mode {
             Mode::Paused | Mode::Stopped => return None,
@@ -221,110 +221,89 @@ impl Gate {
 
     /// The gate after something has happened to it. `None`: that changes nothing.
     pub fn after(&self, change: &Change, now: Timestamp) -> Option<Self> {
-        let mut next = self.clone();
-        match (*change, self.breaker) {
-            (Change::Tripped, Breaker::Closed) => {
-                let until = later(now, FIRST_PROBE);
-                next.breaker = Breaker::Open { why: Why::Failing, until, strikes: 0 };
-            }
-            (Change::Asked { not_before }, Breaker::Closed | Breaker::Open { .. }) => {
-                let asked = not_before.min(later(now, LONGEST_RETRY_AFTER));
-                let (until, strikes) = match self.breaker {
-                    Breaker::Open { until, strikes, .. } => (until, strikes),
-                    _ => (now, 0),
-                };
-                if asked <= until {
-                    return None;
-                }
-                next.breaker = Breaker::Open { why: Why::Asked, until: asked, strikes };
-            }
-            (Change::Withheld, Breaker::Closed) => {
-                let until = later(now, RECONFIGURED);
-                next.breaker = Breaker::Open { why: Why::Configuration, until, strikes: 0 };
-            }
-            (
-                Change::Withheld,
-                Breaker::Open { until, strikes, .. } | Breaker::Probing { until, strikes, .. },
-            ) if until <= now => {
-                let until = later(now, RECONFIGURED);
-                next.breaker = Breaker::Open { why: Why::Configuration, until, strikes };
-            }
-            (
-                Change::ProbeTaken { until: lease },
-                Breaker::Open { why, until, strikes } | Breaker::Probing { why, until, strikes },
-            ) if until <= now => {
-                next.breaker = Breaker::Probing { why, until: lease, strikes };
-            }
-            (Change::ProbeDropped, Breaker::Probing { why, strikes, .. }) => {
-                next.breaker = Breaker::Open { why, until: now, strikes };
-            }
-            (Change::ProbeAnswered, Breaker::Probing { .. } | Breaker::Open { .. }) => {
-                next.breaker = Breaker::Closed;
-            }
-            (
-                Change::ProbeFailed { not_before },
-                Breaker::Probing { strikes, .. } | Breaker::Open { strikes, .. },
-            ) => {
-                let strikes = strikes.saturating_add(1);
-                let planned = later(now, probe_wait(strikes));
-                let most = later(now, LONGEST_RETRY_AFTER);
-                let until = not_before.map_or(planned, |asked| asked.min(most).max(planned));
-                let why = if until > planned { Why::Asked } else { Why::Failing };
-                next.breaker = Breaker::Open { why, until, strikes };
-            }
-            (Change::Gone, _) if self.mode != Mode::Stopped => {
-                next.mode = Mode::Stopped;
-                next.breaker = Breaker::Closed;
-            }
-            (Change::Pause, _) if self.mode != Mode::Paused => next.mode = Mode::Paused,
-            (Change::Drain, _) if !matches!(self.mode, Mode::Draining { .. }) => {
-                self.reopen(&mut next, now);
-                next.mode = Mode::Draining { since: now };
-            }
-            (Change::Resume, _) => self.reopen(&mut next, now),
-            (Change::Released { next: at }, _) if self.release_at.is_some_and(|at| at <= now) => {
-                next.release_at = Some(at);
-                return Some(next);
-            }
-            (Change::FoundEmpty, Breaker::Closed)
-                if self.mode == Mode::Running
-                    && now.duration_since(self.changed_at) >= CERTAINLY_EMPTY =>
-            {
-                next.release_at = None;
-                return (next != *self).then_some(next);
-            }
-            _ => return None,
+        if let Change::Released { .. } | Change::FoundEmpty = change {
+            let release_at = self.release_after(change, now);
+            return (release_at != self.release_at).then(|| Self { release_at, ..self.clone() });
         }
-        if (next.mode, next.breaker) == (self.mode, self.breaker) {
+        let mode = mode_after(self.mode, change, now);
+        let breaker = breaker_after(self.breaker, self.mode, change, now);
+        if (mode, breaker) == (self.mode, self.breaker) {
             return None;
         }
-        next.changed_at = now;
-        // From now on something may wait, or may be let out.
-        next.release_at = Some(now);
-        Some(next)
+        // From now on something may wait, or may be released.
+        Some(Self { mode, breaker, changed_at: now, release_at: Some(now), ..self.clone() })
     }
 
-    /// What an operator's word makes of the breaker: a destination that was gone, or that failed, is
-    /// sent one request at once, and the rest when that was taken.
-    fn reopen(&self, next: &mut Self, now: Timestamp) {
-        next.mode = Mode::Running;
-        let was_gone = self.mode == Mode::Stopped;
-        match self.breaker {
-            Breaker::Open { strikes, why, until } if until > now => {
-                next.breaker = Breaker::Open { why, until: now, strikes };
+    fn release_after(&self, change: &Change, now: Timestamp) -> Option<Timestamp> {
+        let is_open = (self.mode, self.breaker) == (Mode::Running, Breaker::Closed);
+        match *change {
+            Change::Released { next } if self.release_at.is_some_and(|at| at <= now) => Some(next),
+            Change::FoundEmpty
+                if is_open && now.duration_since(self.changed_at) >= CERTAINLY_EMPTY =>
+            {
+                None
             }
-            Breaker::Closed if was_gone => {
-                next.breaker = Breaker::Open { why: Why::Resumed, until: now, strikes: 0 };
-            }
-            _ => {}
+            _ => self.release_at,
         }
     }
 }
 
-/// From a failed probe to the next, that being the n-th in a row that failed.
-fn probe_wait(strikes: u32) -> SignedDuration {
-    let doubled = FIRST_PROBE.checked_mul(1_i32.checked_shl(strikes.min(16)).unwrap_or(i32::MAX));
-    doubled.unwrap_or(LONGEST_PROBE).min(LONGEST_PROBE)
+/// The operator's mode after a change.
+fn mode_after(mode: Mode, change: &Change, now: Timestamp) -> Mode {
+    match (change, mode) {
+        (Change::Gone, _) => Mode::Stopped,
+        (Change::Pause, _) => Mode::Paused,
+        (Change::Resume, _) => Mode::Running,
+        (Change::Drain, Mode::Draining { .. }) => mode,
+        (Change::Drain, _) => Mode::Draining { since: now },
+        _ => mode,
+    }
+}
+
+/// The circuit breaker after a change, `mode` being the operator's before it.
+fn breaker_after(breaker: Breaker, mode: Mode, change: &Change, now: Timestamp) -> Breaker {
+    use Breaker::{Closed, Open, Probing};
+    let open = |why, until, strikes| Open { why, until, strikes };
+    let reconfigured = later(now, RECONFIGURED);
+    match (*change, breaker) {
+        (Change::Tripped, Closed) => open(Why::Failing, later(now, FIRST_PROBE), 0),
+        (
+            Change::ProbeTaken { until: lease },
+            Open { why, until, strikes } | Probing { why, until, strikes },
+        ) if until <= now => Probing { why, until: lease, strikes },
+        (Change::ProbeDropped, Probing { why, strikes, .. }) => open(why, now, strikes),
+        (Change::ProbeAnswered, _) => Closed,
+        (Change::ProbeFailed { not_before }, Open { strikes, .. } | Probing { strikes, .. }) => {
+            let strikes = strikes.saturating_add(1);
+            let planned = later(now, PROBES.endless_wait(strikes));
+            let until = PROBES.obey(planned, not_before, now);
+            open(if until > planned { Why::Asked } else { Why::Failing }, until, strikes)
+        }
+        (Change::Asked { not_before }, Closed | Open { .. }) => {
+            let (until, strikes) = match breaker {
+                Open { until, strikes, .. } => (until, strikes),
+                _ => (now, 0),
+            };
+            let asked = not_before.min(later(now, LONGEST_RETRY_AFTER));
+            if asked > until { open(Why::Asked, asked, strikes) } else { breaker }
+        }
+        (Change::Withheld, Closed) => open(Why::Configuration, reconfigured, 0),
+        (Change::Withheld, Open { until, strikes, .. } | Probing { until, strikes, .. })
+            if until <= now =>
+        {
+            open(Why::Configuration, reconfigured, strikes)
+        }
+        (Change::Gone, _) if mode != Mode::Stopped => Closed,
+        // The operator sends to it again: one request goes ahead at once, the rest when that succeeds.
+        (Change::Drain, _) if matches!(mode, Mode::Draining { .. }) => breaker,
+        (Change::Drain | Change::Resume, Open { why, until, strikes }) if until > now => {
+            open(why, now, strikes)
+        }
+        (Change::Drain | Change::Resume, Closed) if mode == Mode::Stopped => {
+            open(Why::Resumed, now, 0)
+        }
+        _ => breaker,
+    }
 }
 
 /// How many probes an outage of this length is sent at most, from the breaker's opening on.
@@ -332,13 +311,13 @@ pub fn most_probes(outage: SignedDuration) -> u32 {
     let (mut at, mut probes) = (FIRST_PROBE, 0);
     while at <= outage {
         probes += 1;
-        at = at.checked_add(probe_wait(probes)).unwrap_or(SignedDuration::MAX);
+        at = at.saturating_add(PROBES.endless_wait(probes));
     }
     probes
 }
 
-/// What one worker has seen of a destination's answers lately. It is not stored: a destination that
-/// works costs no write.
+/// A destination's latest results, as one worker has seen them. They are not stored: a destination
+/// that works costs no write.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Failures in a row, and when the first of them was.
@@ -348,13 +327,13 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// A request was answered by a destination that works, whatever it said of this one call.
+    /// A response came from a destination that works, even if it refused this one call.
     pub fn answered(&mut self, now: Timestamp) {
         self.row = None;
         self.count(now, 0);
     }
 
-    /// A request failed. Says whether that is enough to open the breaker; then it begins anew.
+    /// A request failed. Whether that is enough to open the breaker; then the count begins anew.
     pub fn failed(&mut self, now: Timestamp) -> bool {
         let (before, since) = match self.row {
             Some((before, since)) if now.duration_since(since) <= ROW => (before, since),
@@ -378,8 +357,4 @@ impl Evidence {
         self.minute = Some((since, attempts, failures));
         (attempts, failures)
     }
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
 }

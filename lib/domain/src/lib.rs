@@ -4,10 +4,13 @@
 //! as values. The shell acts on them.
 
 pub mod analysis;
+pub mod analysis_plan;
+pub mod backoff;
 pub mod call;
 pub mod config;
 pub mod context;
 pub mod copies;
+pub mod copy_plan;
 pub mod delivery;
 pub mod dial_request;
 pub mod digest;
@@ -25,6 +28,7 @@ pub mod time;
 pub mod update;
 
 pub use analysis::{Analysed, Analysis, AnalysisState, Tokens};
+pub use backoff::Backoff;
 pub use call::{Call, Outcome, fold};
 pub use config::ConfigError;
 pub use context::Context;
@@ -39,8 +43,9 @@ pub use party::{Party, PartyKind};
 pub use plan::{Legs, Policy, Work};
 pub use private::{Personal, Secret};
 pub use record::{Absorbed, CallRecord, MatchedBy, People, Person, Unmatched};
-pub use time::Flag;
+pub use strum::VariantArray;
+pub use time::{Flag, Seconds, earlier, later};
 pub use update::{
-    AnsweredBy, Blob, BlobRef, Body, Direction, Disposition, Facts, Order, Recording, Seconds,
-    State, Text, Update,
+    AnsweredBy, Blob, BlobRef, Body, Direction, Disposition, Facts, Order, Recording, State, Text,
+    Update,
 };

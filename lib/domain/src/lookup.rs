@@ -1,17 +1,18 @@
 //! Waiting for the summary of a conversation: how often to ask, and when to stop.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
+use crate::backoff::Backoff;
 use crate::call::{Call, Outcome};
-use crate::update::Seconds;
+use crate::time::{Seconds, later};
 
-/// The first wait between two questions; each further one is twice as long.
-const FIRST_INTERVAL: i64 = 5;
-/// No wait is longer than this.
-const LONGEST_INTERVAL: i64 = 300;
+/// The waits between two requests, seconds; the last repeats until the deadline.
+const BACKOFF: Backoff<'_> = Backoff::new(&[5, 10, 20, 40, 80, 160, 300]);
 
 /// How far the search for a call's conversation has come.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lookup {
     /// Where it stands.
@@ -21,7 +22,6 @@ pub struct Lookup {
     /// When was asked first: deadlines count from here.
     pub since: Timestamp,
     /// The conversation's id, once it was found and while it is not done.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,
 }
 
@@ -102,21 +102,16 @@ pub fn next(
         Finding::Absent => (patience.grace.min(patience.wait), LookupState::NoConversation),
         Finding::Processing | Finding::Trouble { .. } => (patience.wait, LookupState::GaveUp),
     };
-    let deadline = after(since, i64::from(limit.0));
+    let deadline = later(since, limit);
     if now >= deadline {
         return (lookup(when_over), None);
     }
-    let interval = FIRST_INTERVAL.saturating_mul(1 << (attempts - 1).min(10)).min(LONGEST_INTERVAL);
-    let mut again = after(now, interval);
+    let mut again = later(now, BACKOFF.endless_wait(attempts));
     if let Finding::Trouble { not_before: Some(not_before) } = finding {
         again = again.max(not_before);
     }
-    // The last question is asked at the deadline, never after it.
+    // The last request is sent at the deadline, never after it.
     (lookup(LookupState::Waiting), Some(again.min(deadline)))
-}
-
-fn after(at: Timestamp, seconds: i64) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -1,10 +1,12 @@
 //! How fast a destination is sent to: a token bucket, kept as the one moment up to which its tokens
 //! are given away.
 //!
-//! Whoever finds no token is given the moment at which there will be one, and comes back then. So a
-//! backlog stands in line in the order in which it came, and moves on at exactly the rate.
+//! A request that finds no token is given the moment at which there will be one, and comes back then.
+//! So a backlog stands in line in the order in which it came, and moves on at exactly the rate.
 
 use jiff::{SignedDuration, Timestamp};
+
+use crate::time::{earlier, later};
 
 /// A slot that was missed by more than this is void, or a backlog that was held up elsewhere would
 /// come all at once.
@@ -30,12 +32,12 @@ impl Pace {
     /// From when on tokens of the past count: more than the burst are not kept.
     pub fn floor(self, now: Timestamp) -> Timestamp {
         let kept = self.step.saturating_mul(i64::from(self.burst) - 1);
-        now.checked_sub(SignedDuration::from_micros(kept)).unwrap_or(Timestamp::MIN)
+        earlier(now, SignedDuration::from_micros(kept))
     }
 
     /// The moment after a slot.
     pub fn after(self, slot: Timestamp) -> Timestamp {
-        slot.checked_add(SignedDuration::from_micros(self.step)).unwrap_or(Timestamp::MAX)
+        later(slot, SignedDuration::from_micros(self.step))
     }
 
     /// The next slot, and up to when slots are given away then. `given` is up to when they are now.

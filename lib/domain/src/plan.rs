@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::call::Call;
 use crate::delivery::{DeliveryId, Event};
 use crate::digest::Digest;
 use crate::key::Name;
-use crate::update::{Seconds, State};
+use crate::time::{Seconds, later};
+use crate::update::State;
 
 /// A follow-up that a call itself owes. Deliveries are records of their own, each due by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -78,8 +79,7 @@ pub fn follow_ups(
         _ => true,
     };
     if after.has_ended() && is_told(after, policy.legs) && has_changes {
-        let settle = SignedDuration::from_secs(policy.settle.0.into());
-        let due_at = now.checked_add(settle).unwrap_or(now);
+        let due_at = later(now, policy.settle);
         owed.entry(Work::Enrich).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
     }
     if after.has_ended() {

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
+use strum::IntoStaticStr;
 
 use crate::analysis::Analysed;
 use crate::call::{Call, fold};
@@ -22,11 +24,15 @@ const CROWDED: usize = 24;
 /// More messages than this about one call are not a call but a fault of the sender.
 const MOST_UPDATES: usize = 100;
 
+/// A start that is delivered later than this after the first message is of no use.
+const START_IS_NEWS_FOR: SignedDuration = SignedDuration::from_secs(60);
+
 /// What the updates of one call may weigh together, bytes. With the call folded from them, which
 /// weighs as much as one of them, the item stays below DynamoDB's 400 KB.
 const HEAVIEST: usize = 300 * 1024;
 
 /// Everything stored about one call, except its blobs and deliveries.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRecord {
     /// Which call.
@@ -47,10 +53,8 @@ pub struct CallRecord {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub timelines: BTreeSet<Name>,
     /// The search for its conversation, once begun.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lookup: Option<Lookup>,
     /// How its analysis stands, once it was tried.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis: Option<Analysed>,
     /// The copies of its recordings in our bucket, by the provider's id of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -59,44 +63,38 @@ pub struct CallRecord {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deliveries: BTreeSet<DeliveryId>,
     /// When an operator had its updates read once more and that changed them, last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replayed_at: Option<Timestamp>,
 }
 
 /// The two sides of a call, as far as we know them.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct People {
     /// The customer's side.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<Person>,
     /// Our side.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub employee: Option<Person>,
 }
 
 /// One side of a call after its number was read with the source's country.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
     /// What the address turned out to be.
     pub kind: PartyKind,
     /// The number, where it is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub e164: Option<Personal>,
     /// Whom the directory has for it: the id of a contact or an employee.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub entry: Option<Name>,
     /// A contact's name, as the directory had it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Personal>,
     /// What other systems call a contact, as the directory had it.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub external_ids: BTreeSet<Personal>,
     /// By what that entry was found.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched_by: Option<MatchedBy>,
     /// Why there is no entry.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmatched: Option<Unmatched>,
 }
 
@@ -126,8 +124,9 @@ impl Person {
 }
 
 /// By what an entry of the directory was found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum MatchedBy {
     /// Its phone number.
     Number,
@@ -144,22 +143,16 @@ pub enum MatchedBy {
 }
 
 impl MatchedBy {
-    /// The word as it is written everywhere.
+    /// The word as it is stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Number => "number",
-            Self::Extension => "extension",
-            Self::Email => "email",
-            Self::ExternalId => "external_id",
-            Self::Context => "context",
-            Self::Created => "created",
-        }
+        self.into()
     }
 }
 
 /// Why a side of a call has no entry of the directory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum Unmatched {
     /// Several hold the number: it is linked to none.
     Ambiguous,
@@ -176,16 +169,9 @@ pub enum Unmatched {
 }
 
 impl Unmatched {
-    /// The word as it is written everywhere.
+    /// The word as it is stored and shown.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ambiguous => "ambiguous",
-            Self::OwnNumber => "own_number",
-            Self::Colleague => "colleague",
-            Self::Anonymous => "anonymous",
-            Self::NoNumber => "no_number",
-            Self::Unknown => "unknown",
-        }
+        self.into()
     }
 }
 
@@ -296,6 +282,12 @@ impl CallRecord {
         first.map_or(Timestamp::UNIX_EPOCH, |update| update.received_at)
     }
 
+    /// Whether a `call.started` would be delivered too late: the call has ended, or the first message
+    /// came over a minute ago.
+    pub fn is_start_overdue(&self, now: Timestamp) -> bool {
+        self.call.has_ended() || now.duration_since(self.heard_at()) > START_IS_NEWS_FOR
+    }
+
     /// Whether no further message about the call can be taken in.
     pub fn is_full(&self) -> bool {
         let weight: usize = self.updates.values().map(Update::weight).sum();
@@ -313,7 +305,8 @@ mod tests {
     use super::*;
     use crate::party::Party;
     use crate::plan::Legs;
-    use crate::update::{Facts, Order, Seconds};
+    use crate::time::Seconds;
+    use crate::update::{Facts, Order};
 
     #[test]
     fn a_call_is_full_before_its_item_is() {

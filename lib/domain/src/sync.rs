@@ -9,22 +9,24 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
+use crate::backoff::Backoff;
 use crate::digest::Digest;
 use crate::key::{DUE_SHARDS, Name};
+use crate::time::later;
 
 /// While a worker is at a job, nobody else takes it up. Longer than the worker's function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(150);
-/// The first wait after a question that was not answered; each further one is twice as long.
-const FIRST_WAIT: i64 = 15;
-/// No such wait is longer.
-const LONGEST_WAIT: i64 = 900;
-/// So many questions in a row may stay without an answer.
-const MOST_FAILURES: u32 = 8;
+/// The waits after requests in a row that got no response, seconds. Then the job has failed.
+const BACKOFF: Backoff<'_> = Backoff::new(&[15, 30, 60, 120, 240, 480, 900]);
+/// So often in a row a job may be claimed without any progress.
+const MOST_CLAIMS: u32 = 8;
 /// However often a provider asks us to wait, a job ends by then.
 const LONGEST_JOB: SignedDuration = SignedDuration::from_hours(48);
 
 /// One question to a provider's REST interface.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What is asked for, in the words of the provider's module (`calls`, `recordings`).
@@ -34,10 +36,8 @@ pub struct Step {
     /// Of calls that began before then.
     pub to: Timestamp,
     /// Which page, cursor or id. Absent: the first page.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub at: Option<String>,
     /// Of whose conversations, where a source names its agents.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
 }
 
@@ -123,6 +123,7 @@ pub struct Unit {
 }
 
 /// A job that pulls calls from one source.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id, which begins with the time of its start.
@@ -153,10 +154,8 @@ pub struct Job {
     /// When it was started.
     pub started_at: Timestamp,
     /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
     /// What went wrong last, in words without a value.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub problem: Option<String>,
     /// How many questions in a row stayed without an answer.
     #[serde(default)]
@@ -165,7 +164,6 @@ pub struct Job {
     #[serde(default)]
     pub claims: u32,
     /// When it is to be taken up next. Absent: never more.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_before: Option<Timestamp>,
 }
 
@@ -234,14 +232,14 @@ impl Job {
         format!("{}.{}", self.id, self.counts.pages)
     }
 
-    /// Ingested up by a worker: it is due again when that is surely gone.
+    /// Claimed by a worker: it is due again when that is surely gone.
     pub fn claimed(&self, now: Timestamp) -> Self {
-        if self.claims >= MOST_FAILURES {
+        if self.claims >= MOST_CLAIMS {
             let problem = format!("taken up {} times, and each time its worker died", self.claims);
             return self.ended(Progress::Failed, Some(problem), now);
         }
         let claims = self.claims + 1;
-        Self { claims, not_before: Some(after(now, LEASE)), ..self.clone() }
+        Self { claims, not_before: Some(later(now, LEASE)), ..self.clone() }
     }
 
     /// Left by its worker, to be gone on with at once.
@@ -251,7 +249,7 @@ impl Job {
 
     /// After a unit.
     pub fn after(&self, unit: Unit, now: Timestamp) -> Self {
-        let not_before = Some(after(now, LEASE));
+        let not_before = Some(later(now, LEASE));
         let mut job = Self { claims: 1, not_before, ..self.clone() };
         let left = self.steps.iter().skip(unit.steps).cloned();
         job.steps = unit.next.into_iter().chain(left).collect();
@@ -269,7 +267,7 @@ impl Job {
             let problem = format!("not done within two days: {problem}");
             return self.ended(Progress::Failed, Some(problem), now);
         }
-        let until = until.max(now).min(after(now, SignedDuration::from_hours(24)));
+        let until = BACKOFF.obey(now, Some(until), now);
         let (not_before, problem) = (Some(until), Some(problem.to_owned()));
         Self { claims: 0, not_before, problem, ..self.clone() }
     }
@@ -277,12 +275,10 @@ impl Job {
     /// After a question that was not answered.
     pub fn troubled(&self, problem: &str, now: Timestamp) -> Self {
         let failures = self.failures + 1;
-        if failures >= MOST_FAILURES {
+        let Some(until) = BACKOFF.next(failures, None, now) else {
             let problem = format!("given up after {failures} tries: {problem}");
             return Self { failures, ..self.ended(Progress::Failed, Some(problem), now) };
-        }
-        let wait = FIRST_WAIT.saturating_mul(1 << (failures - 1).min(10)).min(LONGEST_WAIT);
-        let until = after(now, SignedDuration::from_secs(wait));
+        };
         Self { failures, ..self.waiting(until, problem, now) }
     }
 
@@ -311,10 +307,6 @@ pub struct Gap {
     pub job: Name,
     /// How many the provider knew and we had not.
     pub missing: u64,
-}
-
-fn after(at: Timestamp, time: SignedDuration) -> Timestamp {
-    at.checked_add(time).unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]

@@ -5,6 +5,29 @@ use jiff::tz::{AmbiguousOffset, TimeZone};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+/// Whole seconds.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Seconds(pub u32);
+
+impl From<Seconds> for SignedDuration {
+    fn from(seconds: Seconds) -> Self {
+        Self::from_secs(seconds.0.into())
+    }
+}
+
+/// The moment this much later, or the last one that there is.
+pub fn later(at: Timestamp, by: impl Into<SignedDuration>) -> Timestamp {
+    at.checked_add(by.into()).unwrap_or(Timestamp::MAX)
+}
+
+/// The moment this much earlier, or the first one that there is.
+pub fn earlier(at: Timestamp, by: impl Into<SignedDuration>) -> Timestamp {
+    at.checked_sub(by.into()).unwrap_or(Timestamp::MIN)
+}
+
 /// Something a reader of a call should know about its times.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -4,12 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
-use crate::context;
 use crate::digest::Digest;
 use crate::party::Party;
 use crate::private::Personal;
-use crate::time::Flag;
+use crate::time::{Flag, Seconds};
+
+/// The kind of an update that a caller of the API sent, and no provider.
+pub const CONTEXT: &str = "context";
 
 /// Bodies and transcripts up to this many bytes stay inside the call's own item; larger ones
 /// become blobs, so that the item stays far below DynamoDB's 400 KB.
@@ -68,7 +71,7 @@ impl Update {
 
     /// Whether it is what a caller of the API says the call is about, and no provider's message.
     pub fn is_context(&self) -> bool {
-        self.kind == context::KIND && self.target.expose().is_empty()
+        self.kind == CONTEXT && self.target.expose().is_empty()
     }
 
     /// About how many bytes it takes in the call's item.
@@ -186,13 +189,6 @@ impl std::fmt::Debug for Blob {
     }
 }
 
-/// Whole seconds.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(transparent)]
-pub struct Seconds(pub u32);
-
 /// Which way a call went, seen from our side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -251,106 +247,78 @@ pub enum AnsweredBy {
 }
 
 /// A recording of a call, or of a part of it.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Recording {
     /// Where it can be fetched: an `https` or `http` address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub url: Option<Personal>,
     /// A path on the PBX's own disk: kept for the operator, never given to a CRM as an address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<Personal>,
     /// Its length.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration: Option<Seconds>,
     /// The provider's word for its state (`completed`, `absent`).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
 }
 
 /// What one message says about a call. Absent means: says nothing.
+#[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
     /// How far the call has come.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<State>,
     /// How it ended.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub disposition: Option<Disposition>,
     /// Who picked up.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub answered_by: Option<AnsweredBy>,
     /// Which way it went.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
     /// Who called.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<Party>,
     /// Who was called.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Party>,
     /// The customer's side, where the provider names it so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact: Option<Party>,
     /// Our side, where the provider names it so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub employee: Option<Party>,
     /// The customer's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_name: Option<Personal>,
     /// What the call was made for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub campaign: Option<String>,
     /// The contact's id in the directory, where whoever placed the call said so.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub contact_id: Option<String>,
     /// The lead's id, in the directory or in the system that placed the call.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lead_id: Option<String>,
     /// When the call began. The earliest that any message says.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,
     /// When it was picked up. The earliest that any message says.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<Timestamp>,
     /// When it ended. The latest that any message says.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
     /// How long the two sides were connected.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub talk: Option<Seconds>,
     /// From the first ring to the end.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub total: Option<Seconds>,
     /// What the provider bills for.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub billed: Option<Seconds>,
     /// Recordings by the provider's id of each.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub recordings: BTreeMap<String, Recording>,
     /// The id of the AI conversation that was held on this call.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub conversation: Option<String>,
     /// What was said, in short.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub summary: Option<Personal>,
     /// What was said, in full.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub transcript: Option<Text>,
     /// The call id of the call that this one is a leg of.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub parent: Option<String>,
     /// What the conversation was to be judged by, for analysis.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub script_context: Option<Personal>,
     /// Whether the sender wants the transcript analysed.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_analyze: Option<bool>,
     /// Whether the sender wants tasks made from the analysis.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub create_tasks: Option<bool>,
     /// The provider's reason for the end of the call, in its words (`SIP 486`).
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
     /// What had to be decided about its times.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]

@@ -13,8 +13,8 @@ use switchboard_domain::plan::{self, CallSummary, Subscriber};
 use switchboard_domain::{
     Absorbed, Analysed, AnalysisState, AnsweredBy, Attempt, Body, CallKey, CallRecord, Deferred,
     Delivery, DeliveryId, DeliveryState, Digest, Direction, Disposition, Event, Facts, Flag, Legs,
-    Name, Order, Outcome, Party, Personal, Policy, Recording, Seconds, State, Text, Update, Work,
-    fold,
+    Name, Order, Outcome, Party, Personal, Policy, Recording, Seconds, State, Text, Update,
+    VariantArray as _, Work, fold,
 };
 
 fn at(second: i64) -> Timestamp {
@@ -285,7 +285,7 @@ proptest! {
         updates in vec(update(), 1..6),
         tried in vec(any::<bool>(), 6),
         tasks in vec(0..3u32, 6),
-        wanted in prop::sample::subsequence(Event::ALL.to_vec(), 1..=4),
+        wanted in prop::sample::subsequence(Event::VARIANTS.to_vec(), 1..=4),
     ) {
         let destination = Name::new("destination", "crm").unwrap();
         let subscribers = [Subscriber { destination, events: wanted.clone() }];

@@ -9,7 +9,8 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_analysis::answer::{Fault, check};
 use switchboard_analysis::{Model, Question, Reply};
-use switchboard_domain::analysis::{Settings, planning};
+use switchboard_domain::analysis::Settings;
+use switchboard_domain::analysis_plan;
 use switchboard_domain::{
     Analysed, Analysis, AnalysisState, CallKey, CallRecord, Digest, Text, Tokens, Work,
 };
@@ -80,7 +81,7 @@ impl<S: Store, Q: Queue, M: Ask> Analyze<S, Q, M> {
                 let problem = "the model's configuration cannot be read: mend it".to_owned();
                 (Ended::Later { problem, not_before: None }, Tokens::default())
             }
-            Some(Some(_)) if record.analysis.as_ref().is_some_and(planning::is_worn_out) => {
+            Some(Some(_)) if record.analysis.as_ref().is_some_and(analysis_plan::is_worn_out) => {
                 let last = record.analysis.as_ref().and_then(|mark| mark.reason.clone());
                 let never = || "its worker stopped each time before it was done".to_owned();
                 (Ended::Failed(last.unwrap_or_else(never)), Tokens::default())
@@ -117,7 +118,7 @@ impl<S: Store, Q: Queue, M: Ask> Analyze<S, Q, M> {
                 return Ok(None);
             }
             // As the call and the source are by now: it may be wanted no more.
-            planning::schedule(&mut record, source.analyze.as_ref(), source.legs, now);
+            analysis_plan::schedule(&mut record, source.analyze.as_ref(), source.legs, now);
             let basis = record.analysis.as_ref().and_then(|mark| mark.basis.clone());
             let is_owed = record.owed.contains_key(&Work::Analyze);
             match (&mut record.analysis, is_owed) {
@@ -296,17 +297,17 @@ fn concluded(record: &mut CallRecord, source: &Source, attempt: &Attempt) -> boo
     let Attempt { basis, ended, tokens, at } = attempt;
     let mark = record.analysis.take().unwrap_or(Analysed::new(AnalysisState::Waiting));
     let mark = Analysed { tokens: mark.tokens + *tokens, ..mark };
-    let is_wanted = planning::is_wanted(&record.call, source.analyze.as_ref(), source.legs);
+    let is_wanted = analysis_plan::is_wanted(&record.call, source.analyze.as_ref(), source.legs);
     let is_over = mark.state != AnalysisState::Waiting;
     if is_over || !is_wanted {
         // Somebody else was first, or it was called off meanwhile.
         record.analysis = Some(mark);
-        planning::schedule(record, source.analyze.as_ref(), source.legs, *at);
+        analysis_plan::schedule(record, source.analyze.as_ref(), source.legs, *at);
         due_now(record, *at);
         return false;
     }
     if let Ended::Later { problem, not_before } = ended
-        && let Some(due_at) = planning::again(&record.key, mark.attempts, *not_before, *at)
+        && let Some(due_at) = analysis_plan::again(&record.key, mark.attempts, *not_before, *at)
     {
         record.owed.insert(Work::Analyze, due_at);
         record.analysis = Some(Analysed { reason: Some(problem.clone()), ..mark });

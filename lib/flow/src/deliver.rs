@@ -153,8 +153,8 @@ impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
             rendered => {
                 let gone = || StoreError::Damaged { what: "call", problem: "it is gone".into() };
                 let record = self.store.call(&delivery.key).await?.ok_or_else(gone)?;
-                let is_wanted =
-                    destination.wants(&record, event) && !event.is_too_late(&record, now);
+                let is_wanted = destination.wants(&record, event)
+                    && !(event == Event::Started && record.is_start_overdue(now));
                 if !is_wanted {
                     let kept_back = delivery.unwanted();
                     let put = self.store.put_delivery(&kept_back, Some(record.version)).await?;

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::Retry;
 use crate::Telemetry;
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::analysis::planning::{self, AnalysisPlan};
+use switchboard_domain::analysis_plan::{self, AnalysisPlan};
 use switchboard_domain::lookup::{self, Patience};
 use switchboard_domain::plan::{CallSummary, Subscriber};
 use switchboard_domain::{
@@ -85,7 +85,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
         let waiting = looked.as_ref().and_then(|looked| looked.again);
         let analysed = |record: &CallRecord| {
             let mut next = with_findings(record.clone(), source, looked.as_ref(), now);
-            planning::schedule(&mut next, source.analyze.as_ref(), source.legs, now)
+            analysis_plan::schedule(&mut next, source.analyze.as_ref(), source.legs, now)
         };
         let waiting = waiting.or_else(|| match analysed(&record) {
             AnalysisPlan::WaitUntil(until) => Some(until),
@@ -133,7 +133,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                 return Ok(());
             }
             let mut planned = Vec::new();
-            if !Event::Started.is_too_late(&next, now) {
+            if !next.is_start_overdue(now) {
                 next.people = people::who(&self.directory, &next, source, false, now).await?.people;
                 planned = self.plan(&mut next, configuration, now).await?.0;
             }
@@ -172,7 +172,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                 true => again,
                 false => {
                     let analyze = source.analyze.as_ref();
-                    match planning::schedule(&mut next, analyze, source.legs, now) {
+                    match analysis_plan::schedule(&mut next, analyze, source.legs, now) {
                         AnalysisPlan::WaitUntil(until) => until,
                         // It is there by now.
                         AnalysisPlan::Late | AnalysisPlan::Over => now,
@@ -213,7 +213,8 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             let contact = contact.filter(|_| is_told);
             next.timelines.extend(written.iter().cloned());
             next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));
-            let planning = planning::schedule(&mut next, source.analyze.as_ref(), source.legs, now);
+            let planning =
+                analysis_plan::schedule(&mut next, source.analyze.as_ref(), source.legs, now);
             // A transcript may have come since this was begun.
             let until = match planning {
                 AnalysisPlan::WaitUntil(until) => Some(until),

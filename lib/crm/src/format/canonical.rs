@@ -11,7 +11,7 @@ use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment
 use switchboard_domain::time::Flag;
 use switchboard_domain::{
     Analysis, AnsweredBy, Call, CallRecord, Digest, Direction, Event, MatchedBy, Name, Outcome,
-    Party, PartyKind, Person, Personal, Recording, Seconds, Text, Unmatched,
+    Party, PartyKind, Person, Personal, Recording, Seconds, Text, Unmatched, VariantArray as _,
 };
 
 use super::{
@@ -133,7 +133,7 @@ struct Listen<'a> {
 /// What the format is and can.
 pub const KIND: Kind = Kind {
     name: "canonical",
-    events: &Event::ALL,
+    events: Event::VARIANTS,
     tells_transcript: true,
     tells_analysis: true,
     deduplications: WEBHOOK_DEDUPLICATIONS,
@@ -473,14 +473,14 @@ mod tests {
             records.push(unfound);
         }
         let mut analyses = vec![None, Some(analysis())];
-        for (_, outcome) in Conclusion::ALL {
+        for outcome in Conclusion::VARIANTS.iter().copied() {
             analyses.push(Some(Analysis { outcome, tasks: vec![], ..analysis() }));
         }
-        for (_, sentiment) in Sentiment::ALL {
+        for sentiment in Sentiment::VARIANTS.iter().copied() {
             analyses.push(Some(Analysis { sentiment, scorecard: vec![], ..analysis() }));
         }
         for record in &records {
-            for event in Event::ALL {
+            for event in Event::VARIANTS.iter().copied() {
                 for analysis in &analyses {
                     let body = render(record, event, None, analysis.as_ref());
                     let body: Value = serde_json::from_slice(&body).unwrap();

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use crate::config::ConfigError;
 use crate::key::Name;
-use crate::update::Seconds;
+use crate::time::Seconds;
 
 /// How long a call's first delivery waits for its analysis, where a source says nothing else.
 pub const DEFAULT_WAIT: Seconds = Seconds(60);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::{Contact, Employee, Extension};
+use super::entry::{Contact, Employee, Entry, Extension};
 use crate::private::Personal;
 
 /// As many numbers as an entry may have. With the other limits, replacing all that an entry is found
@@ -57,6 +57,16 @@ impl fmt::Display for EntryFault {
 }
 
 impl std::error::Error for EntryFault {}
+
+impl Entry {
+    /// Whether it can be stored and found.
+    pub fn check(&self) -> Result<(), EntryFault> {
+        match self {
+            Self::Contact(contact) => contact.check(),
+            Self::Employee(employee) => employee.check(),
+        }
+    }
+}
 
 impl Contact {
     /// Whether it can be stored and found.

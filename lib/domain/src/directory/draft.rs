@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::Timestamp;
 
 use super::check::{EntryFault, MOST_HOLDERS};
-use super::{Contact, ContactKind, Employee, Entry, Extension, Handle, Holder, Origin};
+use super::entry::{Contact, ContactKind, Employee, Entry, Extension, Handle, Holder, Origin};
 use crate::key::Name;
 use crate::private::Personal;
 

@@ -11,7 +11,7 @@ mod tests;
 use http::Method;
 use minijinja::{Error, ErrorKind};
 use serde_json::Value as Json;
-use switchboard_domain::{ConfigError, Event};
+use switchboard_domain::{ConfigError, Event, VariantArray as _};
 
 use super::{
     Kind, RenderContext, WEBHOOK_AUTHS, WEBHOOK_CANNOT, WEBHOOK_DEDUPLICATIONS, canonical,
@@ -30,7 +30,7 @@ const CONTENT_TYPE: &str =
 /// What the format is and can.
 pub const KIND: Kind = Kind {
     name: "template",
-    events: &Event::ALL,
+    events: Event::VARIANTS,
     tells_transcript: true,
     tells_analysis: true,
     deduplications: WEBHOOK_DEDUPLICATIONS,

@@ -9,7 +9,7 @@ use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment
 use switchboard_domain::{
     Analysis, AnsweredBy, CallKey, CallRecord, Digest, Direction, Disposition, Event, Facts, Flag,
     Legs, MatchedBy, Name, Order, Party, PartyKind, Person, Personal, Policy, Recording, Seconds,
-    State, Text, Tokens, Unmatched, Update,
+    State, Text, Tokens, Unmatched, Update, VariantArray as _,
 };
 
 use super::scan::Seen;
@@ -128,7 +128,7 @@ pub fn samples(seen: &Seen) -> Vec<(String, Json)> {
         ("of which all is known".to_owned(), full.clone()),
         ("of which next to nothing is known".to_owned(), nothing.clone()),
     ];
-    for event in Event::ALL {
+    for event in Event::VARIANTS.iter().copied() {
         for (words, document) in [("full", &full), ("bare", &nothing)] {
             let changed = with(document, &[], "type", json!(event.as_str()));
             samples.push((format!("told by {} ({words})", event.as_str()), changed));

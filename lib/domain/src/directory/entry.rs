@@ -1,22 +1,19 @@
-//! The directory: contacts and employees, and what they are found by.
+//! Contacts and employees, and the handles that they are found by.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_with::skip_serializing_none;
 
 use crate::call::Outcome;
 use crate::key::{CallKey, Name};
 use crate::private::Personal;
-use crate::update::{Direction, Seconds};
-
-pub mod check;
-pub mod draft;
-
-pub use check::EntryFault;
-pub use draft::{Draft, EntryKind, EntryWrite, Holders};
+use crate::time::Seconds;
+use crate::update::Direction;
 
 /// A person on the customer's side.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contact {
     /// Its id in the directory.
@@ -24,7 +21,6 @@ pub struct Contact {
     /// What it is to us.
     pub kind: ContactKind,
     /// The name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Personal>,
     /// Phone numbers in E.164.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -36,10 +32,8 @@ pub struct Contact {
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub external_ids: BTreeSet<Personal>,
     /// Where a lead stands: a word of the configured rules, as `new` or `contacted`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
     /// The end of the last call with it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_contacted_at: Option<Timestamp>,
     /// What CRMs call it, by the destination that they are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -79,12 +73,12 @@ pub enum Origin {
 }
 
 /// A person on our side.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Employee {
     /// Its id in the directory.
     pub id: Name,
     /// The name.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<Personal>,
     /// Phone numbers in E.164.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
@@ -108,10 +102,10 @@ pub struct Employee {
 }
 
 /// An internal number of a PBX.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Extension {
     /// Of which source; without one, of all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<Name>,
     /// The number, as it is dialled.
     pub number: Personal,
@@ -185,16 +179,8 @@ impl Entry {
         }
     }
 
-    /// Whether it can be stored and found.
-    pub fn check(&self) -> Result<(), EntryFault> {
-        match self {
-            Self::Contact(contact) => contact.check(),
-            Self::Employee(employee) => employee.check(),
-        }
-    }
-
     /// Whether both say the same, whenever they were written and however often.
-    fn says_the_same(&self, other: &Self) -> bool {
+    pub(super) fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Contact(a), Self::Contact(b)) => {
                 let Contact { updated_at, version, .. } = *a;
@@ -283,6 +269,7 @@ impl Employee {
 }
 
 /// One call on a contact's timeline.
+#[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
     /// Whose timeline.
@@ -292,18 +279,13 @@ pub struct Activity {
     /// When the call began, or, where nothing tells, when it was heard of.
     pub at: Timestamp,
     /// Which way it went.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub direction: Option<Direction>,
     /// How it went.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// How long the two sides were connected.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub talk: Option<Seconds>,
     /// The newest recording.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recording: Option<Personal>,
     /// The employee, by id.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub employee: Option<Name>,
 }

@@ -3,21 +3,23 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::{Analysed, AnalysisState, Settings};
+use crate::analysis::{Analysed, AnalysisState, Settings};
+use crate::backoff::Backoff;
 use crate::call::Call;
 use crate::digest::Digest;
 use crate::key::CallKey;
 use crate::plan::{Legs, Work, is_told};
 use crate::record::CallRecord;
+use crate::time::later;
 use crate::update::Text;
 
 /// So often a call is analysed, each time of another transcript or script. It is a bill that whoever
 /// sends the messages runs up.
 const MOST_RUNS: u32 = 3;
-/// The waits after the first, second, … time that a model did not answer, seconds: an hour and a half.
-const WAITS: [u32; 6] = [10, 30, 120, 600, 1_800, 3_600];
-/// No model is obeyed for longer when it asks for time.
-const LONGEST_RETRY_AFTER: SignedDuration = SignedDuration::from_hours(1);
+/// The waits between requests to a model that fails, seconds: an hour and a half. It is obeyed for an
+/// hour when it asks for time.
+const BACKOFF: Backoff<'_> =
+    Backoff::new(&[10, 30, 120, 600, 1_800, 3_600]).obeying(SignedDuration::from_hours(1));
 
 /// How far a call is with its analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +94,7 @@ pub fn schedule(
     // A worker that is at an earlier transcript has it: it is owed again when that is over.
     record.owed.entry(Work::Analyze).or_insert(now);
     let wait = settings.map_or_else(|| Settings::default().wait, |settings| settings.wait);
-    let until = later(since, SignedDuration::from_secs(wait.0.into()));
+    let until = later(since, wait);
     if now < until { AnalysisPlan::WaitUntil(until) } else { AnalysisPlan::Late }
 }
 
@@ -117,7 +119,7 @@ fn called_off(mark: Analysed) -> Option<Analysed> {
 /// Whether a model was asked as often as it is asked, so that the analysis has failed: a worker that
 /// stops each time, before it can say why, ends here as well.
 pub fn is_worn_out(mark: &Analysed) -> bool {
-    mark.attempts as usize > WAITS.len() + 1
+    mark.attempts as usize > BACKOFF.retries() + 1
 }
 
 /// When a model that did not answer the n-th time is asked again, not before it said. `None`: never.
@@ -127,18 +129,8 @@ pub fn again(
     not_before: Option<Timestamp>,
     now: Timestamp,
 ) -> Option<Timestamp> {
-    let wait = WAITS.get(attempts.saturating_sub(1) as usize)?;
-    // Up to a fifth longer, by call and attempt, so that a model that throttles is not asked by all
-    // at once again.
-    let spread = Digest::of(&[key.to_string().as_bytes(), &attempts.to_be_bytes()]).bucket(200);
-    let millis = i64::from(*wait) * (1_000 + i64::from(spread));
-    let planned = later(now, SignedDuration::from_millis(millis));
-    let asked = not_before.map(|not_before| not_before.min(later(now, LONGEST_RETRY_AFTER)));
-    Some(asked.map_or(planned, |asked| asked.max(planned)))
-}
-
-fn later(at: Timestamp, by: SignedDuration) -> Timestamp {
-    at.checked_add(by).unwrap_or(Timestamp::MAX)
+    let spread_by = Digest::of(&[key.to_string().as_bytes(), &attempts.to_be_bytes()]);
+    BACKOFF.next_spread(attempts.max(1), &spread_by, not_before, now)
 }
 
 #[cfg(test)]
@@ -146,7 +138,8 @@ mod tests {
     use super::*;
     use crate::plan::Policy;
     use crate::private::Personal;
-    use crate::update::{Facts, Order, Seconds, State, Update};
+    use crate::time::Seconds;
+    use crate::update::{Facts, Order, State, Update};
 
     const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
@@ -250,8 +243,7 @@ mod tests {
         let waits: Vec<i64> = (1..=6)
             .map(|n| again(&key, n, None, at(0)).unwrap().as_second() - at(0).as_second())
             .collect();
-        for (wait, least) in waits.iter().zip(WAITS) {
-            let least = i64::from(least);
+        for (wait, least) in waits.iter().zip([10, 30, 120, 600, 1_800, 3_600]) {
             assert!((least..=least + least / 5).contains(wait), "{waits:?}");
         }
         assert_eq!(again(&key, 7, None, at(0)), None);

@@ -1,6 +1,8 @@
 use super::*;
+use crate::copies::{Object, Tried};
 use crate::plan::{Legs, Policy};
-use crate::update::{Facts, Order, Seconds, State, Update};
+use crate::time::Seconds;
+use crate::update::{Facts, Order, State, Update};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_771_578_000 + second).unwrap()
