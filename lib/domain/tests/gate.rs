@@ -6,9 +6,9 @@ use jiff::{SignedDuration, Timestamp};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
+use switchboard_domain::backoff::LONGEST_RETRY_AFTER;
 use switchboard_domain::gate::{
-    Admission, Breaker, Change, Evidence, Gate, LONGEST_RETRY_AFTER, MOST_IN_A_ROW, Mode,
-    most_probes,
+    Admission, Breaker, Change, Evidence, Gate, MOST_IN_A_ROW, Mode, most_probes,
 };
 use switchboard_domain::{Deferred, Name, Pace};
 
