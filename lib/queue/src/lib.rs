@@ -4,8 +4,7 @@
 //! does what is still due. So a message may be lost (the sweep sends it again) or doubled (the
 //! second finds nothing due).
 
-use std::future::Future;
-
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use switchboard_domain::{CallKey, DeliveryId, Name, Work};
@@ -118,15 +117,13 @@ impl Send {
 }
 
 /// Where jobs are sent.
+#[async_trait]
 pub trait Queue: std::marker::Send + Sync {
     /// Sends jobs: each to the queue of its kind, as many as fit in one request together.
-    fn send(
-        &self,
-        jobs: &[Send],
-    ) -> impl Future<Output = Result<(), QueueError>> + std::marker::Send;
+    async fn send(&self, jobs: &[Send]) -> Result<(), QueueError>;
 
-    /// About how many jobs of each kind wait to be taken.
-    fn waiting(&self) -> impl Future<Output = Result<Waiting, QueueError>> + std::marker::Send;
+    /// About how many jobs of each kind wait for a worker.
+    async fn waiting(&self) -> Result<Waiting, QueueError>;
 }
 
 /// How many jobs wait, by kind.
@@ -145,6 +142,18 @@ pub struct Waiting {
 }
 
 impl Waiting {
+    /// Counts a job.
+    fn add(&mut self, job: &Job) {
+        let count = match job {
+            Job::Enrich { .. } => &mut self.enrich,
+            Job::Analyze { .. } => &mut self.analyze,
+            Job::Deliver { .. } => &mut self.deliver,
+            Job::Pull { .. } => &mut self.pull,
+            Job::Recordings { .. } => &mut self.recordings,
+        };
+        *count += 1;
+    }
+
     /// How many of a job's kind wait.
     pub fn of(&self, job: &Job) -> u64 {
         match job {

@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use async_trait::async_trait;
+
 use crate::{Job, Queue, QueueError, Send, Waiting};
 
 /// A queue that only remembers what was sent.
@@ -15,6 +17,7 @@ impl MemoryQueue {
     }
 }
 
+#[async_trait]
 impl Queue for MemoryQueue {
     async fn send(&self, jobs: &[Send]) -> Result<(), QueueError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(jobs);
@@ -24,15 +27,7 @@ impl Queue for MemoryQueue {
     async fn waiting(&self) -> Result<Waiting, QueueError> {
         let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut waiting = Waiting::default();
-        for send in jobs.iter() {
-            match send.job {
-                Job::Enrich { .. } => waiting.enrich += 1,
-                Job::Analyze { .. } => waiting.analyze += 1,
-                Job::Deliver { .. } => waiting.deliver += 1,
-                Job::Pull { .. } => waiting.pull += 1,
-                Job::Recordings { .. } => waiting.recordings += 1,
-            }
-        }
+        jobs.iter().for_each(|send| waiting.add(&send.job));
         Ok(waiting)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
@@ -74,7 +75,7 @@ impl SqsQueue {
         let request = self.client.get_queue_attributes().queue_url(address);
         let answer = request.attribute_names(name.clone()).send().await.map_err(fault)?;
         let depth = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
-        depth.ok_or_else(|| QueueError { code: "no depth was told".into() })
+        depth.ok_or_else(|| QueueError { code: "no depth in the response".into() })
     }
 
     async fn send_one(&self, address: &str, send: &Send) -> Result<(), QueueError> {
@@ -108,6 +109,7 @@ impl SqsQueue {
     }
 }
 
+#[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, jobs: &[Send]) -> Result<(), QueueError> {
         if let [send] = jobs {

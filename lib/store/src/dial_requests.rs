@@ -1,45 +1,17 @@
-//! Every access pattern of dial requests of the button "call": who was dialled, and how often.
+//! Dial requests of the button "call", and how many there were.
 //!
-//! They lie in the table of calls, whose clock deletes them, under partition keys that begin with
-//! `dial request`: a function that dials can be kept to those.
-
-use std::future::Future;
+//! Their partition keys begin with `press`: the rights of a function that dials can end there.
 
 use jiff::Timestamp;
 use switchboard_domain::Digest;
 use switchboard_domain::dial_request::DialRequest;
 
-use crate::StoreError;
+use crate::item::{from_item, number, to_versioned};
+use crate::table::{Change, Condition, Write, Written};
+use crate::{Store, StoreError, expires_after, keys};
 
-mod dynamodb;
-mod memory;
-
-pub use dynamodb::DynamoDialRequests;
-pub use memory::MemoryDialRequests;
-
-/// What a store of dial requests can do.
-pub trait DialRequests: Send + Sync {
-    /// Reads a dial request, consistently.
-    fn dial_request(
-        &self,
-        id: &Digest,
-    ) -> impl Future<Output = Result<Option<DialRequest>, StoreError>> + Send;
-
-    /// Writes a dial request as version `dial request.version + 1`, if the stored version is `dial request.version`
-    /// (0: if there is none). A write that took place though its answer was lost, and is tried
-    /// again, counts as stored: `dial request.attempt` tells it from another's.
-    fn put_dial_request(
-        &self,
-        dial_request: &DialRequest,
-    ) -> impl Future<Output = Result<PutDialRequest, StoreError>> + Send;
-
-    /// Counts one more, unless there are `most` already. Whether it was counted.
-    fn count(
-        &self,
-        tally: &RateCounter,
-        most: u32,
-    ) -> impl Future<Output = Result<bool, StoreError>> + Send;
-}
+/// A key is remembered for so long at least, however soon calls are deleted.
+const SHORTEST_MEMORY_DAYS: u32 = 30;
 
 /// What became of a conditional write of a dial request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,13 +22,59 @@ pub enum PutDialRequest {
     Conflict(Option<Box<DialRequest>>),
 }
 
-/// What is counted: the dial requests of somebody, in a stretch of time.
+/// A counter of dial requests of one caller in a window of time.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RateCounter {
-    /// Whose.
+    /// The caller.
     pub who: Digest,
-    /// In which stretch: as `minute 2026-02-20T09:01`.
-    pub stretch: String,
-    /// When nobody asks for it any more.
+    /// The window: as `minute 2026-02-20T09:01`.
+    pub window: String,
+    /// When it is needed no more.
     pub expires_at: Timestamp,
+}
+
+impl Store {
+    /// Reads a dial request, consistently.
+    pub async fn dial_request(&self, id: &Digest) -> Result<Option<DialRequest>, StoreError> {
+        self.read("press", keys::dial_request(id)).await
+    }
+
+    /// Writes a dial request as version `dial_request.version + 1`, if the stored version is
+    /// `dial_request.version` (0: if there is none). A write that took place though its response was
+    /// lost, and is sent again, counts as stored: `dial_request.attempt` tells it from another's.
+    ///
+    /// It expires as a call does, but not before 30 days are over: until then its key dials no second
+    /// time.
+    pub async fn put_dial_request(
+        &self,
+        dial_request: &DialRequest,
+    ) -> Result<PutDialRequest, StoreError> {
+        let DialRequest { id, version, .. } = dial_request;
+        let mut item = to_versioned("press", dial_request, keys::dial_request(id), *version)?;
+        let days = self.retention_days.max(SHORTEST_MEMORY_DAYS);
+        item.insert("expires_at".into(), expires_after(days));
+        let put = Write::put(item).only_if(Condition::version(*version));
+        let Written::Unmet(stored) = self.table.write(put).await? else {
+            return Ok(PutDialRequest::Stored(version + 1));
+        };
+        let stored: Option<DialRequest> =
+            stored.map(|item| from_item("press", item)).transpose()?;
+        let written = DialRequest { version: version + 1, ..dial_request.clone() };
+        if stored.as_ref() == Some(&written) {
+            return Ok(PutDialRequest::Stored(written.version));
+        }
+        Ok(PutDialRequest::Conflict(stored.map(Box::new)))
+    }
+
+    /// Counts one more, unless there are `most` already. Whether it was counted.
+    pub async fn count(&self, counter: &RateCounter, most: u32) -> Result<bool, StoreError> {
+        let changes = vec![
+            Change::Add("count", number(1)),
+            Change::Set("expires_at", number(counter.expires_at.as_second())),
+        ];
+        let below = Condition::Below("count", number(i64::from(most)));
+        let few = Condition::Any(vec![Condition::Absent("count"), below]);
+        let write = Write::update(keys::rate(&counter.who, &counter.window), changes).only_if(few);
+        Ok(self.table.write(write).await?.is_done())
+    }
 }

@@ -1,5 +1,6 @@
 //! Calls in lists: what a line of one holds, and where it stands.
 
+use futures_util::future::try_join_all;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -8,6 +9,11 @@ use switchboard_domain::{
     CallKey, CallRecord, Direction, Name, Outcome, Party, PartyKind, Person, Personal, Seconds,
     State,
 };
+
+use crate::item::{damaged, text};
+use crate::keys::{self, CONTACT, DAY};
+use crate::table::{self, Query, Range, text_of};
+use crate::{Store, StoreError};
 
 /// How many partitions the index of one day has. DynamoDB writes a partition 1,000 times a second,
 /// and every write of a call may be one of its day: a rush must not slow webhooks down.
@@ -20,7 +26,7 @@ const LONGEST: usize = 128;
 pub struct Line {
     /// Which call.
     pub key: CallKey,
-    /// When it began or, where nothing tells, when it was heard of first.
+    /// When it began or, where no message says, when the first message came.
     pub began_at: Timestamp,
     /// How far it has come.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -85,7 +91,7 @@ impl Line {
 
     /// Its place in every list that it stands in: by time, then by key.
     pub fn place(&self) -> Place {
-        Place(format!("{:.9}#{}", self.began_at, self.key))
+        Place(format!("{}#{}", keys::moment(self.began_at), self.key))
     }
 
     /// The day that it stands under, UTC.
@@ -139,7 +145,7 @@ impl Place {
 
     /// Before all that began at this moment or later.
     pub fn of(at: Timestamp) -> Self {
-        Self(format!("{at:.9}"))
+        Self(keys::moment(at))
     }
 
     /// As text.
@@ -169,5 +175,59 @@ impl Lines {
         let more = more || lines.len() > limit;
         lines.truncate(limit);
         Self { lines, more }
+    }
+}
+
+impl Store {
+    /// Part of a list, the newest first: at most `limit` calls that began at `since` or later and
+    /// stand before `before`. It may lag a little behind the calls.
+    pub async fn lines(
+        &self,
+        list: &List,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<Lines, StoreError> {
+        // DynamoDB refuses a range whose end comes before its beginning: here it is an empty one.
+        if *before <= Place::of(since) {
+            return Ok(Lines::default());
+        }
+        let parts = match list {
+            List::Day(day) => {
+                let shard = |shard| Query::by(&DAY, keys::day_shard(*day, shard));
+                (0..DAY_SHARDS).map(shard).collect()
+            }
+            List::Contact(id) => vec![Query::by(&CONTACT, id.as_str())],
+        };
+        let parts = parts.into_iter().map(|part| self.listed(part, since, before, limit));
+        let (mut lines, mut more) = (Vec::new(), false);
+        for (part, goes_on) in try_join_all(parts).await? {
+            lines.extend(part);
+            more |= goes_on;
+        }
+        Ok(Lines::newest(lines, limit, more))
+    }
+
+    /// Part of one partition of an index that lists calls, the newest first, and whether it goes on.
+    async fn listed(
+        &self,
+        partition: Query,
+        since: Timestamp,
+        before: &Place,
+        limit: usize,
+    ) -> Result<(Vec<Line>, bool), StoreError> {
+        // The upper bound of the range is in it: one more line is read, for the one that stands there.
+        let range = Range::Between(text(Place::of(since).as_str()), text(before.as_str()));
+        let query = partition.within(range).backward().limit(limit.saturating_add(1));
+        let (items, more) = table::all(&*self.table, query, limit.saturating_add(1)).await?;
+        let mut lines = Vec::with_capacity(items.len());
+        for line in items.iter().filter_map(|item| text_of(item, "line")) {
+            let line: Line = serde_json::from_str(line)
+                .map_err(|_| damaged("line", "a field is missing or of another type"))?;
+            if line.place() < *before {
+                lines.push(line);
+            }
+        }
+        Ok((lines, more))
     }
 }

@@ -1,377 +1,337 @@
-//! The in-memory twin: the same conditions, no table. For tests and for whoever runs everything
-//! in one process.
+//! A table in memory that behaves as DynamoDB does: conditions, sort order, sparse indexes with
+//! projected attributes, transactions, and limits.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::ops::Bound;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use jiff::Timestamp;
-use jiff::civil::Date;
-use switchboard_domain::sync::{Gap, Job};
-use switchboard_domain::{
-    Analysis, Blob, BlobRef, CallKey, CallRecord, Delivery, DeliveryId, Digest, Gate, Name,
+use async_trait::async_trait;
+
+use crate::StoreError;
+use crate::keys::{INDEXES, Index, PRIMARY};
+use crate::table::{
+    Action, BATCH_LIMIT, Change, Condition, Item, Key, Page, Query, Range, TRANSACTION_LIMIT, Table,
+    Unmet, Value, Write, Written, text_of,
 };
 
-use crate::gates::parked_shard;
-use crate::listing::contact_of;
-use crate::{
-    Between, CallStub, CallsCursor, CallsPage, Due, DueCursor, DuePage, Line, Lines, List, Overdue,
-    Place, Put, PutDelivery, QuarantineCursor, QuarantinePage, Quarantined, Store, StoreError,
-};
-
-/// As many items as a query gives at a time.
+/// The largest item, bytes.
+const LARGEST_ITEM: usize = 400 * 1024;
+/// The most items of a page, so that whatever reads more than one page does so here too.
 const PAGE: usize = 100;
 
-/// A store in memory. Clones share it.
+/// A table in memory. Clones share it.
 #[derive(Clone, Default)]
-pub struct MemoryStore(Arc<Mutex<Tables>>);
+pub struct MemoryTable(Arc<Mutex<Items>>);
 
 #[derive(Default)]
-pub(crate) struct Tables {
-    calls: BTreeMap<CallKey, CallRecord>,
-    deliveries: BTreeMap<CallKey, BTreeMap<DeliveryId, Delivery>>,
-    analyses: BTreeMap<CallKey, Analysis>,
-    blobs: BTreeMap<(CallKey, Digest), Vec<u8>>,
-    /// By provider and [`place`].
-    quarantine: BTreeMap<(Name, String), (Quarantined, Vec<u8>)>,
-    pub(crate) due: DueIndex,
-    pub(crate) gates: BTreeMap<Name, Gate>,
-    /// Up to when each line is given out.
-    pub(crate) paces: BTreeMap<Name, Timestamp>,
-    jobs: BTreeMap<Name, Job>,
-    /// Which job has a slot.
-    pub(crate) slots: BTreeMap<String, Name>,
-    pub(crate) gaps: BTreeMap<(Name, Name, Date, Name), Gap>,
+struct Items {
+    items: BTreeMap<Key, Item>,
+    /// By the name of the index and the partition.
+    indexes: BTreeMap<(&'static str, String), BTreeSet<(Sort, Key)>>,
 }
 
-/// Everything due, by its shard and time; and where each of it stands.
-#[derive(Default)]
-pub(crate) struct DueIndex {
-    shards: BTreeMap<String, BTreeSet<(Timestamp, Overdue)>>,
-    places: BTreeMap<Overdue, (String, Timestamp)>,
+/// A sort key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Sort {
+    Number(i128),
+    Text(String),
 }
 
-impl DueIndex {
-    fn set(&mut self, what: Overdue, shard: String, due_at: Option<Timestamp>) {
-        if let Some((shard, due_at)) = self.places.remove(&what)
-            && let Some(entries) = self.shards.get_mut(&shard)
-        {
-            entries.remove(&(due_at, what.clone()));
-        }
-        if let Some(due_at) = due_at.map(in_milliseconds) {
-            self.shards.entry(shard.clone()).or_default().insert((due_at, what.clone()));
-            self.places.insert(what, (shard, due_at));
-        }
-    }
-
-    /// The oldest of a shard, after one of them: at most `limit`.
-    pub(crate) fn first(
-        &self,
-        shard: &str,
-        until: Timestamp,
-        after: Option<Due>,
-        limit: usize,
-    ) -> Vec<Due> {
-        let begin =
-            after.map_or(Bound::Unbounded, |Due { what, due_at }| Bound::Excluded((due_at, what)));
-        let entries = self.shards.get(shard).into_iter();
-        let entries = entries.flat_map(|entries| entries.range((begin.clone(), Bound::Unbounded)));
-        let entries = entries.take_while(|(due_at, _)| *due_at <= until).take(limit);
-        entries.map(|(due_at, what)| Due { what: what.clone(), due_at: *due_at }).collect()
-    }
-}
-
-impl MemoryStore {
-    pub(crate) fn tables(&self) -> MutexGuard<'_, Tables> {
+impl MemoryTable {
+    fn lock(&self) -> MutexGuard<'_, Items> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Every call, in the order of their keys.
-    pub fn calls(&self) -> Vec<CallRecord> {
-        self.tables().calls.values().cloned().collect()
-    }
-
-    /// Everything in quarantine, with its bytes.
-    pub fn all_quarantined(&self) -> Vec<(Quarantined, Vec<u8>)> {
-        self.tables().quarantine.values().cloned().collect()
-    }
-
-    /// Loses a blob, as no table should.
-    pub fn lose_blob(&self, key: &CallKey, digest: &Digest) {
-        self.tables().blobs.remove(&(key.clone(), digest.clone()));
+    /// Every item, in the order of their keys.
+    pub fn items(&self) -> Vec<Item> {
+        self.lock().items.values().cloned().collect()
     }
 }
 
-impl Tables {
-    /// What is in the way of writing this version of a call, if anything is.
-    fn in_the_way(&self, record: &CallRecord) -> Result<Option<Put>, StoreError> {
-        match self.calls.get(&record.key) {
-            Some(stored) if stored.version != record.version => {
-                Ok(Some(Put::Conflict(Box::new(stored.clone()))))
+fn sort_of(value: &Value) -> Option<Sort> {
+    match value {
+        Value::S(text) => Some(Sort::Text(text.clone())),
+        Value::N(number) => number.parse().ok().map(Sort::Number),
+        _ => None,
+    }
+}
+
+fn compare(one: Option<&Value>, other: &Value) -> Option<Ordering> {
+    Some(sort_of(one?)?.cmp(&sort_of(other)?))
+}
+
+/// How many elements a set has.
+fn size(value: Option<&Value>) -> Option<usize> {
+    match value? {
+        Value::Ss(set) => Some(set.len()),
+        _ => None,
+    }
+}
+
+impl Condition {
+    /// Whether it holds for what is stored.
+    fn holds(&self, item: Option<&Item>) -> bool {
+        let get = |name: &str| item.and_then(|item| item.get(name));
+        match self {
+            Self::Exists(name) => get(name).is_some(),
+            Self::Absent(name) => get(name).is_none(),
+            Self::Is(name, value) => get(name) == Some(value),
+            Self::Below(name, value) => compare(get(name), value).is_some_and(Ordering::is_lt),
+            Self::UpTo(name, value) => compare(get(name), value).is_some_and(Ordering::is_le),
+            Self::Above(name, value) => compare(get(name), value).is_some_and(Ordering::is_gt),
+            Self::Begins(name, prefix) => {
+                matches!(get(name), Some(Value::S(text)) if text.starts_with(prefix))
             }
-            None if record.version > 0 => Err(gone()),
-            _ => Ok(None),
+            Self::Fewer(name, n) => size(get(name)).is_some_and(|size| size < *n),
+            Self::More(name, n) => size(get(name)).is_some_and(|size| size > *n),
+            Self::All(parts) => parts.iter().all(|part| part.holds(item)),
+            Self::Any(parts) => parts.iter().any(|part| part.holds(item)),
         }
     }
+}
 
-    fn write(&mut self, record: &CallRecord) -> Put {
-        let version = record.version + 1;
-        self.calls.insert(record.key.clone(), CallRecord { version, ..record.clone() });
-        let shard = shard_name(record.key.due_shard());
-        self.due.set(Overdue::Call(record.key.clone()), shard, record.due_at());
-        Put::Stored(version)
-    }
-
-    fn delivery(&self, key: &CallKey, id: &DeliveryId) -> Option<&Delivery> {
-        self.deliveries.get(key)?.get(id)
-    }
-
-    fn write_delivery(&mut self, delivery: &Delivery) {
-        let (key, id) = (&delivery.key, &delivery.id);
-        let stored = Delivery { version: delivery.version + 1, ..delivery.clone() };
-        self.deliveries.entry(key.clone()).or_default().insert(id.clone(), stored);
-        let shard = match delivery.deferred {
-            Some(among) => parked_shard(&id.destination, among, key),
-            None => shard_name(key.due_shard()),
+impl Range {
+    fn holds(&self, sort: &Sort) -> bool {
+        let is = |value: &Value, test: fn(Ordering) -> bool| {
+            sort_of(value).is_some_and(|value| test(sort.cmp(&value)))
         };
-        self.due.set(Overdue::Delivery(key.clone(), id.clone()), shard, delivery.due_at);
-    }
-
-    pub(crate) fn jobs(&self) -> &BTreeMap<Name, Job> {
-        &self.jobs
-    }
-
-    pub(crate) fn write_job(&mut self, job: Job) {
-        let shard = shard_name(job.due_shard());
-        self.due.set(Overdue::Pull(job.id.clone()), shard, job.not_before);
-        self.jobs.insert(job.id.clone(), job);
-    }
-}
-
-fn shard_name(shard: u16) -> String {
-    format!("{shard:02}")
-}
-
-/// DynamoDB's index holds times in milliseconds.
-fn in_milliseconds(at: Timestamp) -> Timestamp {
-    Timestamp::from_millisecond(at.as_millisecond()).unwrap_or(at)
-}
-
-/// Where a body stands among the quarantined of its provider: by time, written with all its digits.
-fn place(received_at: Timestamp, digest: &Digest) -> String {
-    format!("{received_at:.9}#{digest}")
-}
-
-fn gone() -> StoreError {
-    StoreError::Damaged { what: "call", problem: "it was there when read, and is gone".into() }
-}
-
-impl Store for MemoryStore {
-    async fn put_call(&self, record: &CallRecord) -> Result<Put, StoreError> {
-        let mut tables = self.tables();
-        let in_the_way = tables.in_the_way(record)?;
-        Ok(in_the_way.unwrap_or_else(|| tables.write(record)))
-    }
-
-    async fn put_call_and_deliveries(
-        &self,
-        record: &CallRecord,
-        planned: &[Delivery],
-        untried: &[DeliveryId],
-    ) -> Result<Put, StoreError> {
-        let mut tables = self.tables();
-        if let Some(in_the_way) = tables.in_the_way(record)? {
-            return Ok(in_the_way);
+        match self {
+            Self::All => true,
+            Self::Prefix(prefix) => matches!(sort, Sort::Text(text) if text.starts_with(prefix)),
+            Self::UpTo(value) => is(value, Ordering::is_le),
+            Self::Before(value) => is(value, Ordering::is_lt),
+            Self::From(value) => is(value, Ordering::is_ge),
+            Self::Between(low, high) => is(low, Ordering::is_ge) && is(high, Ordering::is_le),
         }
-        let stored = |id: &DeliveryId| tables.delivery(&record.key, id);
-        let exists = planned.iter().any(|one| stored(&one.id).is_some());
-        let was_tried =
-            untried.iter().any(|id| stored(id).is_none_or(|delivery| delivery.rendered.is_some()));
-        if exists || was_tried {
-            return Ok(Put::DeliveryConflict);
+    }
+}
+
+impl Change {
+    fn apply(&self, item: &mut Item) {
+        match self {
+            Self::Set(name, value) => drop(item.insert((*name).to_owned(), value.clone())),
+            Self::Remove(name) => drop(item.remove(*name)),
+            Self::Add(name, value) => {
+                let sum = match (item.remove(*name), value) {
+                    (Some(Value::N(old)), Value::N(more)) => {
+                        let number = |text: &str| text.parse::<i128>().unwrap_or_default();
+                        Value::N((number(&old) + number(more)).to_string())
+                    }
+                    (Some(Value::Ss(old)), Value::Ss(more)) => {
+                        let set: BTreeSet<String> = old.into_iter().chain(more.clone()).collect();
+                        Value::Ss(set.into_iter().collect())
+                    }
+                    (_, value) => value.clone(),
+                };
+                item.insert((*name).to_owned(), sum);
+            }
+            Self::TakeOut(name, value) => {
+                if let (Some(Value::Ss(mut set)), Value::Ss(out)) = (item.remove(*name), value) {
+                    set.retain(|one| !out.contains(one));
+                    if !set.is_empty() {
+                        item.insert((*name).to_owned(), Value::Ss(set));
+                    }
+                }
+            }
         }
-        let put = tables.write(record);
-        for delivery in planned {
-            tables.write_delivery(delivery);
-        }
-        Ok(put)
+    }
+}
+
+fn refused(operation: &'static str, code: &str) -> StoreError {
+    StoreError::Refused { operation, code: code.to_owned() }
+}
+
+/// About how many bytes an attribute takes.
+fn bytes(value: &Value) -> usize {
+    match value {
+        Value::S(text) | Value::N(text) => text.len(),
+        Value::B(bytes) => bytes.len(),
+        Value::M(map) => map.iter().map(|(name, value)| name.len() + bytes(value) + 1).sum(),
+        Value::L(list) => list.iter().map(|value| bytes(value) + 1).sum(),
+        Value::Ss(set) | Value::Ns(set) => set.iter().map(String::len).sum(),
+        Value::Bs(set) => set.iter().map(Vec::len).sum(),
+        Value::Bool(_) | Value::Null(_) => 1,
+    }
+}
+
+impl Items {
+    /// Where an item stands in an index, if it does.
+    fn place(index: &Index, item: &Item) -> Option<(String, Sort)> {
+        Some((text_of(item, index.partition)?.to_owned(), sort_of(item.get(index.sort)?)?))
     }
 
-    async fn put_call_and_analysis(
-        &self,
-        record: &CallRecord,
-        analysis: &Analysis,
-    ) -> Result<Put, StoreError> {
-        let mut tables = self.tables();
-        if let Some(in_the_way) = tables.in_the_way(record)? {
-            return Ok(in_the_way);
-        }
-        tables.analyses.insert(record.key.clone(), analysis.clone());
-        Ok(tables.write(record))
-    }
-
-    async fn analysis(&self, key: &CallKey) -> Result<Option<Analysis>, StoreError> {
-        Ok(self.tables().analyses.get(key).cloned())
-    }
-
-    async fn call(&self, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
-        Ok(self.tables().calls.get(key).cloned())
-    }
-
-    async fn stubs(
-        &self,
-        keys: &[CallKey],
-        update: &Digest,
-    ) -> Result<BTreeMap<CallKey, CallStub>, StoreError> {
-        let tables = self.tables();
-        let stub = |key: &CallKey| {
-            let call = tables.calls.get(key)?;
-            let has_update = call.updates.contains_key(update);
-            Some((key.clone(), CallStub { state: call.call.facts.state, has_update }))
+    fn set(&mut self, key: Key, item: Option<Item>) {
+        let old = match item.clone() {
+            Some(item) => self.items.insert(key.clone(), item),
+            None => self.items.remove(&key),
         };
-        Ok(keys.iter().filter_map(stub).collect())
-    }
-
-    async fn deliveries(&self, key: &CallKey) -> Result<Vec<Delivery>, StoreError> {
-        let tables = self.tables();
-        let of_call = tables.deliveries.get(key).into_iter().flat_map(BTreeMap::values);
-        Ok(of_call.cloned().collect())
-    }
-
-    async fn delivery(
-        &self,
-        key: &CallKey,
-        id: &DeliveryId,
-    ) -> Result<Option<Delivery>, StoreError> {
-        Ok(self.tables().delivery(key, id).cloned())
-    }
-
-    async fn put_delivery(
-        &self,
-        delivery: &Delivery,
-        call_version: Option<u64>,
-    ) -> Result<PutDelivery, StoreError> {
-        let mut tables = self.tables();
-        let stored = tables.delivery(&delivery.key, &delivery.id);
-        let stored = stored.map_or(0, |stored| stored.version);
-        let call = tables.calls.get(&delivery.key).map(|call| call.version);
-        if stored != delivery.version || (call_version.is_some() && call != call_version) {
-            return Ok(PutDelivery::Conflict);
-        }
-        tables.write_delivery(delivery);
-        Ok(PutDelivery::Stored(delivery.version + 1))
-    }
-
-    async fn put_blob(&self, key: &CallKey, blob: &Blob) -> Result<(), StoreError> {
-        self.tables().blobs.insert((key.clone(), blob.digest.clone()), blob.bytes.clone());
-        Ok(())
-    }
-
-    async fn blob(&self, key: &CallKey, blob: &BlobRef) -> Result<Vec<u8>, StoreError> {
-        let stored = self.tables().blobs.get(&(key.clone(), blob.digest.clone())).cloned();
-        let damaged = |problem: &str| StoreError::Damaged { what: "blob", problem: problem.into() };
-        let bytes = stored.ok_or_else(|| damaged("a part is missing"))?;
-        if bytes.len() as u64 == blob.bytes {
-            Ok(bytes)
-        } else {
-            Err(damaged("its length is another"))
+        for index in INDEXES {
+            if let Some((partition, sort)) = old.as_ref().and_then(|old| Self::place(index, old)) {
+                let entries = self.indexes.entry((index.name, partition)).or_default();
+                entries.remove(&(sort, key.clone()));
+            }
+            if let Some((partition, sort)) = item.as_ref().and_then(|new| Self::place(index, new)) {
+                let entries = self.indexes.entry((index.name, partition)).or_default();
+                entries.insert((sort, key.clone()));
+            }
         }
     }
 
-    async fn due(
-        &self,
-        shard: u16,
-        until: Timestamp,
-        page: Option<DueCursor>,
-    ) -> Result<DuePage, StoreError> {
-        let tables = self.tables();
-        let after = page.map(|DueCursor(last)| last);
-        let mut items = tables.due.first(&shard_name(shard), until, after, PAGE + 1);
-        let more = items.len() > PAGE;
-        items.truncate(PAGE);
-        let next = items.last().filter(|_| more).cloned().map(DueCursor);
-        Ok(DuePage { items, next })
+    /// What the item under a key becomes, if the condition holds.
+    fn next(&self, write: &Write) -> Result<Result<(Key, Option<Item>), Option<Item>>, StoreError> {
+        let key = write.key().ok_or_else(|| refused("write", "ValidationException"))?;
+        let stored = self.items.get(&key);
+        if write.condition.as_ref().is_some_and(|condition| !condition.holds(stored)) {
+            return Ok(Err(stored.cloned()));
+        }
+        let item = match &write.action {
+            Action::Put(item) => Some(item.clone()),
+            Action::Update(key, changes) => {
+                let mut item = stored.cloned().unwrap_or_else(|| key.clone().item());
+                changes.iter().for_each(|change| change.apply(&mut item));
+                Some(item)
+            }
+            Action::Delete(_) => None,
+            Action::Check(_) => stored.cloned(),
+        };
+        let length = |item: &Item| item.iter().map(|(name, value)| name.len() + bytes(value)).sum();
+        if item.as_ref().map_or(0, length) > LARGEST_ITEM {
+            return Err(refused("write", "ValidationException"));
+        }
+        Ok(Ok((key, item)))
     }
 
-    async fn calls_page(
-        &self,
-        provider: Option<&Name>,
-        page: Option<CallsCursor>,
-    ) -> Result<CallsPage, StoreError> {
-        let tables = self.tables();
-        let place = |key: &CallKey| [key.to_string(), String::new()];
-        let is_wanted = |call: &&CallRecord| {
-            provider.is_none_or(|provider| call.key.provider == *provider)
-                && page.as_ref().is_none_or(|last| place(&call.key) > last.0)
-        };
-        // Pages follow the written key, by which the map is not sorted.
-        let mut calls: Vec<CallRecord> = tables.calls.values().filter(is_wanted).cloned().collect();
-        calls.sort_by_key(|call| place(&call.key));
-        let more = calls.len() > PAGE;
-        calls.truncate(PAGE);
-        let next = calls.last().filter(|_| more).map(|call| CallsCursor(place(&call.key)));
-        Ok(CallsPage { calls, next })
+    /// The sort keys and keys of a partition, in order.
+    fn partition(&self, query: &Query) -> Vec<(Sort, Key)> {
+        if query.index == &PRIMARY {
+            let begin = Key::new(query.partition.clone(), "");
+            let items = self.items.range(begin..);
+            let items = items.take_while(|(key, _)| key.pk == query.partition);
+            let items = items.map(|(key, _)| (Sort::Text(key.sk.clone()), key.clone()));
+            return items.filter(|(sort, _)| query.range.holds(sort)).collect();
+        }
+        let entries = self.indexes.get(&(query.index.name, query.partition.clone()));
+        let entries = entries.into_iter().flatten();
+        entries.filter(|(sort, _)| query.range.holds(sort)).cloned().collect()
+    }
+}
+
+/// The attributes of an item that are in an index.
+fn projected(index: &Index, item: &Item) -> Item {
+    let names = ["pk", "sk", index.partition, index.sort].into_iter().chain(index.projects);
+    let attributes = names.filter_map(|name| Some((name.to_owned(), item.get(name)?.clone())));
+    Item::from(attributes.collect::<HashMap<_, _>>())
+}
+
+/// The part of an item at these paths.
+fn at_paths(item: &Item, paths: &[&[&str]]) -> Item {
+    fn copy(from: &HashMap<String, Value>, to: &mut HashMap<String, Value>, path: &[&str]) {
+        let [name, rest @ ..] = path else { return };
+        match from.get(*name) {
+            Some(Value::M(map)) if !rest.is_empty() => {
+                let mut inner = match to.remove(*name) {
+                    Some(Value::M(inner)) => inner,
+                    _ => HashMap::new(),
+                };
+                copy(map, &mut inner, rest);
+                if !inner.is_empty() {
+                    to.insert((*name).to_owned(), Value::M(inner));
+                }
+            }
+            Some(value) if rest.is_empty() => drop(to.insert((*name).to_owned(), value.clone())),
+            _ => {}
+        }
+    }
+    let mut part = HashMap::new();
+    paths.iter().for_each(|path| copy(item, &mut part, path));
+    Item::from(part)
+}
+
+#[async_trait]
+impl Table for MemoryTable {
+    async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
+        Ok(self.lock().items.get(key).cloned())
     }
 
-    async fn lines(
-        &self,
-        list: &List,
-        since: Timestamp,
-        before: &Place,
-        limit: usize,
-    ) -> Result<Lines, StoreError> {
-        let tables = self.tables();
-        let stands = |call: &CallRecord, line: &Line| match list {
-            List::Day(day) => line.day() == *day,
-            List::Contact(id) => contact_of(call) == Some(id),
+    async fn batch_get(&self, keys: &[Key], paths: &[&[&str]]) -> Result<Vec<Item>, StoreError> {
+        let distinct: BTreeSet<&Key> = keys.iter().collect();
+        if keys.is_empty() || keys.len() > BATCH_LIMIT || distinct.len() < keys.len() {
+            return Err(refused("read", "ValidationException"));
+        }
+        let items = self.lock();
+        let found = keys.iter().filter_map(|key| items.items.get(key));
+        let part = |item: &Item| if paths.is_empty() { item.clone() } else { at_paths(item, paths) };
+        Ok(found.map(part).collect())
+    }
+
+    async fn query(&self, query: &Query) -> Result<Page, StoreError> {
+        let items = self.lock();
+        let mut places = items.partition(query);
+        if query.backward {
+            places.reverse();
+        }
+        if let Some(start) = &query.start {
+            let key = Key::of(start).zip(start.get(query.index.sort).and_then(sort_of));
+            let (key, sort) = key.ok_or_else(|| refused("query", "ValidationException"))?;
+            let last = (sort, key);
+            places.retain(|place| if query.backward { *place < last } else { *place > last });
+        }
+        let limit = query.limit.unwrap_or(PAGE).min(PAGE);
+        let is_last = places.len() < limit;
+        places.truncate(limit);
+        let found = places.iter().filter_map(|(_, key)| items.items.get(key));
+        let found: Vec<Item> = match query.index == &PRIMARY {
+            true => found.cloned().collect(),
+            false => found.map(|item| projected(query.index, item)).collect(),
         };
-        let since = Place::of(since);
-        let lines = tables.calls.values().filter_map(|call| {
-            let line = Line::of(call);
-            let place = line.place();
-            (stands(call, &line) && since <= place && place < *before).then_some(line)
+        let next = found.last().filter(|_| !is_last).map(|last| {
+            let keys = Index { projects: None, name: "", ..*query.index };
+            projected(&keys, last)
         });
-        Ok(Lines::newest(lines.collect(), limit, false))
+        let holds = |item: &Item| query.filter.as_ref().is_none_or(|one| one.holds(Some(item)));
+        Ok(Page { items: found.into_iter().filter(holds).collect(), next })
     }
 
-    async fn put_quarantined(&self, one: &Quarantined, body: &[u8]) -> Result<(), StoreError> {
-        let at = (one.provider.clone(), place(one.received_at, &one.digest));
-        self.tables().quarantine.insert(at, (one.clone(), body.to_vec()));
-        Ok(())
+    async fn scan(&self, filter: &Condition, start: Option<Item>) -> Result<Page, StoreError> {
+        let items = self.lock();
+        let last = start.as_ref().and_then(Key::of);
+        let rest = items.items.iter().filter(|(key, _)| last.as_ref().is_none_or(|last| *key > last));
+        let page: Vec<_> = rest.take(PAGE).collect();
+        let next = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| (*key).clone().item());
+        let found = page.into_iter().map(|(_, item)| item).filter(|item| filter.holds(Some(item)));
+        Ok(Page { items: found.cloned().collect(), next })
     }
 
-    async fn quarantined(
-        &self,
-        provider: &Name,
-        between: &Between,
-        page: Option<QuarantineCursor>,
-    ) -> Result<QuarantinePage, StoreError> {
-        let tables = self.tables();
-        let found = tables.quarantine.iter().rev().filter(|((of, at), (one, _))| {
-            let is_next = page.as_ref().is_none_or(|last| *at < last.0);
-            of == provider && between.holds(one.received_at) && is_next
-        });
-        let mut items: Vec<Quarantined> =
-            found.take(PAGE + 1).map(|(_, (one, _))| one.clone()).collect();
-        let more = items.len() > PAGE;
-        items.truncate(PAGE);
-        let cursor = |one: &Quarantined| QuarantineCursor(place(one.received_at, &one.digest));
-        let next = items.last().filter(|_| more).map(cursor);
-        Ok(QuarantinePage { items, next })
+    async fn write(&self, write: Write) -> Result<Written, StoreError> {
+        let mut items = self.lock();
+        let (key, item) = match items.next(&write)? {
+            Ok(next) => next,
+            Err(stored) => return Ok(Written::Unmet(stored)),
+        };
+        let now = match &write.action {
+            Action::Update(..) => item.clone(),
+            _ => None,
+        };
+        items.set(key, item);
+        Ok(Written::Done(now.unwrap_or_else(|| Item::from(HashMap::<String, Value>::new()))))
     }
 
-    async fn quarantined_body(&self, one: &Quarantined) -> Result<Vec<u8>, StoreError> {
-        let at = (one.provider.clone(), place(one.received_at, &one.digest));
-        let stored = self.tables().quarantine.get(&at).map(|(_, body)| body.clone());
-        stored.ok_or_else(|| StoreError::Damaged {
-            what: "blob",
-            problem: "a part is missing".into(),
-        })
-    }
-
-    async fn delete_quarantined(&self, one: &Quarantined) -> Result<(), StoreError> {
-        let at = (one.provider.clone(), place(one.received_at, &one.digest));
-        self.tables().quarantine.remove(&at);
-        Ok(())
+    async fn transact(&self, writes: Vec<Write>) -> Result<Vec<Unmet>, StoreError> {
+        let keys: BTreeSet<_> = writes.iter().filter_map(Write::key).collect();
+        if writes.len() > TRANSACTION_LIMIT || keys.len() < writes.len() {
+            return Err(refused("transaction", "ValidationException"));
+        }
+        let mut items = self.lock();
+        let (mut all, mut unmet) = (Vec::new(), Vec::new());
+        for (n, write) in writes.iter().enumerate() {
+            match items.next(write)? {
+                Ok(next) => all.push(next),
+                Err(stored) => unmet.push(Unmet { write: n, stored }),
+            }
+        }
+        if unmet.is_empty() {
+            all.into_iter().for_each(|(key, item)| items.set(key, item));
+        }
+        Ok(unmet)
     }
 }

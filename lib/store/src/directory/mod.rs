@@ -1,181 +1,142 @@
-//! Every access pattern of the table `directory`.
+//! The directory: contacts, employees, what they are found by, and timelines.
+//!
+//! A handle (a number, an extension, an address, an id) is one item with its holders in sets, and not one
+//! item for each holder: so that it is free can be a condition of a transaction, and one request reads a
+//! hundred.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::future::Future;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
-use switchboard_domain::directory::{
-    Activity, Contact, Employee, Entry, EntryWrite, Handle, Holder,
-};
-use switchboard_domain::{CallKey, Name};
+use aws_sdk_dynamodb::Client;
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
+use switchboard_domain::directory::{Contact, Employee, Entry, Handle, Holder};
+use switchboard_domain::{Name, Personal};
 
-use crate::StoreError;
+use crate::item::damaged;
+use crate::table::{BATCH_LIMIT, Change, Condition, Item, Key, Value, Write, text_of};
+use crate::{DynamoTable, MemoryTable, StoreError, Table, keys};
 
-mod dynamodb;
-mod memory;
+mod item;
+mod lists;
 mod upsert;
+mod write;
 
-pub use dynamodb::DynamoDirectory;
-pub use memory::MemoryDirectory;
+pub use lists::{EntryCursor, EntryPage};
 pub use upsert::{Upserted, Upserts, fresh_id};
 
-/// What a directory can do. Every write of an entry is conditional on its version and keeps what the
-/// entry is found by in step, in one transaction.
-pub trait Directory: Send + Sync {
-    /// Who is found under each of these handles, consistently. A handle that nobody holds is left out.
-    fn holders(
+/// How often a write is decided anew, because what it was decided on has changed meanwhile.
+const ATTEMPTS: usize = 10;
+/// How many requests of one batch are under way at a time.
+const CONCURRENT: usize = 8;
+
+/// The table `directory`. Clones share it.
+///
+/// Every write of an entry is conditional on its version and keeps what the entry is found by in step, in
+/// one transaction.
+#[derive(Clone)]
+pub struct Directory {
+    table: Arc<dyn Table>,
+}
+
+impl Directory {
+    /// Over a table.
+    pub fn new(table: impl Table + 'static) -> Self {
+        Self { table: Arc::new(table) }
+    }
+
+    /// Over the DynamoDB table of this name.
+    pub fn dynamodb(client: &Client, table: String) -> Self {
+        Self::new(DynamoTable::new(client, table))
+    }
+
+    /// Over an empty table in memory.
+    pub fn in_memory() -> Self {
+        Self::new(MemoryTable::default())
+    }
+
+    /// Opens a connection, so that the first request need not wait for it, with a read that finds
+    /// nothing. The response does not matter.
+    pub async fn connect(&self) {
+        let _ = self.table.get(&Key::new("connect", "connect")).await;
+    }
+
+    /// The items under these keys, in no order.
+    async fn batch(&self, keys: Vec<Key>) -> Result<Vec<Item>, StoreError> {
+        let chunks: Vec<Vec<Key>> = keys.chunks(BATCH_LIMIT).map(<[Key]>::to_vec).collect();
+        let read = async |keys: Vec<Key>| self.table.batch_get(&keys, &[]).await;
+        let read = stream::iter(chunks).map(read).buffer_unordered(CONCURRENT);
+        let items: Vec<Vec<Item>> = read.try_collect().await?;
+        Ok(items.into_iter().flatten().collect())
+    }
+
+    /// Who is found under each of these handles, consistently. A handle without holders is left out.
+    pub async fn holders(
         &self,
         handles: &BTreeSet<Handle>,
-    ) -> impl Future<Output = Result<BTreeMap<Handle, BTreeSet<Holder>>, StoreError>> + Send;
-
-    /// Reads a contact, consistently.
-    fn contact(
-        &self,
-        id: &Name,
-    ) -> impl Future<Output = Result<Option<Contact>, StoreError>> + Send;
-
-    /// Reads an employee, consistently.
-    fn employee(
-        &self,
-        id: &Name,
-    ) -> impl Future<Output = Result<Option<Employee>, StoreError>> + Send;
+    ) -> Result<BTreeMap<Handle, BTreeSet<Holder>>, StoreError> {
+        let by_key: HashMap<String, &Handle> =
+            handles.iter().map(|handle| (keys::handle(handle).pk, handle)).collect();
+        let mut found = BTreeMap::new();
+        for item in self.batch(handles.iter().map(keys::handle).collect()).await? {
+            let handle = text_of(&item, "pk").and_then(|pk| by_key.get(pk));
+            let handle = handle.ok_or_else(|| damaged("handle", "it was not asked for"))?;
+            let holders = item::holders_of(&item)?;
+            if !holders.is_empty() {
+                found.insert((*handle).clone(), holders);
+            }
+        }
+        Ok(found)
+    }
 
     /// Reads contacts and employees, each consistently. One that is not stored is left out.
-    fn entries(
+    pub async fn entries(
         &self,
         holders: &BTreeSet<Holder>,
-    ) -> impl Future<Output = Result<BTreeMap<Holder, Entry>, StoreError>> + Send {
-        async move {
-            let mut found = BTreeMap::new();
-            for holder in holders {
-                let entry = match holder {
-                    Holder::Contact(id) => self.contact(id).await?.map(Entry::Contact),
-                    Holder::Employee(id) => self.employee(id).await?.map(Entry::Employee),
-                    Holder::Own => None,
-                };
-                found.extend(entry.map(|entry| (holder.clone(), entry)));
-            }
-            Ok(found)
+    ) -> Result<BTreeMap<Holder, Entry>, StoreError> {
+        let real = holders.iter().filter(|holder| **holder != Holder::Own);
+        let items = self.batch(real.map(keys::entry).collect()).await?.into_iter();
+        items.map(|item| item::entry(item).map(|entry| (entry.holder(), entry))).collect()
+    }
+
+    async fn entry(&self, holder: Holder) -> Result<Option<Entry>, StoreError> {
+        Ok(self.entries(&BTreeSet::from([holder.clone()])).await?.remove(&holder))
+    }
+
+    /// Reads a contact, consistently.
+    pub async fn contact(&self, id: &Name) -> Result<Option<Contact>, StoreError> {
+        match self.entry(Holder::Contact(id.clone())).await? {
+            Some(Entry::Contact(contact)) => Ok(Some(contact)),
+            _ => Ok(None),
         }
     }
 
-    /// Writes entries, each as [`Directory::put_contact`] does, and only if nobody else of its kind
-    /// holds what it is to hold alone; what became of each, in their order. Each is written or not
-    /// for itself.
-    fn put_entries(
-        &self,
-        writes: &[EntryWrite],
-    ) -> impl Future<Output = Result<Vec<PutEntry>, StoreError>> + Send;
+    /// Reads an employee, consistently.
+    pub async fn employee(&self, id: &Name) -> Result<Option<Employee>, StoreError> {
+        match self.entry(Holder::Employee(id.clone())).await? {
+            Some(Entry::Employee(employee)) => Ok(Some(employee)),
+            _ => Ok(None),
+        }
+    }
 
-    /// Writes a contact as version `version + 1`, if the stored version is `version` (0: if there is none).
-    fn put_contact(
-        &self,
-        contact: &Contact,
-    ) -> impl Future<Output = Result<PutEntry, StoreError>> + Send;
-
-    /// Writes an employee as [`Directory::put_contact`] does.
-    fn put_employee(
-        &self,
-        employee: &Employee,
-    ) -> impl Future<Output = Result<PutEntry, StoreError>> + Send;
-
-    /// Creates a contact for a number that no contact holds. Of many at once, for the same number,
-    /// one is created, and all get it; where contacts hold the number already, they get one of those.
-    /// `contact` is a new one that has the number. Where its id is taken by a contact without the
-    /// number, as by one that was created for it and has lost it since, it gets another: `<id>-2`,
-    /// `<id>-3`, ….
-    fn create_contact_once(
-        &self,
-        number: &switchboard_domain::Personal,
-        contact: &Contact,
-    ) -> impl Future<Output = Result<Contact, StoreError>> + Send;
-
-    /// Deletes a contact with its handles and its timeline, if the stored version is `version`. Where
-    /// none is stored, that is a conflict, and what is left of its timeline is deleted.
-    fn delete_contact(
-        &self,
-        id: &Name,
-        version: u64,
-    ) -> impl Future<Output = Result<PutEntry, StoreError>> + Send;
-
-    /// Deletes an employee with its handles, if the stored version is `version`.
-    fn delete_employee(
-        &self,
-        id: &Name,
-        version: u64,
-    ) -> impl Future<Output = Result<PutEntry, StoreError>> + Send;
-
-    /// Says that a number is one of our own, or is no longer.
-    fn set_own_number(
-        &self,
-        number: &switchboard_domain::Personal,
-        own: bool,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Contacts, in the order of their ids: a page. It may be empty and not the last.
-    fn contacts(
-        &self,
-        page: Option<EntryCursor>,
-        limit: u16,
-    ) -> impl Future<Output = Result<EntryPage<Contact>, StoreError>> + Send;
-
-    /// Employees, as [`Directory::contacts`].
-    fn employees(
-        &self,
-        page: Option<EntryCursor>,
-        limit: u16,
-    ) -> impl Future<Output = Result<EntryPage<Employee>, StoreError>> + Send;
-
-    /// Contacts that are leads, of one status or of all, in the order of status and id: a page. It
-    /// may be empty and not the last.
-    fn leads(
-        &self,
-        status: Option<&str>,
-        page: Option<EntryCursor>,
-        limit: u16,
-    ) -> impl Future<Output = Result<EntryPage<Contact>, StoreError>> + Send;
-
-    /// Puts a call on a contact's timeline, in place of what stood there for this call. A contact
-    /// that is not stored has no timeline: then nothing is written.
-    fn put_activity(
-        &self,
-        activity: &Activity,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// Takes a call off a contact's timeline: it turned out to be another's.
-    fn delete_activity(
-        &self,
-        contact: &Name,
-        call: &CallKey,
-    ) -> impl Future<Output = Result<(), StoreError>> + Send;
-
-    /// A contact's timeline, the newest first: a page.
-    fn activities(
-        &self,
-        contact: &Name,
-        page: Option<EntryCursor>,
-        limit: u16,
-    ) -> impl Future<Output = Result<EntryPage<Activity>, StoreError>> + Send;
+    /// Sets whether a number is one of our own.
+    pub async fn set_own_number(&self, number: &Personal, own: bool) -> Result<(), StoreError> {
+        let key = keys::handle(&Handle::Number(number.clone()));
+        if own {
+            let set = Change::Set("own", Value::Bool(true));
+            return self.table.write(Write::update(key, vec![set])).await.map(|_| ());
+        }
+        let unheld = Condition::All(["contacts", "employees"].map(Condition::Absent).to_vec());
+        let held = Condition::Any(["contacts", "employees"].map(Condition::Exists).to_vec());
+        for _ in 0..ATTEMPTS {
+            let delete = Write::delete(key.clone()).only_if(unheld.clone());
+            if self.table.write(delete).await?.is_done() {
+                return Ok(());
+            }
+            let remove = Write::update(key.clone(), vec![Change::Remove("own")]);
+            if self.table.write(remove.only_if(held.clone())).await?.is_done() {
+                return Ok(());
+            }
+        }
+        Err(StoreError::Unavailable { operation: "write", code: "its holders kept changing".into() })
+    }
 }
-
-/// What became of a conditional write of an entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutEntry {
-    /// Written (or deleted). The new version.
-    Stored(u64),
-    /// Not written: the entry is another by now, or is gone.
-    Conflict,
-}
-
-/// A page of entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryPage<T> {
-    /// The entries.
-    pub entries: Vec<T>,
-    /// Where the next page begins, if there is one.
-    pub next: Option<EntryCursor>,
-}
-
-/// Where a page begins: what callers keep as text and hand back, opaque to all but the store that
-/// made it. One that was not made here is [`StoreError::Damaged`]: a `cursor` that cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryCursor(pub String);

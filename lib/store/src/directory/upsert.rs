@@ -8,11 +8,11 @@ use switchboard_domain::directory::{
     Draft, Entry, EntryFault, EntryWrite, Handle, Holder, Holders, Origin,
 };
 
-use super::{Directory, PutEntry};
-use crate::StoreError;
-use crate::dynamodb::damaged;
+use super::Directory;
+use crate::item::damaged;
+use crate::{PutIf, StoreError};
 
-/// So often a draft is decided anew, because what it was decided on has changed meanwhile.
+/// How often a draft is decided anew, because what it was decided on has changed meanwhile.
 const ATTEMPTS: usize = 10;
 
 /// What became of a draft.
@@ -29,23 +29,23 @@ pub enum Upserted {
 }
 
 /// Writes drafts, or finds out what writing them would do.
-pub struct Upserts<'a, D> {
-    directory: &'a D,
+pub struct Upserts<'a> {
+    directory: &'a Directory,
     origin: Origin,
-    /// What was written, had it been: of a dry run.
-    foretold: Option<Foretold>,
+    /// What a dry run would have written.
+    preview: Option<Preview>,
 }
 
 #[derive(Default)]
-struct Foretold {
+struct Preview {
     entries: BTreeMap<Holder, Entry>,
     holders: Holders,
 }
 
-impl<'a, D: Directory> Upserts<'a, D> {
+impl<'a> Upserts<'a> {
     /// Into a directory; a dry run writes nothing.
-    pub fn new(directory: &'a D, origin: Origin, dry_run: bool) -> Self {
-        Self { directory, origin, foretold: dry_run.then(Foretold::default) }
+    pub fn new(directory: &'a Directory, origin: Origin, dry_run: bool) -> Self {
+        Self { directory, origin, preview: dry_run.then(Preview::default) }
     }
 
     /// What became of each, in their order. Of two about the same person the later one is written
@@ -112,16 +112,16 @@ impl<'a, D: Directory> Upserts<'a, D> {
                 Err(fault) => done[n] = Some(Upserted::Rejected(fault)),
             }
         }
-        let put = match &mut self.foretold {
-            Some(foretold) => foretold.put(&writes, &holders),
+        let put = match &mut self.preview {
+            Some(preview) => preview.put(&writes, &holders),
             None => self.directory.put_entries(&writes).await?,
         };
         for ((n, write), put) in whose.into_iter().zip(writes).zip(put) {
             let id = write.entry.id().clone();
             done[n] = match put {
-                PutEntry::Stored(1) => Some(Upserted::Created(id)),
-                PutEntry::Stored(_) => Some(Upserted::Changed(id)),
-                PutEntry::Conflict => None,
+                PutIf::Stored(1) => Some(Upserted::Created(id)),
+                PutIf::Stored(_) => Some(Upserted::Changed(id)),
+                PutIf::Conflict => None,
             };
         }
         Ok(())
@@ -129,9 +129,9 @@ impl<'a, D: Directory> Upserts<'a, D> {
 
     async fn holders(&self, handles: BTreeSet<Handle>) -> Result<Holders, StoreError> {
         let mut holders = self.directory.holders(&handles).await?;
-        if let Some(foretold) = &self.foretold {
+        if let Some(preview) = &self.preview {
             for handle in &handles {
-                let known = foretold.holders.get(handle);
+                let known = preview.holders.get(handle);
                 holders.extend(known.map(|known| (handle.clone(), known.clone())));
             }
         }
@@ -143,8 +143,8 @@ impl<'a, D: Directory> Upserts<'a, D> {
         holders: BTreeSet<Holder>,
     ) -> Result<BTreeMap<Holder, Entry>, StoreError> {
         let mut entries = self.directory.entries(&holders).await?;
-        if let Some(foretold) = &self.foretold {
-            let known = |holder: &Holder| foretold.entries.get(holder).cloned();
+        if let Some(preview) = &self.preview {
+            let known = |holder: &Holder| preview.entries.get(holder).cloned();
             entries
                 .extend(holders.iter().filter_map(|holder| Some((holder.clone(), known(holder)?))));
         }
@@ -152,8 +152,8 @@ impl<'a, D: Directory> Upserts<'a, D> {
     }
 }
 
-impl Foretold {
-    fn put(&mut self, writes: &[EntryWrite], holders: &Holders) -> Vec<PutEntry> {
+impl Preview {
+    fn put(&mut self, writes: &[EntryWrite], holders: &Holders) -> Vec<PutIf> {
         let one = |write: &EntryWrite| {
             let (holder, version) = (write.entry.holder(), write.entry.version() + 1);
             for handle in write.entry.handles() {
@@ -166,7 +166,7 @@ impl Foretold {
                 Entry::Employee(employee) => employee.version = version,
             }
             self.entries.insert(holder, entry);
-            PutEntry::Stored(version)
+            PutIf::Stored(version)
         };
         writes.iter().map(one).collect()
     }
@@ -190,7 +190,7 @@ fn apart(drafts: &[Draft], left: &[usize]) -> Vec<usize> {
     chosen
 }
 
-/// An id that nobody has.
+/// A new id, by chance.
 pub fn fresh_id() -> Result<Name, StoreError> {
     let id = format!("{:016x}{:08x}", fastrand::u64(..), fastrand::u32(..));
     Name::new("id", &id).map_err(|_| damaged("id", "it is no name"))
