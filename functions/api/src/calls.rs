@@ -24,11 +24,11 @@ use switchboard_store::Store;
 use crate::{Answer, Area, Asked, Caller, Problem, Right};
 
 /// The area and what it acts on.
-pub struct Calls<S, Q, N> {
+pub struct Calls<N> {
     /// Where calls are.
-    pub store: S,
+    pub store: Store,
     /// Where jobs are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// Which sources may hold a call of which only Twilio's id is known.
     pub sources: N,
     /// Where copies of recordings are, if this stack makes any.
@@ -49,7 +49,7 @@ impl TwilioSources for Cached<Vec<Name>> {
     }
 }
 
-impl<S: Store, Q: Queue, N: TwilioSources> Area for Calls<S, Q, N> {
+impl<N: TwilioSources> Area for Calls<N> {
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         match asked.route() {
             ("GET", path) if path == ["calls"] => self.list(asked, caller).await,
@@ -86,7 +86,7 @@ fn call_key(asked: &Asked, id: &str) -> Result<CallKey, Problem> {
     CallKey::new(part("provider", 1)?, part("source", 2)?, id).map_err(wrong_key)
 }
 
-impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+impl<N: TwilioSources> Calls<N> {
     /// What is asked about one call. Its id may hold slashes; what is wanted of it stands behind.
     async fn about_one(
         &self,

@@ -22,9 +22,9 @@ mod view;
 use list::Listed;
 
 /// The area `directory`.
-pub struct DirectoryArea<D> {
+pub struct DirectoryArea {
     /// Where people are kept.
-    pub directory: D,
+    pub directory: Directory,
 }
 
 /// Which of two kinds of entries a path is about.
@@ -57,7 +57,7 @@ impl Who {
     }
 }
 
-impl<D: Directory> Area for DirectoryArea<D> {
+impl Area for DirectoryArea {
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         let (method, path) = asked.route();
         caller.needs(if method == "GET" { Right::Read } else { Right::Directory })?;
@@ -84,7 +84,7 @@ impl<D: Directory> Area for DirectoryArea<D> {
     }
 }
 
-impl<D: Directory> DirectoryArea<D> {
+impl DirectoryArea {
     async fn show(
         &self,
         asked: &Asked,

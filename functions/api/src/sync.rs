@@ -18,8 +18,7 @@ use switchboard_providers::onecom::OneCom;
 use switchboard_providers::{Provider as _, pull};
 use switchboard_queue::Queue;
 use switchboard_shell::parameters::ParameterError;
-use switchboard_store::Jobs;
-use switchboard_store::jobs::PutJob;
+use switchboard_store::{PutIf, Store};
 
 use crate::access::{Caller, Right};
 use crate::asked::Asked;
@@ -32,11 +31,11 @@ const DAYS_OF_GAPS: i64 = 7;
 const ROUNDS: usize = 20;
 
 /// The area and what it acts on.
-pub struct Sync<S, Q, C> {
+pub struct Sync<C> {
     /// Where jobs are.
-    pub store: S,
+    pub store: Store,
     /// Where they are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// The sources that can be pulled, as they are configured.
     pub sources: C,
     /// Where it says what it does.
@@ -69,7 +68,7 @@ struct Dates {
     end_date: String,
 }
 
-impl<S: Jobs, Q: Queue, C: Sources> Area for Sync<S, Q, C> {
+impl<C: Sources> Area for Sync<C> {
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         let (method, path) = asked.route();
         match (method, path.as_slice()) {
@@ -116,7 +115,7 @@ impl<S: Jobs, Q: Queue, C: Sources> Area for Sync<S, Q, C> {
     }
 }
 
-impl<S: Jobs, Q: Queue, C: Sources> Sync<S, Q, C> {
+impl<C: Sources> Sync<C> {
     async fn start(
         &self,
         source: &str,
@@ -135,7 +134,7 @@ impl<S: Jobs, Q: Queue, C: Sources> Sync<S, Q, C> {
         let pullable = pullable.map_err(|_| Problem::ours("the configuration cannot be read"))?;
         let (one, of) = pullable.source(provider, &name).map_err(not_set_up)?;
         let range = range(asked.now, one, of)?;
-        let with = (&self.store, &self.queue, &self.telemetry);
+        let with = (&self.store, &*self.queue, &self.telemetry);
         let what = (Kind::Sync, provider, &name);
         let (job, is_new) =
             start(with, &pullable, what, range, asked.now).await.map_err(|error| match error {
@@ -177,7 +176,7 @@ impl<S: Jobs, Q: Queue, C: Sources> Sync<S, Q, C> {
                 _ => return Err(Problem::conflict("the job has ended: it cannot be canceled")),
             }
             let canceled = job.ended(Progress::Canceled, None, now);
-            if let PutJob::Stored(_) = self.store.put_job(&canceled).await? {
+            if let PutIf::Stored(_) = self.store.put_job(&canceled).await? {
                 return Answer::ok(shown(&canceled));
             }
         }

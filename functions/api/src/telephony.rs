@@ -6,7 +6,6 @@ mod ending;
 mod line;
 mod shown;
 mod sources;
-mod staff;
 mod start;
 mod wanted;
 
@@ -15,8 +14,7 @@ use serde_json::{Value, json};
 use switchboard_domain::dial_request::{Context, DialRequest};
 use switchboard_domain::{Digest, Personal};
 use switchboard_flow::Telemetry;
-use switchboard_store::Store;
-use switchboard_store::dial_requests::DialRequests;
+use switchboard_store::{Directory, Store};
 
 use crate::access::{Caller, Right};
 use crate::asked::Asked;
@@ -26,7 +24,6 @@ use crate::serve::{Answer, Area};
 pub use line::{Line, Wire};
 pub use shown::{over, shown};
 pub use sources::{Configured, Sources};
-pub use staff::Staff;
 pub use start::start;
 pub use wanted::Wanted;
 
@@ -34,13 +31,11 @@ pub use wanted::Wanted;
 const LONGEST_KEY: usize = 255;
 
 /// The area: what it acts on.
-pub struct Telephony<P, S, F, C, W> {
-    /// Who was dialled.
-    pub dial_requests: P,
-    /// The calls, to find the id that ends one.
-    pub calls: S,
+pub struct Telephony<C, W> {
+    /// Dial requests, and calls: the id that ends one is found there.
+    pub store: Store,
     /// The employees.
-    pub staff: F,
+    pub directory: Directory,
     /// The sources that may place calls.
     pub sources: C,
     /// The line to their providers.
@@ -74,9 +69,7 @@ struct AnyEnding {
     call: String,
 }
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
-    for Telephony<P, S, F, C, W>
-{
+impl<C: Configured, W: Wire> Area for Telephony<C, W> {
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         caller.needs(Right::Dial)?;
         asked.only(&[])?;
@@ -118,12 +111,12 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
     }
 }
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+impl<C: Configured, W: Wire> Telephony<C, W> {
     /// A dial request by its id, if this caller may know of it.
     async fn pressed(&self, id: &str, caller: &Caller) -> Result<DialRequest, Problem> {
         let missing = || Problem::not_found("dial request");
         let dial_request =
-            self.dial_requests.dial_request(&dial_request_id(id).ok_or_else(missing)?).await?;
+            self.store.dial_request(&dial_request_id(id).ok_or_else(missing)?).await?;
         dial_request.filter(|dial_request| is_theirs(dial_request, caller)).ok_or_else(missing)
     }
 }

@@ -1,5 +1,7 @@
 //! Wiring: from the environment to a running webhook function.
 
+use std::sync::Arc;
+
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
@@ -15,7 +17,7 @@ use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::gateway::{Event, Reply, request};
 use switchboard_shell::hook::Hook;
 use switchboard_shell::parameters::{Cached, Parameters};
-use switchboard_store::DynamoStore;
+use switchboard_store::Store;
 
 /// Where a function finds what it acts on.
 pub struct Places {
@@ -31,7 +33,7 @@ pub struct Places {
 
 /// A webhook function: the hook, and the sources that may call it.
 pub struct Function {
-    hook: Hook<DynamoStore, SqsQueue>,
+    hook: Hook,
     sources: Cached<Sources>,
 }
 
@@ -80,7 +82,7 @@ impl Function {
         );
         let store = async {
             let client = aws::dynamodb(aws);
-            let store = DynamoStore::new(client, places.table, places.retention_days);
+            let store = Store::dynamodb(&client, places.table, places.retention_days);
             aws::briefly(store.connect()).await;
             store
         };
@@ -91,7 +93,7 @@ impl Function {
         };
         let (known, store, queue) = tokio::join!(sources.get(), store, queue);
         known?;
-        Ok(Self { hook: Hook { provider, store, queue, telemetry }, sources })
+        Ok(Self { hook: Hook { provider, store, queue: Arc::new(queue), telemetry }, sources })
     }
 
     /// Answers one event. A secret that opens nothing may be newer than what we know: then the

@@ -18,8 +18,7 @@ use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_shell::worker::batch;
-use switchboard_store::leases::DynamoLeases;
-use switchboard_store::{DynamoDirectory, DynamoStore, Store as _};
+use switchboard_store::{Directory, Store};
 
 use crate::token_store::ParameterTokenStore;
 use switchboard_flow::analyze::Analyze;
@@ -40,8 +39,8 @@ use switchboard_flow::tokens::TokenCache;
 struct Parts {
     aws: SdkConfig,
     stage: String,
-    store: DynamoStore,
-    queue: SqsQueue,
+    store: Store,
+    queue: Arc<SqsQueue>,
     telemetry: Telemetry,
 }
 
@@ -50,19 +49,21 @@ fn parts(function: &'static str) -> Result<Parts, Error> {
     let level = optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info);
     let aws = aws::config()?;
     Ok(Parts {
-        store: DynamoStore::new(
-            aws::dynamodb(&aws),
+        store: Store::dynamodb(
+            &aws::dynamodb(&aws),
             required("CALLS_TABLE")?,
             parsed("RETENTION_DAYS", 400)?,
         ),
-        queue: SqsQueue::new(
-            aws::sqs(&aws),
-            optional("ENRICH_QUEUE_URL"),
-            optional("DELIVER_QUEUE_URL"),
-        )
-        .with_analyze(optional("ANALYZE_QUEUE_URL"))
-        .with_pull(optional("PULL_QUEUE_URL"))
-        .with_recordings(optional("RECORDINGS_QUEUE_URL")),
+        queue: Arc::new(
+            SqsQueue::new(
+                aws::sqs(&aws),
+                optional("ENRICH_QUEUE_URL"),
+                optional("DELIVER_QUEUE_URL"),
+            )
+            .with_analyze(optional("ANALYZE_QUEUE_URL"))
+            .with_pull(optional("PULL_QUEUE_URL"))
+            .with_recordings(optional("RECORDINGS_QUEUE_URL")),
+        ),
         telemetry: Telemetry::stdout(function, stage.clone(), level),
         stage,
         aws,
@@ -123,7 +124,7 @@ pub async fn enrich() -> Result<(), Error> {
     let parts = parts("enrich")?;
     let configuration = parts.configuration(&["sources", "destinations", "leads", "recordings"])?;
     let conversations = Conversations::new(switchboard_http::Client::new(parts.allow_private()?)?);
-    let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
+    let directory = Directory::dynamodb(&aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
     let (known, ()) = tokio::join!(parts.open(&configuration), aws::briefly(directory.connect()));
     for country in known?.countries() {
         switchboard_people::number::warm_up(Some(country));
@@ -170,15 +171,14 @@ pub async fn deliver() -> Result<(), Error> {
     let parts = parts("deliver")?;
     let configuration = parts.configuration(&["destinations"])?;
     let client = Client::new(parts.allow_private()?)?;
-    let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
-    let leases = DynamoLeases::new(aws::dynamodb(&parts.aws), required("CALLS_TABLE")?);
+    let directory = Directory::dynamodb(&aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
     let token_store = ParameterTokenStore::new(
         Parameters::new(aws::ssm(&parts.aws)),
         required("PARAMETER_PREFIX")?,
     );
     parts.open(&configuration).await?;
     let Parts { store, queue, telemetry, .. } = parts;
-    let tokens = TokenCache::new(client.clone(), leases, token_store, telemetry.clone());
+    let tokens = TokenCache::new(client.clone(), store.clone(), token_store, telemetry.clone());
     let deliverer = Deliverer { client, directory, tokens, telemetry: telemetry.clone() };
     let gates = Gates::default();
     let worker = Arc::new(Deliver { store, queue, deliverer, gates, telemetry: telemetry.clone() });

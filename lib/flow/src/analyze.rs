@@ -1,5 +1,7 @@
 //! `analyze`: a summary, a scorecard and tasks of a call's transcript, by a model.
 
+use std::sync::Arc;
+
 use std::time::Instant;
 
 use crate::Retry;
@@ -31,11 +33,11 @@ const ROUNDS: usize = 20;
 const ASKS: usize = 2;
 
 /// The analyze worker and what it acts on.
-pub struct Analyze<S, Q, M> {
+pub struct Analyze<M> {
     /// Where calls are.
-    pub store: S,
+    pub store: Store,
     /// Where follow-ups are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// Who is asked.
     pub models: M,
     /// Where it says what it does.
@@ -62,7 +64,7 @@ struct Attempt {
     at: Timestamp,
 }
 
-impl<S: Store, Q: Queue, M: Ask> Analyze<S, Q, M> {
+impl<M: Ask> Analyze<M> {
     /// Analyses a call, if it still owes that. `clock` tells the time: a model takes its own.
     pub async fn run(
         &self,
@@ -135,7 +137,6 @@ impl<S: Store, Q: Queue, M: Ask> Analyze<S, Q, M> {
                     record = *stored;
                     continue;
                 }
-                Put::DeliveryConflict => continue,
             }
             if !is_owed {
                 self.queue_next(&record, now).await;
@@ -235,7 +236,6 @@ impl<S: Store, Q: Queue, M: Ask> Analyze<S, Q, M> {
                     return Ok(next);
                 }
                 Put::Conflict(stored) => record = *stored,
-                Put::DeliveryConflict => {}
             }
         }
         Err(Retry("too many writers of one call".into()))

@@ -3,6 +3,8 @@
 //! A destination that fails, asks for time or is paused has a [gate](switchboard_domain::gate) that is
 //! shut: what is due to it is deferred, at the cost of one write, and let out when the gate opens.
 
+use std::sync::Arc;
+
 use std::time::Instant;
 
 use crate::Retry;
@@ -18,7 +20,7 @@ use switchboard_domain::{
     Text,
 };
 use switchboard_queue::{Job, Queue, Send};
-use switchboard_store::{self as store, PutDelivery, Store, StoreError};
+use switchboard_store::{PutIf, Store, StoreError};
 
 use crate::configuration::Configuration;
 use crate::deliverer::Tell;
@@ -40,11 +42,11 @@ const INLINE_BODY: usize = 64 * 1024;
 const ROUNDS: usize = 20;
 
 /// The deliver worker and what it acts on.
-pub struct Deliver<S, Q, T> {
+pub struct Deliver<T> {
     /// Where calls and deliveries are.
-    pub store: S,
+    pub store: Store,
     /// Where retries are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// What tells destinations.
     pub deliverer: T,
     /// What it knows of destinations' gates.
@@ -63,7 +65,7 @@ enum Claim {
     Outdated,
 }
 
-impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
+impl<T: Tell> Deliver<T> {
     /// Tries a delivery, if it is due. `clock` tells the time: a try may take as long as the
     /// destination's timeout.
     pub async fn run(
@@ -159,8 +161,8 @@ impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
                     let kept_back = delivery.unwanted();
                     let put = self.store.put_delivery(&kept_back, Some(record.version)).await?;
                     return Ok(match put {
-                        PutDelivery::Stored(_) => Claim::Unwanted,
-                        PutDelivery::Conflict => Claim::Outdated,
+                        PutIf::Stored(_) => Claim::Unwanted,
+                        PutIf::Conflict => Claim::Outdated,
                     });
                 }
                 match rendered {
@@ -183,11 +185,11 @@ impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
         let lease = Seconds(destination.timeout.0 + LEASE_MARGIN);
         let mut claimed = delivery.claimed(now, lease, rendered);
         match self.store.put_delivery(&claimed, call_version).await? {
-            PutDelivery::Stored(version) => {
+            PutIf::Stored(version) => {
                 claimed.version = version;
                 Ok(Claim::Ingested(Box::new(claimed), body))
             }
-            PutDelivery::Conflict => Ok(Claim::Outdated),
+            PutIf::Conflict => Ok(Claim::Outdated),
         }
     }
 
@@ -279,7 +281,7 @@ impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
 
     /// Writes down what an attempt came to, says it, and queues the next.
     async fn conclude(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
-        if self.store.put_delivery(&delivery, None).await? == PutDelivery::Conflict {
+        if self.store.put_delivery(&delivery, None).await? == PutIf::Conflict {
             // Our lease had run out and somebody else took over: theirs is the result.
             self.say(Level::Warn, &delivery, "delivery overtaken");
             return Ok(());
@@ -318,7 +320,7 @@ impl<S: Store + store::Gates, Q: Queue, T: Tell> Deliver<S, Q, T> {
 
     /// Stores a delivery that waits for a moment, and queues it for then.
     async fn put_off(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
-        if let PutDelivery::Stored(_) = self.store.put_delivery(&delivery, None).await? {
+        if let PutIf::Stored(_) = self.store.put_delivery(&delivery, None).await? {
             self.queue_next(&delivery, now).await;
         }
         Ok(())

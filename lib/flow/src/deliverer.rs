@@ -11,9 +11,7 @@ use switchboard_crm::{Client, Headers};
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::directory::Contact;
 use switchboard_domain::{Delivery, Name};
-use switchboard_store::StoreError;
-use switchboard_store::directory::{Directory, PutEntry};
-use switchboard_store::leases::Leases;
+use switchboard_store::{Directory, PutIf, StoreError};
 
 use crate::tokens::{TokenCache, TokenStore};
 
@@ -33,18 +31,18 @@ pub trait Tell: Send + Sync {
 }
 
 /// Tells destinations of calls.
-pub struct Deliverer<D, L, V> {
+pub struct Deliverer<V> {
     /// What sends.
     pub client: Client,
     /// The directory, which remembers what CRMs call its contacts.
-    pub directory: D,
+    pub directory: Directory,
     /// Access tokens.
-    pub tokens: TokenCache<L, V>,
+    pub tokens: TokenCache<V>,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
 
-impl<D: Directory, L: Leases, V: TokenStore> Tell for Deliverer<D, L, V> {
+impl<V: TokenStore> Tell for Deliverer<V> {
     async fn tell(
         &self,
         claimed: &Delivery,
@@ -80,7 +78,7 @@ impl<D: Directory, L: Leases, V: TokenStore> Tell for Deliverer<D, L, V> {
     }
 }
 
-impl<D: Directory, L: Leases, V: TokenStore> Deliverer<D, L, V> {
+impl<V: TokenStore> Deliverer<V> {
     /// The directory's contact of a call that is to be attached to one of the CRM's. One that cannot be
     /// read just now is looked for in the CRM.
     async fn contact(&self, destination: &Destination, body: &[u8]) -> Option<Contact> {
@@ -109,7 +107,7 @@ impl<D: Directory, L: Leases, V: TokenStore> Deliverer<D, L, V> {
                 }
                 _ => return Ok(()),
             }
-            if self.directory.put_contact(&contact).await? != PutEntry::Conflict {
+            if self.directory.put_contact(&contact).await? != PutIf::Conflict {
                 return Ok(());
             }
             match self.directory.contact(&contact.id).await? {

@@ -1,6 +1,8 @@
 //! `enrich`: the conversation's summary, who was on the call, then one delivery per destination and
 //! the contact's timeline.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Retry;
@@ -33,13 +35,13 @@ const SLACK: SignedDuration = SignedDuration::from_secs(2);
 const ROUNDS: usize = 20;
 
 /// The enrich worker and what it acts on.
-pub struct Enrich<S, Q, D> {
+pub struct Enrich {
     /// Where calls are.
-    pub store: S,
+    pub store: Store,
     /// Where deliveries are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// Where contacts and employees are.
-    pub directory: D,
+    pub directory: Directory,
     /// Where summaries come from.
     pub conversations: Conversations,
     /// Where it says what it does.
@@ -53,7 +55,7 @@ struct Looked {
     update: Option<Update>,
 }
 
-impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
+impl Enrich {
     /// Does what a call owes now, if it still owes it.
     pub async fn run(
         &self,
@@ -144,10 +146,6 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                     return Ok(());
                 }
                 Put::Conflict(stored) => record = *stored,
-                Put::DeliveryConflict => {
-                    let stored = self.store.call(&key).await?;
-                    record = stored.ok_or_else(|| Retry("the call is gone".into()))?;
-                }
             }
         }
         Err(crowded())
@@ -185,7 +183,6 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             match self.store.put_call(&next).await? {
                 Put::Stored(_) => return Ok(next),
                 Put::Conflict(stored) => record = *stored,
-                Put::DeliveryConflict => {}
             }
         }
         Err(crowded())
@@ -236,11 +233,6 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                     record = *stored;
                     continue;
                 }
-                Put::DeliveryConflict => {
-                    let stored = self.store.call(&next.key).await?;
-                    record = stored.ok_or_else(|| Retry("the call is gone".into()))?;
-                    continue;
-                }
             }
             all_planned.extend(planned);
             if next.timelines.is_empty() {
@@ -257,7 +249,6 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             match self.store.put_call(&next).await? {
                 Put::Stored(_) => return Ok(next),
                 Put::Conflict(stored) => record = *stored,
-                Put::DeliveryConflict => {}
             }
         }
         Err(crowded())

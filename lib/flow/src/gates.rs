@@ -12,8 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::Name;
 use switchboard_domain::gate::{Change, Evidence, Gate};
 use switchboard_queue::{Job, Queue, QueueError, Send};
-use switchboard_store::gates::PutGate;
-use switchboard_store::{Due, Gates as Store, Overdue, StoreError};
+use switchboard_store::{Due, Overdue, PutIf, Store, StoreError};
 
 /// So old may be what a worker knows of a gate that others have changed.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(5);
@@ -39,9 +38,9 @@ struct Known {
 
 impl Gates {
     /// A destination's gate, as it was seconds ago at most.
-    pub async fn of<S: Store>(
+    pub async fn of(
         &self,
-        store: &S,
+        store: &Store,
         destination: &Name,
         now: Timestamp,
     ) -> Result<Gate, StoreError> {
@@ -62,9 +61,9 @@ impl Gates {
 
     /// Changes a gate, if the change changes it: as it is by then, not as it was known here. Gives
     /// the gate that it made.
-    pub async fn change<S: Store>(
+    pub async fn change(
         &self,
-        store: &S,
+        store: &Store,
         destination: &Name,
         change: Change,
         now: Timestamp,
@@ -72,7 +71,7 @@ impl Gates {
         let mut gate = self.of(store, destination, now).await?;
         for _ in 0..ROUNDS {
             let Some(mut next) = gate.after(&change, now) else { return Ok(None) };
-            if let PutGate::Stored(version) = store.put_gate(&next).await? {
+            if let PutIf::Stored(version) = store.put_gate(&next).await? {
                 next.version = version;
                 self.remember(next.clone()).await;
                 return Ok(Some(next));
@@ -109,8 +108,8 @@ impl Gates {
 /// Lets out what waits for a gate, as much as may be let out for a minute, evenly over it; where a
 /// probe is wanted, one. Says how many jobs were sent. Whoever else does it at the same time does
 /// nothing.
-pub async fn release<S: Store, Q: Queue>(
-    (store, queue): (&S, &Q),
+pub async fn release(
+    (store, queue): (&Store, &dyn Queue),
     gates: &Gates,
     gate: &Gate,
     now: Timestamp,
@@ -149,7 +148,7 @@ fn spread(waiting: Vec<Due>) -> Vec<Send> {
     waiting.into_iter().enumerate().filter_map(of).collect()
 }
 
-async fn send<Q: Queue>(queue: &Q, jobs: &[Send]) -> Result<(), QueueError> {
+async fn send(queue: &dyn Queue, jobs: &[Send]) -> Result<(), QueueError> {
     match jobs {
         [] => Ok(()),
         jobs => queue.send(jobs).await,

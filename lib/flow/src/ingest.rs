@@ -15,11 +15,11 @@ use switchboard_store::{CallStub, Put, Quarantined, Store, StoreError};
 const ROUNDS: usize = 60;
 
 /// Takes the records of one provider's messages into a store.
-pub struct Ingest<'a, S> {
+pub struct Ingest<'a> {
     /// Whose messages they are.
     pub provider: &'static dyn Provider,
     /// Where calls go.
-    pub store: &'a S,
+    pub store: &'a Store,
     /// The provider's sources.
     pub sources: &'a Sources,
 }
@@ -51,7 +51,7 @@ pub enum NotIngested {
     Store(StoreError),
 }
 
-impl<S: Store> Ingest<'_, S> {
+impl Ingest<'_> {
     /// Stores one update: the first of its call with one request, a further one with two.
     pub async fn take(&self, record: Record, now: Timestamp) -> Result<Ingested, NotIngested> {
         let key = self.place(&record).await.map_err(NotIngested::Store)?;
@@ -65,7 +65,6 @@ impl<S: Store> Ingest<'_, S> {
             let stored = match put {
                 Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
                 Put::Conflict(stored) => *stored,
-                Put::DeliveryConflict => break,
             };
             if stored.updates.contains_key(&digest) {
                 return Ok(taken(&stored, Absorbed::Duplicate));
@@ -123,7 +122,6 @@ impl<S: Store> Ingest<'_, S> {
                         });
                     }
                     Put::Conflict(other) => stored = Some(*other),
-                    Put::DeliveryConflict => break,
                 }
                 continue;
             };
@@ -150,7 +148,6 @@ impl<S: Store> Ingest<'_, S> {
                     return Ok(IngestedChange { taken: taken(&next, Absorbed::New), before });
                 }
                 Put::Conflict(other) => stored = Some(*other),
-                Put::DeliveryConflict => break,
             }
         }
         let code = "too many writers of one call".into();

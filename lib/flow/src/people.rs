@@ -9,8 +9,7 @@ use switchboard_domain::{CallRecord, Name, People, Personal};
 use switchboard_people::leads::{self, Rules};
 use switchboard_people::matching::{self, Found, Place};
 use switchboard_providers::Source;
-use switchboard_store::StoreError;
-use switchboard_store::directory::{Directory, PutEntry};
+use switchboard_store::{Directory, PutIf, StoreError};
 
 /// How often an answer is asked for that others change meanwhile.
 const ROUNDS: usize = 20;
@@ -26,8 +25,8 @@ pub struct Known {
 
 /// Asks the directory who was on a call: one round trip, and one more to read a contact that was
 /// found by its number. With `creates`, a contact is created for a number that nobody holds.
-pub async fn who<D: Directory>(
-    directory: &D,
+pub async fn who(
+    directory: &Directory,
     record: &CallRecord,
     source: &Source,
     creates: bool,
@@ -80,8 +79,8 @@ pub async fn who<D: Directory>(
     Err(StoreError::Unavailable { operation: "read of a contact", code: "it changes".into() })
 }
 
-async fn create<D: Directory>(
-    directory: &D,
+async fn create(
+    directory: &Directory,
     record: &CallRecord,
     number: &Personal,
     now: Timestamp,
@@ -106,8 +105,8 @@ async fn create<D: Directory>(
 
 /// Puts a call on the timeline of the contact that it was with, takes it off all others that it may
 /// be on, and moves the contact on. Doing it again changes nothing.
-pub async fn place<D: Directory>(
-    directory: &D,
+pub async fn place(
+    directory: &Directory,
     record: &CallRecord,
     contact: Option<&Contact>,
     rules: &Rules,
@@ -123,7 +122,7 @@ pub async fn place<D: Directory>(
     for _ in 0..ROUNDS {
         let Some(touched) = leads::touched(&contact, record, rules) else { return Ok(()) };
         let touched = Contact { updated_at: now, ..touched };
-        if directory.put_contact(&touched).await? != PutEntry::Conflict {
+        if directory.put_contact(&touched).await? != PutIf::Conflict {
             return Ok(());
         }
         match directory.contact(&contact.id).await? {

@@ -4,6 +4,8 @@
 //! and then the job's counts and what is left to ask are written at once. Whatever stops before that
 //! is done again, and counted once: its records carry the unit's mark.
 
+use std::sync::Arc;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::{Mutex, PoisonError};
@@ -21,8 +23,7 @@ use switchboard_http::{Client, Limits, SendError};
 use switchboard_providers::pull::{self, Answer, Asked, Problem, Pull, Question};
 use switchboard_providers::{Record, Reject, Request, Source, Sources};
 use switchboard_queue::{Queue, Send};
-use switchboard_store::jobs::PutJob;
-use switchboard_store::{Between, Jobs, Store};
+use switchboard_store::{Between, PutIf, Store};
 
 /// One message's piece begins no further unit after so long; the next message goes on.
 const PIECE: SignedDuration = SignedDuration::from_secs(20);
@@ -53,11 +54,11 @@ impl Ask for Client {
 }
 
 /// The pull worker and what it acts on.
-pub struct Puller<S, Q, A> {
+pub struct Puller<A> {
     /// Where jobs and calls are.
-    pub store: S,
+    pub store: Store,
     /// Where follow-ups and further pieces are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// Whom it asks with.
     pub client: A,
     /// Where it says what it does.
@@ -92,7 +93,7 @@ struct Work<'a> {
     mark: &'a str,
 }
 
-impl<S: Store + Jobs, Q: Queue, A: Ask> Puller<S, Q, A> {
+impl<A: Ask> Puller<A> {
     /// Does a piece of a job, if it is due and nobody is at it.
     pub async fn run(
         &self,
@@ -160,11 +161,11 @@ impl<S: Store + Jobs, Q: Queue, A: Ask> Puller<S, Q, A> {
     async fn put(&self, job: &mut Job, next: impl FnOnce(&Job) -> Job) -> Result<bool, Retry> {
         let next = next(job);
         match self.store.put_job(&next).await? {
-            PutJob::Stored(version) => {
+            PutIf::Stored(version) => {
                 *job = Job { version, ..next };
                 Ok(true)
             }
-            PutJob::Conflict => Ok(false),
+            PutIf::Conflict => Ok(false),
         }
     }
 

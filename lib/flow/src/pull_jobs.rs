@@ -7,8 +7,7 @@ use switchboard_domain::sync::{Job, Kind};
 use switchboard_domain::{ConfigError, Name};
 use switchboard_providers::{Source, Sources, pull};
 use switchboard_queue::{Queue, Send};
-use switchboard_store::jobs::Started;
-use switchboard_store::{Jobs, StoreError};
+use switchboard_store::{Started, Store, StoreError};
 
 use crate::Values;
 use crate::telemetry::Telemetry;
@@ -88,8 +87,8 @@ pub enum NotStarted {
 
 /// Starts a job of a source, unless the same is running, and queues it. If it cannot be queued, it
 /// is due, and the sweep finds it.
-pub async fn start<S: Jobs, Q: Queue>(
-    (store, queue, telemetry): (&S, &Q, &Telemetry),
+pub async fn start(
+    (store, queue, telemetry): (&Store, &dyn Queue, &Telemetry),
     pullable: &Pullable,
     (kind, provider, name): (Kind, &str, &Name),
     (from, to): (Timestamp, Timestamp),

@@ -1,27 +1,29 @@
 //! `reconcile`: has every source pulled that can be, to find the calls whose webhook never came.
 
+use std::sync::Arc;
+
 use crate::Retry;
 use crate::Telemetry;
 use crate::pull_jobs::{NotStarted, Pullable, start};
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::sync::Kind;
 use switchboard_queue::Queue;
-use switchboard_store::Jobs;
+use switchboard_store::Store;
 
 /// So far back calls are looked for, each hour anew: providers list some of them late.
 pub const WINDOW: SignedDuration = SignedDuration::from_hours(26);
 
 /// The reconciliation and what it acts on.
-pub struct Reconcile<S, Q> {
+pub struct Reconcile {
     /// Where jobs are.
-    pub store: S,
+    pub store: Store,
     /// Where they are queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
 
-impl<S: Jobs, Q: Queue> Reconcile<S, Q> {
+impl Reconcile {
     /// Starts a job for each source that is set up for it; says how many.
     pub async fn run(&self, pullable: &Pullable, now: Timestamp) -> Result<usize, Retry> {
         // Whole seconds: providers' filters know nothing finer.
@@ -32,7 +34,7 @@ impl<S: Jobs, Q: Queue> Reconcile<S, Q> {
             if !source.pull.as_ref().is_some_and(|settings| settings.reconcile) {
                 continue;
             }
-            let with = (&self.store, &self.queue, &self.telemetry);
+            let with = (&self.store, &*self.queue, &self.telemetry);
             let what = (Kind::Reconcile, provider, name);
             match start(with, pullable, what, (from, to), now).await {
                 Ok((_, true)) => started += 1,

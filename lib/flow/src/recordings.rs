@@ -1,6 +1,8 @@
 //! `recordings`: copies a call's recordings to our bucket, one at a time, each until it is there or can
 //! never be.
 
+use std::sync::Arc;
+
 use std::time::{Duration, SystemTime};
 
 use crate::Retry;
@@ -34,11 +36,11 @@ const SLACK: SignedDuration = SignedDuration::from_secs(2);
 const ROUNDS: usize = 20;
 
 /// The recordings worker and what it acts on.
-pub struct Recordings<S, Q> {
+pub struct Recordings {
     /// Where calls are.
-    pub store: S,
+    pub store: Store,
     /// Where the next try is queued.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// What fetches from providers.
     pub client: Client,
     /// Where copies go.
@@ -57,7 +59,7 @@ struct Claimed {
     lease: Timestamp,
 }
 
-impl<S: Store, Q: Queue> Recordings<S, Q> {
+impl Recordings {
     /// Copies the recording of a call that is due first, if one is. `clock` tells the time: a copy may
     /// take minutes.
     pub async fn run(
@@ -91,7 +93,6 @@ impl<S: Store, Q: Queue> Recordings<S, Q> {
                     return Ok(Some(Claimed { record, id, lease }));
                 }
                 Put::Conflict(stored) => record = *stored,
-                Put::DeliveryConflict => break,
             }
         }
         Err(Retry("too many writers of one call".into()))
@@ -202,7 +203,6 @@ impl<S: Store, Q: Queue> Recordings<S, Q> {
                     return Ok(());
                 }
                 Put::Conflict(stored) => record = *stored,
-                Put::DeliveryConflict => break,
             }
         }
         Err(Retry("too many writers of one call".into()))

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use switchboard_domain::{CallKey, Delivery, DeliveryId};
-use switchboard_store::{PutDelivery, Store, StoreError};
+use switchboard_store::{PutIf, Store, StoreError};
 
 /// How often it is tried against a worker that is at the same delivery.
 const ROUNDS: usize = 5;
@@ -20,8 +20,8 @@ pub enum Again {
 
 /// Makes a delivery due anew, with the call as it is now. `nonce` tells this time from every other.
 /// Nothing is sent: a job is to be queued, or the sweep finds it within a minute.
-pub async fn redeliver<S: Store>(
-    store: &S,
+pub async fn redeliver(
+    store: &Store,
     key: &CallKey,
     id: &DeliveryId,
     nonce: &str,
@@ -30,7 +30,7 @@ pub async fn redeliver<S: Store>(
     for _ in 0..ROUNDS {
         let Some(delivery) = store.delivery(key, id).await? else { return Ok(Again::Unknown) };
         let mut again = delivery.again(nonce, now);
-        if let PutDelivery::Stored(version) = store.put_delivery(&again, None).await? {
+        if let PutIf::Stored(version) = store.put_delivery(&again, None).await? {
             again.version = version;
             return Ok(Again::Due(Box::new(again)));
         }

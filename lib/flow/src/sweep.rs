@@ -4,6 +4,8 @@
 //! message's delay: all of them are found here, in the index of what is due. So is what waits for a
 //! destination's gate, once that opens.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use crate::Retry;
@@ -13,7 +15,7 @@ use switchboard_domain::gate::{Mode, Why};
 use switchboard_domain::key::DUE_SHARDS;
 use switchboard_domain::{Gate, Name};
 use switchboard_queue::{Job, Queue, Send, Waiting};
-use switchboard_store::{self as store, Due, DueCursor, Overdue, Store};
+use switchboard_store::{Cursor, Due, Overdue, Store};
 
 use crate::gates::{self, Gates};
 
@@ -29,18 +31,18 @@ const CROWDED: u64 = 1_000;
 const ALL_THE_SAME: usize = 100;
 
 /// The sweep and what it acts on.
-pub struct Sweep<S, Q> {
+pub struct Sweep {
     /// Where the index of due work is.
-    pub store: S,
+    pub store: Store,
     /// Where jobs go.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// What it knows of destinations' gates.
     pub gates: Gates,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
 
-impl<S: Store + store::Gates, Q: Queue> Sweep<S, Q> {
+impl Sweep {
     /// Sends everything that is due by now; says how much that was.
     pub async fn run(&self, now: Timestamp) -> Result<usize, Retry> {
         let released = self.release(now).await?;
@@ -66,7 +68,7 @@ impl<S: Store + store::Gates, Q: Queue> Sweep<S, Q> {
         let (mut sent, mut left) = (0, 0);
         let mut oldest: Option<Timestamp> = None;
         // Page by page of every shard, so that none has to wait until another is read to its end.
-        let mut pages: Vec<(u16, Option<DueCursor>)> =
+        let mut pages: Vec<(u16, Option<Cursor>)> =
             (0..DUE_SHARDS).map(|shard| (shard, None)).collect();
         while !pages.is_empty() && sent + left < MOST {
             for (shard, page) in std::mem::take(&mut pages) {
@@ -90,7 +92,8 @@ impl<S: Store + store::Gates, Q: Queue> Sweep<S, Q> {
         let mut released = 0;
         for gate in self.store.gates().await? {
             self.measure(&gate);
-            released += gates::release((&self.store, &self.queue), &self.gates, &gate, now).await?;
+            released +=
+                gates::release((&self.store, &*self.queue), &self.gates, &gate, now).await?;
         }
         Ok(released)
     }

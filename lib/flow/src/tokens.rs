@@ -17,8 +17,7 @@ use serde_json::json;
 use switchboard_crm::oauth::{Granted, NoToken, OAuth};
 use switchboard_crm::{Client, Tokens};
 use switchboard_domain::{Digest, Name, Secret};
-use switchboard_store::directory::fresh_id;
-use switchboard_store::leases::{Leases, Take};
+use switchboard_store::{Lease, Store, fresh_id};
 use tokio::time::Instant;
 
 /// A token endpoint answers within this, or counts as away.
@@ -63,9 +62,9 @@ impl Default for Patience {
 
 /// The tokens of all destinations. Clones share what they know.
 #[derive(Clone)]
-pub struct TokenCache<L, V> {
+pub struct TokenCache<V> {
     client: Client,
-    leases: L,
+    leases: Store,
     token_store: V,
     telemetry: Telemetry,
     patience: Patience,
@@ -103,9 +102,9 @@ impl Kept {
     }
 }
 
-impl<L: Leases, V: TokenStore> TokenCache<L, V> {
+impl<V: TokenStore> TokenCache<V> {
     /// Over leases and a vault.
-    pub fn new(client: Client, leases: L, token_store: V, telemetry: Telemetry) -> Self {
+    pub fn new(client: Client, leases: Store, token_store: V, telemetry: Telemetry) -> Self {
         let known = Arc::default();
         Self { client, leases, token_store, telemetry, patience: Patience::default(), known }
     }
@@ -121,7 +120,7 @@ impl<L: Leases, V: TokenStore> TokenCache<L, V> {
         &'a self,
         destination: &'a Name,
         clock: &'a C,
-    ) -> TokensOf<'a, L, V, C> {
+    ) -> TokensOf<'a, V, C> {
         TokensOf { keeper: self, destination, clock }
     }
 
@@ -131,13 +130,13 @@ impl<L: Leases, V: TokenStore> TokenCache<L, V> {
 }
 
 /// The tokens of one destination.
-pub struct TokensOf<'a, L, V, C> {
-    keeper: &'a TokenCache<L, V>,
+pub struct TokensOf<'a, V, C> {
+    keeper: &'a TokenCache<V>,
     destination: &'a Name,
     clock: &'a C,
 }
 
-impl<L: Leases, V: TokenStore, C: Fn() -> Timestamp + Sync> Tokens for TokensOf<'_, L, V, C> {
+impl<V: TokenStore, C: Fn() -> Timestamp + Sync> Tokens for TokensOf<'_, V, C> {
     async fn access(&self, oauth: &OAuth, refused: Option<&Secret>) -> Result<Secret, NoToken> {
         let of = oauth.digest();
         let is_good = |known: &Known| {
@@ -162,13 +161,13 @@ impl<L: Leases, V: TokenStore, C: Fn() -> Timestamp + Sync> Tokens for TokensOf<
             let now = (self.clock)();
             let until = now.checked_add(LEASE).unwrap_or(now);
             let lease = format!("token#{}", self.destination);
-            let taken = self.keeper.leases.take(&lease, holder.as_str(), now, until).await;
+            let taken = self.keeper.leases.acquire(&lease, holder.as_str(), now, until).await;
             let held_until = match taken.map_err(|error| NoToken::Unkept(error.to_string()))? {
-                Take::Ingested(mark) => {
+                Lease::Acquired(mark) => {
                     return self.fetch(oauth, &of, mark, &lease, holder.as_str(), &is_good).await;
                 }
-                Take::Rests(until) => return Err(NoToken::Resting { not_before: until }),
-                Take::Held(until) => until,
+                Lease::Rests(until) => return Err(NoToken::Resting { not_before: until }),
+                Lease::Held(until) => until,
             };
             // While another is fetched, the old one serves as long as it lives.
             let old = kept
@@ -184,7 +183,7 @@ impl<L: Leases, V: TokenStore, C: Fn() -> Timestamp + Sync> Tokens for TokensOf<
     }
 }
 
-impl<L: Leases, V: TokenStore, C: Fn() -> Timestamp + Sync> TokensOf<'_, L, V, C> {
+impl<V: TokenStore, C: Fn() -> Timestamp + Sync> TokensOf<'_, V, C> {
     /// With the lease: fetches one, keeps it, and gives the lease back.
     async fn fetch(
         &self,
@@ -308,7 +307,7 @@ impl<L: Leases, V: TokenStore, C: Fn() -> Timestamp + Sync> TokensOf<'_, L, V, C
 
     async fn give_back(&self, lease: &str, holder: &str, mark: u64, rests: Option<Timestamp>) {
         // It runs out by itself.
-        let _ = self.keeper.leases.give_back(lease, holder, mark, rests).await;
+        let _ = self.keeper.leases.release(lease, holder, mark, rests).await;
     }
 
     fn resting(&self) -> Option<Timestamp> {

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::{Job, Queue, QueueError, Send, Waiting};
+use crate::{Queue, QueueError, Send, Waiting};
 
 /// A queue that only remembers what was sent.
 #[derive(Clone, Default)]

@@ -1,5 +1,7 @@
 //! What a webhook function does with a request: authenticate, parse, store, queue, reply.
 
+use std::sync::Arc;
+
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, stream};
@@ -24,18 +26,18 @@ const AT_ONCE: usize = 16;
 const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A provider's webhook function: the provider and what it acts on.
-pub struct Hook<S, Q> {
+pub struct Hook {
     /// Whose webhook it is.
     pub provider: &'static dyn Provider,
     /// Where calls go.
-    pub store: S,
+    pub store: Store,
     /// Where follow-ups go.
-    pub queue: Q,
+    pub queue: Arc<dyn Queue>,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
 
-impl<S: Store, Q: Queue> Hook<S, Q> {
+impl Hook {
     /// Takes a request. Whatever was wrong with it is in the reply, the log and the metrics.
     pub async fn handle(&self, request: &Request, sources: &Sources, id: &str) -> Reply {
         match self.first(request, sources, id).await {

@@ -48,8 +48,7 @@ impl Store {
             let Some(item) = self.table.get(&keys::analysis(key)).await? else { return Ok(None) };
             let digest = text_of(&item, "digest").map(str::to_owned);
             let count: Option<usize> = number_of(&item, "task_count");
-            let count =
-                count.ok_or_else(|| damaged("analysis", "it does not count its tasks"))?;
+            let count = count.ok_or_else(|| damaged("analysis", "it does not count its tasks"))?;
             let mut analysis: Analysis = from_item("analysis", item)?;
             if count > 0 {
                 let tasks = Range::Prefix(keys::TASKS.to_owned());

@@ -32,8 +32,8 @@ impl Store {
         prefix: &str,
         bytes: &[u8],
     ) -> Result<(), StoreError> {
-        let parts = compression::pack(bytes)
-            .map_err(|_| damaged("blob", "it cannot be compressed"))?;
+        let parts =
+            compression::pack(bytes).map_err(|_| damaged("blob", "it cannot be compressed"))?;
         let count = number(parts.len() as i64);
         for (n, part) in parts.into_iter().enumerate() {
             let mut item = Key::new(pk, format!("{prefix}{n:04}")).item();
@@ -58,7 +58,8 @@ impl Store {
         let missing = || damaged("blob", "a part is missing");
         let count = |item: &Item| number_of::<usize>(item, "parts");
         let mut items = self.all(Query::of(pk).within(Range::Prefix(prefix.to_owned()))).await?;
-        let wanted = items.first().and_then(count).filter(|count| *count > 0).ok_or_else(missing)?;
+        let wanted =
+            items.first().and_then(count).filter(|count| *count > 0).ok_or_else(missing)?;
         if items.len() < wanted {
             return Err(missing());
         }

@@ -9,8 +9,8 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{
-    AttributeValue, CancellationReason, ConditionCheck, Delete, KeysAndAttributes, Put, ReturnValue,
-    ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
+    AttributeValue, CancellationReason, ConditionCheck, Delete, KeysAndAttributes, Put,
+    ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
 };
 
 mod expression;
@@ -66,7 +66,11 @@ impl DynamoTable {
         }
     }
 
-    async fn update(&self, action: Action, condition: Option<Condition>) -> Result<Written, StoreError> {
+    async fn update(
+        &self,
+        action: Action,
+        condition: Option<Condition>,
+    ) -> Result<Written, StoreError> {
         let Action::Update(key, changes) = action else { return Err(incomplete("write")) };
         let mut expression = Expression::default();
         let update = expression.changes(&changes);
@@ -184,8 +188,7 @@ impl Table for DynamoTable {
     async fn batch_get(&self, keys: &[Key], paths: &[&[&str]]) -> Result<Vec<Item>, StoreError> {
         let mut expression = Expression::default();
         let projection = (!paths.is_empty()).then(|| expression.paths(paths));
-        let mut left: Vec<Attributes> =
-            keys.iter().map(|key| key.clone().item().into()).collect();
+        let mut left: Vec<Attributes> = keys.iter().map(|key| key.clone().item().into()).collect();
         let mut items = Vec::with_capacity(left.len());
         for _ in 0..ATTEMPTS {
             let wanted = KeysAndAttributes::builder()

@@ -50,7 +50,8 @@ impl Store {
             // Behind those who stand in line; or, where the line is empty, at its head. The table
             // adds, so that no read comes first.
             let behind = Condition::Above("given", floor.clone());
-            if let Written::Done(line) = update(Change::Add("given", number(pace.step)), behind).await?
+            if let Written::Done(line) =
+                update(Change::Add("given", number(pace.step)), behind).await?
             {
                 let given: Option<i64> = number_of(&line, "given");
                 let slot = given.and_then(|given| given.checked_sub(pace.step));

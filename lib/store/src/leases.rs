@@ -42,7 +42,9 @@ impl Store {
         ]);
         let write = Write::update(keys::lease(lease), changes).only_if(free);
         match self.table.write(write).await? {
-            Written::Done(item) => Ok(Lease::Acquired(number_of(&item, "mark").unwrap_or_default())),
+            Written::Done(item) => {
+                Ok(Lease::Acquired(number_of(&item, "mark").unwrap_or_default()))
+            }
             Written::Unmet(item) => {
                 let held = item.as_ref().and_then(|item| number_of(item, "held_until"));
                 let until = Timestamp::from_millisecond(held.unwrap_or_default()).unwrap_or(now);

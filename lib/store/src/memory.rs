@@ -10,8 +10,8 @@ use async_trait::async_trait;
 use crate::StoreError;
 use crate::keys::{INDEXES, Index, PRIMARY};
 use crate::table::{
-    Action, BATCH_LIMIT, Change, Condition, Item, Key, Page, Query, Range, TRANSACTION_LIMIT, Table,
-    Unmet, Value, Write, Written, text_of,
+    Action, BATCH_LIMIT, Change, Condition, Item, Key, Page, Query, Range, TRANSACTION_LIMIT,
+    Table, Unmet, Value, Write, Written, text_of,
 };
 
 /// The largest item, bytes.
@@ -260,7 +260,8 @@ impl Table for MemoryTable {
         }
         let items = self.lock();
         let found = keys.iter().filter_map(|key| items.items.get(key));
-        let part = |item: &Item| if paths.is_empty() { item.clone() } else { at_paths(item, paths) };
+        let part =
+            |item: &Item| if paths.is_empty() { item.clone() } else { at_paths(item, paths) };
         Ok(found.map(part).collect())
     }
 
@@ -295,7 +296,8 @@ impl Table for MemoryTable {
     async fn scan(&self, filter: &Condition, start: Option<Item>) -> Result<Page, StoreError> {
         let items = self.lock();
         let last = start.as_ref().and_then(Key::of);
-        let rest = items.items.iter().filter(|(key, _)| last.as_ref().is_none_or(|last| *key > last));
+        let rest =
+            items.items.iter().filter(|(key, _)| last.as_ref().is_none_or(|last| *key > last));
         let page: Vec<_> = rest.take(PAGE).collect();
         let next = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| (*key).clone().item());
         let found = page.into_iter().map(|(_, item)| item).filter(|item| filter.holds(Some(item)));

@@ -92,9 +92,8 @@ impl Store {
             return Ok(Page::default());
         }
         // A sort key is a time and more, so that the time alone sorts before all of its moment.
-        let bound = |at: Option<Timestamp>, open: &str| {
-            text(at.map_or(open.to_owned(), keys::moment))
-        };
+        let bound =
+            |at: Option<Timestamp>, open: &str| text(at.map_or(open.to_owned(), keys::moment));
         let range = Range::Between(bound(between.since, "-"), bound(between.until, "~"));
         let mut query = Query::of(keys::quarantine_pk(provider)).within(range).backward();
         // What has expired may have lost parts of its body already.

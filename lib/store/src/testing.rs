@@ -59,7 +59,8 @@ impl Store {
     /// Everything in quarantine in a store in memory, with its bytes.
     pub fn all_quarantined(&self) -> Vec<(Quarantined, Vec<u8>)> {
         let items = items_with(&*self.table, "problem").into_iter();
-        let is_body = |item: &Item| text_of(item, "pk").is_some_and(|pk| pk.starts_with("quarantine#"));
+        let is_body =
+            |item: &Item| text_of(item, "pk").is_some_and(|pk| pk.starts_with("quarantine#"));
         let bodies = items.filter(is_body).map(|item| read("quarantined body", item));
         bodies.map(|one: Quarantined| (one.clone(), now(self.quarantined_body(&one)))).collect()
     }

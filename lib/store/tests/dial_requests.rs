@@ -13,9 +13,7 @@ use jiff::Timestamp;
 use server::{attribute, schema};
 use switchboard_domain::dial_request::{Context, DialFault, DialRequest, DialState, Order};
 use switchboard_domain::{Digest, Name, Personal};
-use switchboard_store::dial_requests::{
-    DialRequests, DynamoDialRequests, MemoryDialRequests, PutDialRequest, RateCounter,
-};
+use switchboard_store::{PutDialRequest, RateCounter, Store};
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_771_577_000 + second).unwrap()
@@ -40,7 +38,7 @@ fn stored(dial_request: &DialRequest, version: u64) -> DialRequest {
     DialRequest { version, ..dial_request.clone() }
 }
 
-async fn a_key_is_taken_once(dial_requests: &impl DialRequests) {
+async fn a_key_is_taken_once(dial_requests: &Store) {
     let one = dial_request("once", "a");
     assert_eq!(dial_requests.dial_request(&one.id).await.unwrap(), None);
     assert_eq!(dial_requests.put_dial_request(&one).await.unwrap(), PutDialRequest::Stored(1));
@@ -50,7 +48,7 @@ async fn a_key_is_taken_once(dial_requests: &impl DialRequests) {
     assert_eq!(dial_requests.dial_request(&one.id).await.unwrap(), Some(stored(&one, 1)));
 }
 
-async fn every_state_comes_back_as_it_went(dial_requests: &impl DialRequests) {
+async fn every_state_comes_back_as_it_went(dial_requests: &Store) {
     let mut one = dial_request("states", "a");
     for state in [
         DialState::Reserved,
@@ -70,7 +68,7 @@ async fn every_state_comes_back_as_it_went(dial_requests: &impl DialRequests) {
     }
 }
 
-async fn a_write_needs_the_version_that_it_read(dial_requests: &impl DialRequests) {
+async fn a_write_needs_the_version_that_it_read(dial_requests: &Store) {
     let one = dial_request("version", "a");
     dial_requests.put_dial_request(&one).await.unwrap();
     let taken_over = DialRequest { attempt: "b".into(), ..stored(&one, 1) };
@@ -88,7 +86,7 @@ async fn a_write_needs_the_version_that_it_read(dial_requests: &impl DialRequest
     );
 }
 
-async fn a_write_that_is_tried_again_is_the_same_write(dial_requests: &impl DialRequests) {
+async fn a_write_that_is_tried_again_is_the_same_write(dial_requests: &Store) {
     let one = dial_request("again", "a");
     for _ in 0..2 {
         assert_eq!(dial_requests.put_dial_request(&one).await.unwrap(), PutDialRequest::Stored(1));
@@ -102,17 +100,17 @@ async fn a_write_that_is_tried_again_is_the_same_write(dial_requests: &impl Dial
     }
 }
 
-async fn of_many_presses_at_once_one_takes_the_key(dial_requests: &impl DialRequests) {
+async fn of_many_presses_at_once_one_takes_the_key(dial_requests: &Store) {
     let all: Vec<DialRequest> = (0..20).map(|n| dial_request("many", &n.to_string())).collect();
     let put = join_all(all.iter().map(|one| dial_requests.put_dial_request(one))).await;
     let taken = put.into_iter().filter(|put| *put.as_ref().unwrap() == PutDialRequest::Stored(1));
     assert_eq!(taken.count(), 1);
 }
 
-async fn no_more_are_counted_than_may_be(dial_requests: &impl DialRequests) {
-    let tally = |who: &str, stretch: &str| RateCounter {
+async fn no_more_are_counted_than_may_be(dial_requests: &Store) {
+    let tally = |who: &str, window: &str| RateCounter {
         who: Digest::of(&[who.as_bytes()]),
-        stretch: stretch.into(),
+        window: window.into(),
         expires_at: at(100),
     };
     let one = tally("ann", "minute 1");
@@ -148,14 +146,14 @@ macro_rules! contract {
         mod memory {
             $(#[tokio::test]
             async fn $test() {
-                super::$test(&super::MemoryDialRequests::default()).await;
+                super::$test(&super::Store::in_memory()).await;
             })*
         }
         mod dynamodb {
             $(#[tokio::test]
             async fn $test() {
                 let client = super::client().await;
-                super::$test(&super::DynamoDialRequests::new(client, super::TABLE.into(), 400)).await;
+                super::$test(&super::Store::dynamodb(&client, super::TABLE.into(), 400)).await;
             })*
         }
     };
@@ -173,10 +171,10 @@ contract!(
 #[tokio::test]
 async fn everything_lies_under_a_prefix_of_its_own_and_expires() {
     let client = client().await;
-    let dial_requests = DynamoDialRequests::new(client.clone(), TABLE.into(), 1);
+    let dial_requests = Store::dynamodb(&client, TABLE.into(), 1);
     dial_requests.put_dial_request(&dial_request("place", "a")).await.unwrap();
     let who = Digest::of(&[b"ann"]);
-    let tally = RateCounter { who, stretch: "minute 1".into(), expires_at: at(100) };
+    let tally = RateCounter { who, window: "minute 1".into(), expires_at: at(100) };
     dial_requests.count(&tally, 3).await.unwrap();
     let pages = client.scan().table_name(TABLE).into_paginator().items().send();
     let items: Vec<HashMap<String, AttributeValue>> =

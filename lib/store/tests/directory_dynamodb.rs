@@ -6,7 +6,6 @@ mod directory_contract;
 mod server;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::types::{
@@ -19,8 +18,7 @@ use switchboard_domain::Personal;
 use switchboard_domain::directory::{
     Activity, Contact, ContactKind, Draft, Employee, EntryKind, Extension, Origin,
 };
-use switchboard_store::directory::{PutEntry, Upserted, Upserts};
-use switchboard_store::{Directory as _, DynamoDirectory, StoreError};
+use switchboard_store::{Directory, PutIf, StoreError, Upserted, Upserts};
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -52,8 +50,8 @@ async fn client() -> Client {
     client
 }
 
-async fn directory() -> Arc<DynamoDirectory> {
-    Arc::new(DynamoDirectory::new(client().await, TABLE.into()))
+async fn directory() -> Directory {
+    Directory::dynamodb(&client().await, TABLE.into())
 }
 
 macro_rules! contract {
@@ -105,7 +103,7 @@ fn lead() -> Contact {
 #[tokio::test]
 async fn every_item_has_its_place_and_nothing_is_left_of_who_is_deleted() {
     let client = client().await;
-    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    let directory = Directory::dynamodb(&client, TABLE.into());
     directory.put_contact(&lead()).await.unwrap();
     let extension =
         |source: Option<&str>| Extension { source: source.map(name), number: Personal::new("101") };
@@ -162,7 +160,7 @@ async fn every_item_has_its_place_and_nothing_is_left_of_who_is_deleted() {
 #[tokio::test]
 async fn a_deletion_that_was_stopped_half_way_is_finished_by_the_next() {
     let client = client().await;
-    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    let directory = Directory::dynamodb(&client, TABLE.into());
     // What is left if the process ends after the entry is deleted and before its timeline is.
     for n in 0..3 {
         let item =
@@ -171,14 +169,14 @@ async fn a_deletion_that_was_stopped_half_way_is_finished_by_the_next() {
         client.put_item().table_name(TABLE).set_item(Some(item.into())).send().await.unwrap();
     }
     let deleted = directory.delete_contact(&name("c-1"), 0).await.unwrap();
-    assert_eq!(deleted, PutEntry::Conflict);
+    assert_eq!(deleted, PutIf::Conflict);
     assert_eq!(everything(&client).await, []);
 }
 
 #[tokio::test]
 async fn a_change_of_everything_that_an_entry_may_have_is_one_transaction() {
     let client = client().await;
-    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    let directory = Directory::dynamodb(&client, TABLE.into());
     let full = |salt: u32, version: u64| Employee {
         numbers: (0..16).map(|n| number(n + salt)).collect(),
         extensions: (0..12)
@@ -190,7 +188,7 @@ async fn a_change_of_everything_that_an_entry_may_have_is_one_transaction() {
         ..employee("e-1")
     };
     directory.put_employee(&full(0, 0)).await.unwrap();
-    assert_eq!(directory.put_employee(&full(100, 1)).await.unwrap(), PutEntry::Stored(2));
+    assert_eq!(directory.put_employee(&full(100, 1)).await.unwrap(), PutIf::Stored(2));
     assert_eq!(everything(&client).await.len(), 49);
 }
 
@@ -209,7 +207,7 @@ async fn a_number_that_a_hundred_have_is_nobodys() {
         external_ids: personal("crm-1"),
         ..Draft::new(EntryKind::Contact(ContactKind::Client))
     };
-    let done = Upserts::new(&*directory, Origin::Import, false).put(&[draft], at(0)).await.unwrap();
+    let done = Upserts::new(&directory, Origin::Import, false).put(&[draft], at(0)).await.unwrap();
     assert!(
         matches!(&done[..], [Upserted::Rejected(fault)] if fault.problem.contains("100 entries")),
         "{done:?}"
@@ -217,13 +215,13 @@ async fn a_number_that_a_hundred_have_is_nobodys() {
     // One that has it already may change.
     let one = directory.contact(&name("c-7")).await.unwrap().unwrap();
     let put = directory.put_contact(&Contact { name: Some(Personal::new("Kim")), ..one }).await;
-    assert_eq!(put.unwrap(), PutEntry::Stored(2));
+    assert_eq!(put.unwrap(), PutIf::Stored(2));
 }
 
 #[tokio::test]
 async fn what_is_kept_under_a_key_that_is_none_of_ours_is_damaged_and_no_panic() {
     let client = client().await;
-    let directory = DynamoDirectory::new(client.clone(), TABLE.into());
+    let directory = Directory::dynamodb(&client, TABLE.into());
     directory.put_contact(&contact("c-1")).await.unwrap();
     let mut item = everything(&client).await.remove(0);
     item.remove("updated_at");

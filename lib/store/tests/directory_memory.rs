@@ -4,15 +4,13 @@
 
 mod directory_contract;
 
-use std::sync::Arc;
-
-use switchboard_store::MemoryDirectory;
+use switchboard_store::Directory;
 
 macro_rules! contract {
     ($($test:ident),* $(,)?) => {$(
         #[tokio::test(flavor = "multi_thread")]
         async fn $test() {
-            directory_contract::$test(Arc::new(MemoryDirectory::default())).await;
+            directory_contract::$test(Directory::in_memory()).await;
         }
     )*};
 }

@@ -18,7 +18,7 @@ use aws_sdk_dynamodb::types::{
 };
 use server::{attribute, config, schema};
 use switchboard_domain::{Blob, CallRecord, Delivery, DeliveryId, Personal};
-use switchboard_store::{Between, DynamoStore, Put, Quarantined, Store, StoreError};
+use switchboard_store::{Between, Put, Quarantined, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 type Item = HashMap<String, AttributeValue>;
@@ -68,8 +68,8 @@ async fn client() -> Client {
     client
 }
 
-async fn store() -> DynamoStore {
-    DynamoStore::new(client().await, TABLE.into(), 400)
+async fn store() -> Store {
+    Store::dynamodb(&client().await, TABLE.into(), 400)
 }
 
 macro_rules! contract {
@@ -130,7 +130,7 @@ async fn everything(client: &Client) -> Vec<Item> {
 #[tokio::test]
 async fn every_item_has_its_place_and_expires() {
     let client = client().await;
-    let store = DynamoStore::new(client.clone(), TABLE.into(), 30);
+    let store = Store::dynamodb(&client, TABLE.into(), 30);
     let call = contract::record("CA#1");
     let id: DeliveryId = "crm#call.completed".parse().unwrap();
     let delivery = Delivery::planned(call.key.clone(), id, contract::at(0));
@@ -172,7 +172,7 @@ async fn every_item_has_its_place_and_expires() {
 #[tokio::test]
 async fn a_quarantined_body_that_has_expired_is_not_listed() {
     let client = client().await;
-    let body = |store: DynamoStore, second: i64| async move {
+    let body = |store: Store, second: i64| async move {
         let body = Quarantined {
             provider: contract::key("CA").provider,
             source: "twilio".into(),
@@ -186,7 +186,7 @@ async fn a_quarantined_body_that_has_expired_is_not_listed() {
         store.put_quarantined(&body, &[]).await.unwrap();
         (body, vec![])
     };
-    let store = |days| DynamoStore::new(client.clone(), TABLE.into(), days);
+    let store = |days| Store::dynamodb(&client, TABLE.into(), days);
     let kept = [body(store(400), 1).await, body(store(400), 2).await];
     // The table's own clock deletes its parts in any order, some days later.
     for second in 3..9 {
@@ -200,7 +200,7 @@ async fn a_quarantined_body_that_has_expired_is_not_listed() {
 #[tokio::test]
 async fn what_the_table_cannot_take_is_refused_and_nothing_of_it_written() {
     let client = client().await;
-    let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
+    let store = Store::dynamodb(&client, TABLE.into(), 400);
     let mut large = contract::record("CA-large");
     let summary = Personal::new("+61491570156 ".repeat(420_000 / 13));
     large.call.facts.summary = Some(summary.clone());
@@ -240,7 +240,7 @@ async fn put(client: &Client, item: Item) {
 #[tokio::test]
 async fn a_blob_that_lost_a_part_is_not_given_out() {
     let client = client().await;
-    let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
+    let store = Store::dynamodb(&client, TABLE.into(), 400);
     let key = contract::key("CA-damaged");
     let blob = Blob::new(contract::noise(1_000_000));
     store.put_blob(&key, &blob).await.unwrap();
@@ -281,7 +281,7 @@ async fn a_blob_that_lost_a_part_is_not_given_out() {
 #[tokio::test]
 async fn a_blob_written_again_in_fewer_parts_is_whole() {
     let client = client().await;
-    let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
+    let store = Store::dynamodb(&client, TABLE.into(), 400);
     let key = contract::key("CA-again");
     let blob = Blob::new(contract::noise(500_000));
     store.put_blob(&key, &blob).await.unwrap();
@@ -302,7 +302,7 @@ async fn a_blob_written_again_in_fewer_parts_is_whole() {
 #[tokio::test]
 async fn everything_written_expires_and_only_what_is_due_is_in_the_index() {
     let client = client().await;
-    let store = DynamoStore::new(client.clone(), TABLE.into(), 400);
+    let store = Store::dynamodb(&client, TABLE.into(), 400);
     let mut call = contract::record("CA-attributes");
     store.put_call(&call).await.unwrap();
     let item = || async {
@@ -324,7 +324,7 @@ async fn everything_written_expires_and_only_what_is_due_is_in_the_index() {
 
 /// A DynamoDB that says what it is told to, one answer after the other and the last for ever;
 /// counts the requests.
-async fn saying(answers: Vec<(u16, String)>) -> (DynamoStore, Arc<AtomicUsize>) {
+async fn saying(answers: Vec<(u16, String)>) -> (Store, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let asked = Arc::new(AtomicUsize::new(0));
@@ -349,7 +349,7 @@ async fn saying(answers: Vec<(u16, String)>) -> (DynamoStore, Arc<AtomicUsize>) 
     let soon = Duration::from_millis(1);
     let retries = RetryConfig::standard().with_max_attempts(3).with_initial_backoff(soon);
     let config = config(endpoint).retry_config(retries).build();
-    (DynamoStore::new(Client::from_conf(config), TABLE.into(), 400), asked)
+    (Store::dynamodb(&Client::from_conf(config), TABLE.into(), 400), asked)
 }
 
 fn is_whole(request: &[u8]) -> bool {
@@ -413,9 +413,16 @@ async fn faults_are_told_apart_by_code_and_told_without_their_text() {
 #[tokio::test]
 async fn a_service_out_of_reach_is_worth_a_retry() {
     let config = config("http://127.0.0.1:1".into()).retry_config(RetryConfig::disabled()).build();
-    let store = DynamoStore::new(Client::from_conf(config), TABLE.into(), 400);
+    let store = Store::dynamodb(&Client::from_conf(config), TABLE.into(), 400);
     let error = store.put_call(&contract::record("CA1")).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
+}
+
+/// A store where a delivery is in the way of a transaction, and the call is read then.
+async fn in_the_way(call: &CallRecord) -> (Store, Arc<AtomicUsize>) {
+    let item: serde_dynamo::Item = serde_dynamo::to_item(call).unwrap();
+    let stored = serde_json::json!({ "Item": item }).to_string();
+    saying(vec![(400, canceled(&["None", "ConditionalCheckFailed"])), (200, stored)]).await
 }
 
 #[tokio::test]
@@ -425,8 +432,11 @@ async fn a_canceled_transaction_says_what_was_in_the_way() {
         let (store, _) = saying(vec![(400, canceled(codes))]).await;
         store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await
     };
-    let conflict = put(&["None", "ConditionalCheckFailed"]).await.unwrap();
-    assert_eq!(conflict, Put::DeliveryConflict);
+    let (store, asked) = in_the_way(&call).await;
+    let conflict = store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await.unwrap();
+    assert_eq!(conflict, Put::Conflict(Box::new(call.clone())));
+    // The transaction, and the read of the call.
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
     // The call was there when it was read; that it is not any more, is no conflict.
     let error = put(&["ConditionalCheckFailed", "None"]).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { what: "call", .. }));
@@ -460,14 +470,14 @@ async fn another_transaction_on_the_same_call_is_waited_for() {
     let put = store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await;
     assert!(put.unwrap_err().is_retryable());
     assert_eq!(asked.load(Ordering::SeqCst), 3);
-    let (store, asked) = saying(vec![(400, canceled(&["None", "ConditionalCheckFailed"]))]).await;
+    let (store, asked) = in_the_way(&call).await;
     store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await.unwrap();
-    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    assert_eq!(asked.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]
 async fn a_missing_table_is_our_fault_and_not_worth_a_retry() {
-    let store = DynamoStore::new(client().await, "another".into(), 400);
+    let store = Store::dynamodb(&client().await, "another".into(), 400);
     let error = store.call(&contract::key("CA1")).await.unwrap_err();
     assert_eq!(
         error.to_string(),

@@ -5,13 +5,13 @@
 mod contract;
 
 use switchboard_domain::Blob;
-use switchboard_store::{MemoryStore, Store as _, StoreError};
+use switchboard_store::{Store, StoreError};
 
 macro_rules! contract {
     ($($test:ident),* $(,)?) => {$(
         #[tokio::test]
         async fn $test() {
-            contract::$test(&MemoryStore::default()).await;
+            contract::$test(&Store::in_memory()).await;
         }
     )*};
 }
@@ -59,7 +59,7 @@ contract!(
 
 #[tokio::test]
 async fn a_blob_that_was_lost_is_not_given_out() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let key = contract::key("CA-damaged");
     let blob = Blob::new(b"agent: hello".to_vec());
     store.put_blob(&key, &blob).await.unwrap();

@@ -9,7 +9,7 @@ use switchboard_store::Store;
 use crate::Failure;
 
 /// Reads a call and its deliveries, and tells them without a number or a name in full.
-pub async fn story<S: Store>(store: &S, key: &CallKey) -> Result<String, Failure> {
+pub async fn story(store: &Store, key: &CallKey) -> Result<String, Failure> {
     let Some(record) = store.call(key).await? else {
         return Err(Failure::Wrong(format!("{key} is not stored")));
     };
@@ -18,11 +18,7 @@ pub async fn story<S: Store>(store: &S, key: &CallKey) -> Result<String, Failure
 }
 
 /// Makes a delivery due anew. The sweep sends it within a minute.
-pub async fn redeliver<S: Store>(
-    store: &S,
-    key: &CallKey,
-    id: &DeliveryId,
-) -> Result<String, Failure> {
+pub async fn redeliver(store: &Store, key: &CallKey, id: &DeliveryId) -> Result<String, Failure> {
     let now = jiff::Timestamp::now();
     match redeliver::redeliver(store, key, id, &now.to_string(), now).await? {
         Again::Due(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),

@@ -7,8 +7,7 @@ use jiff::Timestamp;
 use switchboard_domain::gate::{Breaker, Change, Mode, Why};
 use switchboard_domain::key::DUE_SHARDS;
 use switchboard_domain::{Deferred, Gate, KeyError, Name};
-use switchboard_store::gates::PutGate;
-use switchboard_store::{Gates, Overdue, Store};
+use switchboard_store::{Overdue, PutIf, Store};
 
 use crate::{Failure, Table};
 
@@ -75,11 +74,7 @@ impl Destination {
     }
 
     /// Does it.
-    pub async fn run<S: Store + Gates>(
-        &self,
-        store: &S,
-        now: Timestamp,
-    ) -> Result<String, Failure> {
+    pub async fn run(&self, store: &Store, now: Timestamp) -> Result<String, Failure> {
         let (name, change, done) = match self {
             Self::Status { name, .. } => return status(store, name.as_ref(), now).await,
             Self::Pause { name, .. } => (name, Change::Pause, "is paused"),
@@ -92,7 +87,7 @@ impl Destination {
             let Some(next) = gate.after(&change, now) else {
                 return Ok(format!("{name} is {} already", stand(&gate)));
             };
-            if let PutGate::Stored(_) = store.put_gate(&next).await? {
+            if let PutIf::Stored(_) = store.put_gate(&next).await? {
                 return Ok(format!("{name} {done}; workers know within ten seconds"));
             }
         }
@@ -100,11 +95,7 @@ impl Destination {
     }
 }
 
-async fn status<S: Store + Gates>(
-    store: &S,
-    name: Option<&Name>,
-    now: Timestamp,
-) -> Result<String, Failure> {
+async fn status(store: &Store, name: Option<&Name>, now: Timestamp) -> Result<String, Failure> {
     let gates = match name {
         Some(name) => {
             let stored = store.gate(name).await?;
@@ -142,7 +133,7 @@ async fn status<S: Store + Gates>(
 }
 
 /// How many deliveries wait for their own time: retries, and who stands in line for a rate.
-async fn scheduled<S: Store>(store: &S, name: &Name) -> Result<usize, Failure> {
+async fn scheduled(store: &Store, name: &Name) -> Result<usize, Failure> {
     let mut count = 0;
     for shard in 0..DUE_SHARDS {
         let mut page = None;
@@ -195,7 +186,7 @@ fn breaker(gate: &Gate, now: Timestamp) -> String {
 mod tests {
     use switchboard_domain::{CallKey, CallRecord, Delivery, Facts, Order, Update};
     use switchboard_domain::{Legs, Policy, Seconds};
-    use switchboard_store::MemoryStore;
+    use switchboard_store::Store;
 
     use super::*;
 
@@ -211,8 +202,8 @@ mod tests {
         Table { name: "calls".to_owned() }
     }
 
-    async fn store() -> MemoryStore {
-        let store = MemoryStore::default();
+    async fn store() -> Store {
+        let store = Store::in_memory();
         for (n, deferred) in
             [Some(Deferred::Shut), Some(Deferred::New), None].into_iter().enumerate()
         {

@@ -26,7 +26,7 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
 use switchboard_shell::aws;
-use switchboard_store::{Between, DynamoDirectory, DynamoStore, StoreError};
+use switchboard_store::{Between, Store, StoreError};
 
 use crate::destination::Destination;
 use crate::directory::Directory;
@@ -213,7 +213,7 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
     let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
     let parameters = parameter::Stage::new(aws::ssm(&config), &arguments.stage);
     let database = aws::dynamodb(&config);
-    let store = |table: &Table, days| DynamoStore::new(database.clone(), table.name.clone(), days);
+    let store = |table: &Table, days| Store::dynamodb(&database, table.name.clone(), days);
     let text = match arguments.command {
         Command::Check { .. } => String::new(),
         Command::Put { name, file } => {
@@ -261,13 +261,15 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Rematch(rematch) => {
             let configured = parameters.sources().await?;
             let store = store(&rematch.table, rematch.retention_days);
-            let directory = DynamoDirectory::new(database, rematch.directory.clone());
+            let directory =
+                switchboard_store::Directory::dynamodb(&database, rematch.directory.clone());
             let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
             let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
             return rematch.run(&store, &directory, &configured, &mut report).await;
         }
         Command::Directory(command) => {
-            let directory = DynamoDirectory::new(database.clone(), command.table().to_owned());
+            let directory =
+                switchboard_store::Directory::dynamodb(&database, command.table().to_owned());
             let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
             let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
             return command.run(&directory, &mut report).await;

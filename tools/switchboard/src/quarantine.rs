@@ -49,8 +49,8 @@ pub fn id(one: &Quarantined) -> String {
 }
 
 /// Everything of one provider, the newest first, at most `limit`.
-pub async fn find<S: Store>(
-    store: &S,
+pub async fn find(
+    store: &Store,
     provider: &Name,
     between: &Between,
     limit: usize,
@@ -69,8 +69,8 @@ pub async fn find<S: Store>(
 }
 
 /// Every arrival of the one body whose id begins so, the newest first.
-pub async fn find_one<S: Store>(
-    store: &S,
+pub async fn find_one(
+    store: &Store,
     provider: &Name,
     between: &Between,
     id: &str,
@@ -88,8 +88,8 @@ pub async fn find_one<S: Store>(
 }
 
 /// A line for each, without personal data.
-pub async fn list<S: Store>(
-    store: &S,
+pub async fn list(
+    store: &Store,
     provider: Option<Name>,
     between: &Between,
     limit: usize,
@@ -124,12 +124,7 @@ pub async fn list<S: Store>(
 }
 
 /// One body: masked, or as it came.
-pub async fn show<S: Store>(
-    store: &S,
-    provider: &Name,
-    id: &str,
-    raw: bool,
-) -> Result<Answer, Failure> {
+pub async fn show(store: &Store, provider: &Name, id: &str, raw: bool) -> Result<Answer, Failure> {
     let arrivals = find_one(store, provider, &Between::default(), id).await?;
     let Some(one) = arrivals.first() else { return Ok(Answer::Text(String::new())) };
     let body = store.quarantined_body(one).await?;
@@ -157,14 +152,14 @@ pub async fn show<S: Store>(
 
 #[cfg(test)]
 mod tests {
-    use switchboard_store::MemoryStore;
+    use switchboard_store::{Between, Store};
 
     use super::*;
     use crate::replay::testing::{HOLE, at, keep, text};
 
     #[tokio::test]
     async fn the_list_is_newest_first_and_what_is_shown_is_masked() {
-        let store = MemoryStore::default();
+        let store = Store::in_memory();
         keep(&store, "intake", at(1), HOLE).await;
         keep(&store, "twilio", at(2), "CallStatus=completed&To=%2B61491570156").await;
         keep(&store, "intake", at(3), HOLE).await;

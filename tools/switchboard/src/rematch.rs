@@ -59,10 +59,10 @@ struct RateCounter {
 
 impl Rematch {
     /// Does it, and sums it up.
-    pub async fn run<S: Store, D: Directory>(
+    pub async fn run(
         &self,
-        store: &S,
-        directory: &D,
+        store: &Store,
+        directory: &Directory,
         configured: &Configured,
         report: &mut Report<'_>,
     ) -> Result<Answer, Failure> {
@@ -82,10 +82,10 @@ impl Rematch {
         Ok(Answer::Text(text))
     }
 
-    async fn each<S: Store, D: Directory>(
+    async fn each(
         &self,
-        store: &S,
-        directory: &D,
+        store: &Store,
+        directory: &Directory,
         configured: &Configured,
         now: Timestamp,
         tally: &mut RateCounter,
@@ -101,7 +101,7 @@ impl Rematch {
         let (between, mut page) = (self.range.between(), None);
         loop {
             let read = store.calls_page(None, page).await?;
-            for record in read.calls {
+            for record in read.items {
                 report.bar.inc(1);
                 if record.updates.values().any(|update| between.holds(update.received_at)) {
                     task.call(record, tally, report).await?;
@@ -116,15 +116,15 @@ impl Rematch {
 }
 
 /// What is acted on.
-struct Task<'a, S, D> {
-    store: &'a S,
-    directory: &'a D,
+struct Task<'a> {
+    store: &'a Store,
+    directory: &'a Directory,
     configured: &'a Configured,
     now: Timestamp,
     dry_run: bool,
 }
 
-impl<S: Store, D: Directory> Task<'_, S, D> {
+impl Task<'_> {
     async fn call(
         &self,
         mut record: CallRecord,
@@ -156,7 +156,6 @@ impl<S: Store, D: Directory> Task<'_, S, D> {
                         record = *stored;
                         continue;
                     }
-                    Put::DeliveryConflict => continue,
                 }
             }
             tally.changed += 1;
@@ -210,7 +209,7 @@ mod tests {
     use indicatif::ProgressBar;
     use switchboard_domain::directory::{Contact, ContactKind, Origin};
     use switchboard_domain::{Name, Personal};
-    use switchboard_store::{MemoryDirectory, MemoryStore};
+    use switchboard_store::{Directory, Store};
 
     use super::*;
     use crate::replay::testing::{WHOLE, at, configured, post, text};
@@ -219,7 +218,7 @@ mod tests {
     const CALL: &str = "asterisk/asterisk-main/1708416000.1";
     const INTAKE: &str = "/api/crm/intake/calls?source=asterisk-main";
 
-    async fn rematch(store: &MemoryStore, directory: &MemoryDirectory, arguments: &str) -> String {
+    async fn rematch(store: &Store, directory: &Directory, arguments: &str) -> String {
         let line =
             format!("switchboard rematch {arguments} --table calls --directory-table people");
         let arguments = Arguments::try_parse_from(line.split_whitespace());
@@ -250,7 +249,7 @@ mod tests {
     }
 
     /// As `enrich` leaves it.
-    async fn enriched(store: &MemoryStore, directory: &MemoryDirectory) -> CallRecord {
+    async fn enriched(store: &Store, directory: &Directory) -> CallRecord {
         let mut record = store.call(&CALL.parse().unwrap()).await.unwrap().unwrap();
         record.owed.clear();
         let source = Source::default();
@@ -262,7 +261,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_whose_contact_is_another_by_now_owes_enrich_and_others_are_left_alone() {
-        let (store, directory) = (MemoryStore::default(), MemoryDirectory::default());
+        let (store, directory) = (Store::in_memory(), Directory::in_memory());
         post(&store, INTAKE, at(1), WHOLE).await;
         let said = rematch(&store, &directory, CALL).await;
         assert_eq!(said, "1 read: 0 matched anew, 0 as they were, 1 due already");
@@ -301,7 +300,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_of_which_the_directory_was_never_asked_may_create_a_contact() {
-        let (store, directory) = (MemoryStore::default(), MemoryDirectory::default());
+        let (store, directory) = (Store::in_memory(), Directory::in_memory());
         post(&store, INTAKE, at(1), WHOLE).await;
         let mut record = enriched(&store, &directory).await;
         record.people = switchboard_people::of(&record.call, None);

@@ -13,7 +13,7 @@ use switchboard_flow::Values;
 use switchboard_flow::pull_jobs::{NotStarted, Pullable, start};
 use switchboard_providers::pull;
 use switchboard_queue::SqsQueue;
-use switchboard_store::{DynamoStore, Jobs};
+use switchboard_store::Store;
 
 use crate::{Failure, Table};
 
@@ -47,7 +47,7 @@ impl Sync {
     /// `<provider>/<source>`.
     pub async fn run(
         self,
-        store: &DynamoStore,
+        store: &Store,
         sqs: aws_sdk_sqs::Client,
         values: Values,
         now: Timestamp,
@@ -90,7 +90,7 @@ impl Sync {
 }
 
 /// Shows a job until it is over.
-async fn follow(store: &impl Jobs, id: &Name) -> Result<String, Failure> {
+async fn follow(store: &Store, id: &Name) -> Result<String, Failure> {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {msg}") {
         bar.set_style(style);

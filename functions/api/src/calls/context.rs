@@ -3,8 +3,8 @@
 use serde_json::json;
 use switchboard_domain::context::Given;
 use switchboard_domain::{CallKey, CallRecord, Context, Legs, Policy, Seconds, Work};
-use switchboard_queue::{Job, Queue, Send};
-use switchboard_store::{Put, Store};
+use switchboard_queue::{Job, Send};
+use switchboard_store::Put;
 
 use super::{Calls, Shown, TwilioSources, name};
 use crate::{Answer, Asked, Caller, Problem, Right};
@@ -15,7 +15,7 @@ const ROUNDS: usize = 60;
 /// told by itself is decided where the source is known.
 const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Each, starts: false };
 
-impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+impl<N: TwilioSources> Calls<N> {
     /// Gives a call a context, be it stored or not.
     pub(super) async fn context(
         &self,
@@ -69,7 +69,6 @@ impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
                     return answer(key, Some(&record), shown);
                 }
                 Put::Conflict(other) => stored = Some(*other),
-                Put::DeliveryConflict => break,
             }
         }
         Err(Problem::ours("other writers keep changing the call"))

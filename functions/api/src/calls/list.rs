@@ -7,9 +7,7 @@ use serde::Serialize;
 use serde::de::IntoDeserializer as _;
 use serde_json::{Value, json};
 use switchboard_domain::{Delivery, DeliveryState, Digest, Name, Outcome};
-use switchboard_queue::Queue;
-use switchboard_store::listing::{LineSide, day_of};
-use switchboard_store::{Line, List, Place, Store};
+use switchboard_store::{Line, LineSide, List, Place, day_of};
 
 use super::{Calls, Shown, TwilioSources, cursor};
 use crate::{Answer, Asked, Caller, Problem, Right};
@@ -219,7 +217,7 @@ impl Walk<'_> {
     }
 }
 
-impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+impl<N: TwilioSources> Calls<N> {
     /// A page of calls.
     pub(super) async fn list(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         caller.needs(Right::Read)?;

@@ -10,10 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use switchboard_domain::copies::{CopyState, Object};
 use switchboard_domain::{CallKey, RecordingCopy};
-use switchboard_queue::Queue;
 use switchboard_recordings::{Bucket, Links, Refused};
 use switchboard_shell::parameters::{Cached, ParameterError};
-use switchboard_store::Store;
 
 use super::{Calls, TwilioSources};
 use crate::{Answer, Asked, Caller, Problem, Right};
@@ -51,7 +49,7 @@ impl KnowsLinks for Cached<Option<Links>> {
     }
 }
 
-impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+impl<N: TwilioSources> Calls<N> {
     /// Leads whoever has a token to a copy.
     pub(super) async fn recording(
         &self,

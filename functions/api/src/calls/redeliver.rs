@@ -6,8 +6,6 @@ use switchboard_domain::{CallKey, Delivery, DeliveryId, Event, Name};
 use switchboard_flow::redeliver::{Again, redeliver};
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
-use switchboard_queue::Queue;
-use switchboard_store::Store;
 
 use super::{Calls, TwilioSources, job, name, story, wrong_key};
 use crate::{Answer, Asked, Caller, Problem, Right};
@@ -31,7 +29,7 @@ struct Test {
     call: Option<String>,
 }
 
-impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+impl<N: TwilioSources> Calls<N> {
     /// Tells one call again.
     pub(super) async fn redeliver(
         &self,

@@ -1,5 +1,7 @@
 //! Wiring of the area `calls`.
 
+use std::sync::Arc;
+
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::Error;
@@ -13,8 +15,7 @@ use switchboard_recordings::{Bucket, Links};
 use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
-use switchboard_store::listing::day_of;
-use switchboard_store::{DynamoStore, List, Place, Store as _};
+use switchboard_store::{List, Place, Store, day_of};
 
 use super::Calls;
 use super::recordings::Kept;
@@ -24,8 +25,8 @@ use crate::start::{Parts, parts};
 /// Runs the area until the environment ends.
 pub async fn calls() -> Result<(), Error> {
     let Parts { aws, telemetry, access, prefix } = parts("calls")?;
-    let store = DynamoStore::new(
-        aws::dynamodb(&aws),
+    let store = Store::dynamodb(
+        &aws::dynamodb(&aws),
         required("CALLS_TABLE")?,
         parsed("RETENTION_DAYS", 400)?,
     );
@@ -54,12 +55,13 @@ pub async fn calls() -> Result<(), Error> {
         aws::briefly(queue.connect()),
     );
     known?;
+    let queue = Arc::new(queue);
     let area = Calls { store, queue, sources, recordings, telemetry: telemetry.clone() };
     serve(area, access, telemetry).await
 }
 
 /// Opens as many connections as a list takes, by asking for one of a day without calls.
-async fn connect(store: &DynamoStore) {
+async fn connect(store: &Store) {
     let (since, before) = (Timestamp::UNIX_EPOCH, Place::of(Timestamp::MAX));
     let _ = store.lines(&List::Day(day_of(since)), since, &before, 1).await;
 }

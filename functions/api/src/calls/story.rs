@@ -7,8 +7,6 @@ use switchboard_domain::{
     Analysis, CallKey, CallRecord, Delivery, Order, Party, Person, Personal, Recording,
     RecordingCopy, Text, Update, fold,
 };
-use switchboard_queue::Queue;
-use switchboard_store::Store;
 
 use super::list::Told;
 use super::{Calls, Shown, TwilioSources};
@@ -17,7 +15,7 @@ use crate::{Answer, Asked, Caller, Problem, Right};
 /// A function answers 6 MB at most, and a text in JSON may be longer than it is. Bytes.
 const LONGEST_TRANSCRIPT: usize = 4 * 1024 * 1024;
 
-impl<S: Store, Q: Queue, N: TwilioSources> Calls<S, Q, N> {
+impl<N: TwilioSources> Calls<N> {
     /// All that is known of a call.
     pub(super) async fn story(
         &self,

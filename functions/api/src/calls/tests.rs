@@ -14,7 +14,7 @@ use switchboard_flow::Telemetry;
 use switchboard_queue::{Job, MemoryQueue};
 use switchboard_shell::gateway::Parts;
 use switchboard_shell::parameters::ParameterError;
-use switchboard_store::{MemoryStore, Store as _};
+use switchboard_store::Store;
 
 use super::{Calls, TwilioSources};
 use crate::{Answer, Area as _, Asked, Caller, Problem, Right};
@@ -45,16 +45,23 @@ fn now() -> Timestamp {
     at("2026-02-20T12:00:00Z")
 }
 
-type Area = Calls<MemoryStore, MemoryQueue, Sources>;
+type Area = Calls<Sources>;
 
 fn area() -> Area {
-    Calls {
-        store: MemoryStore::default(),
-        queue: MemoryQueue::default(),
+    queued().0
+}
+
+/// An area, and the queue that it sends to.
+fn queued() -> (Area, MemoryQueue) {
+    let queue = MemoryQueue::default();
+    let area = Calls {
+        store: Store::in_memory(),
+        queue: Arc::new(queue.clone()),
         sources: Sources(vec!["main", "twilio"]),
         recordings: None,
         telemetry: Telemetry::memory("calls"),
-    }
+    };
+    (area, queue)
 }
 
 async fn ask_as(
@@ -470,7 +477,7 @@ async fn an_id_with_slashes_is_one_id_however_it_is_written() {
 
 #[tokio::test]
 async fn redelivery_is_due_under_another_key_and_queued() {
-    let area = area();
+    let (area, queue) = queued();
     let record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
     let post = "POST /calls/twilio/main/CA1/redeliver";
     assert_eq!(refused(&area, &[Right::Deliver], post, "").await.0, 409);
@@ -497,7 +504,7 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     );
     assert_ne!(after.idempotency_key(), before.idempotency_key());
     assert_eq!(answer.body["queued"][0]["idempotency_key"], after.idempotency_key());
-    let jobs = area.queue.drain();
+    let jobs = queue.drain();
     let job = Job::Deliver { call: record.key.clone(), delivery: crm };
     assert_eq!(jobs, [switchboard_queue::Send { job, delay: 0 }]);
 
@@ -511,9 +518,9 @@ async fn redelivery_is_due_under_another_key_and_queued() {
             })
             .collect()
     };
-    assert_eq!(job_ids(area.queue.drain()), ["b#call.completed", "crm#call.completed"]);
+    assert_eq!(job_ids(queue.drain()), ["b#call.completed", "crm#call.completed"]);
     ask_as(&area, &[Right::Deliver], post, r#"{"event": "call.updated"}"#).await.unwrap();
-    assert_eq!(job_ids(area.queue.drain()), ["crm#call.updated"]);
+    assert_eq!(job_ids(queue.drain()), ["crm#call.updated"]);
     for (body, status) in [
         (r#"{"destinations": ["nobody"]}"#, 404),
         (r#"{"destinations": ["b"], "event": "call.updated"}"#, 404),
@@ -523,19 +530,19 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     ] {
         assert_eq!(refused(&area, &Right::ALL, post, body).await.0, status, "{body}");
     }
-    assert_eq!(area.queue.drain(), []);
+    assert_eq!(queue.drain(), []);
 }
 
 #[tokio::test]
 async fn a_twilio_call_is_found_by_its_sid_over_all_sources() {
-    let area = area();
+    let (area, queue) = queued();
     let record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
     told(&area, &record, &[("crm#call.completed", DeliveryState::Delivered)]).await;
     let post = "POST /api/test-crm-webhook";
     for body in [r#"{"callSid": "CA1"}"#, r#"{"call": "twilio/main/CA1"}"#] {
         let answer = ask_as(&area, &[Right::Deliver], post, body).await.unwrap();
         assert_eq!((answer.status, &answer.body["source"]), (202, &json!("main")));
-        assert_eq!(area.queue.drain().len(), 1);
+        assert_eq!(queue.drain().len(), 1);
     }
     for (body, status) in [
         (r#"{"callSid": "CA2"}"#, 404),
@@ -552,14 +559,14 @@ async fn a_twilio_call_is_found_by_its_sid_over_all_sources() {
 
 #[tokio::test]
 async fn a_context_is_kept_before_and_after_and_has_the_news_told() {
-    let area = area();
+    let (area, queue) = queued();
     let put = "PUT /calls/twilio/main/CA1/context";
     let body = r#"{"campaign": " Spring ", "contact_id": "c1"}"#;
     let answer = ask_as(&area, &[Right::Context], put, body).await.unwrap();
     assert_eq!(answer.status, 200);
     assert_eq!(answer.body["context"]["campaign"], "Spring");
     let stub = area.store.call(&key("twilio/main/CA1")).await.unwrap().unwrap();
-    assert!(stub.owed.is_empty() && area.queue.drain().is_empty());
+    assert!(stub.owed.is_empty() && queue.drain().is_empty());
     // The same again is no write.
     ask_as(&area, &[Right::Context], put, body).await.unwrap();
     assert_eq!(area.store.call(&stub.key).await.unwrap().unwrap(), stub);
@@ -572,11 +579,11 @@ async fn a_context_is_kept_before_and_after_and_has_the_news_told() {
     record.owed.clear();
     area.store.put_call(&record).await.unwrap();
     ask_as(&area, &[Right::Context], put, body).await.unwrap();
-    assert_eq!(area.queue.drain(), []);
+    assert_eq!(queue.drain(), []);
     let named = r#"{"contact_name": "Kim Example"}"#;
     let answer = ask_as(&area, &[Right::Context], put, named).await.unwrap();
     assert!(!answer.body.to_string().contains("Kim"), "{}", answer.body);
-    let jobs = area.queue.drain();
+    let jobs = queue.drain();
     assert_eq!(
         jobs,
         [switchboard_queue::Send { job: Job::Enrich { call: stub.key.clone() }, delay: 0 }]

@@ -8,8 +8,7 @@ use switchboard_domain::{Name, Personal};
 use switchboard_people::import::{
     Defaults, Several, Written, emails, entry_kind, extensions, external_ids, is_country, numbers,
 };
-use switchboard_store::Directory;
-use switchboard_store::directory::{PutEntry, fresh_id};
+use switchboard_store::{PutIf, fresh_id};
 
 use super::{DirectoryArea, Who, problem_of, view};
 use crate::access::Caller;
@@ -93,7 +92,7 @@ impl Meant {
     }
 }
 
-impl<D: Directory> DirectoryArea<D> {
+impl DirectoryArea {
     pub(super) async fn create(
         &self,
         asked: &Asked,
@@ -179,7 +178,7 @@ impl<D: Directory> DirectoryArea<D> {
                     self.directory.delete_employee(stored.id(), stored.version()).await?
                 }
             };
-            if put != PutEntry::Conflict {
+            if put != PutIf::Conflict {
                 return Answer::ok(json!({ "id": stored.id(), "deleted": true }));
             }
         }
@@ -189,7 +188,7 @@ impl<D: Directory> DirectoryArea<D> {
     /// The entry as it is stored then; nothing where another was in the way.
     async fn put(&self, write: EntryWrite) -> Result<Option<Entry>, Problem> {
         let put = self.directory.put_entries(std::slice::from_ref(&write)).await?;
-        let Some(PutEntry::Stored(version)) = put.first() else { return Ok(None) };
+        let Some(PutIf::Stored(version)) = put.first() else { return Ok(None) };
         Ok(Some(match write.entry {
             Entry::Contact(mut contact) => {
                 contact.version = *version;

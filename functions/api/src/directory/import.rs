@@ -3,8 +3,7 @@
 use serde_json::{Value, json};
 use switchboard_domain::directory::{ContactKind, EntryFault, EntryKind, Origin};
 use switchboard_people::import::{Defaults, Format, Row, entry_kind, is_country, rows};
-use switchboard_store::Directory;
-use switchboard_store::directory::{Upserted, Upserts};
+use switchboard_store::{Upserted, Upserts};
 
 use super::{DirectoryArea, problem_of};
 use crate::asked::Asked;
@@ -14,7 +13,7 @@ use crate::serve::Answer;
 /// As many rows as one request may have: they must be done before API Gateway gives up.
 const MOST_ROWS: usize = 500;
 
-impl<D: Directory> DirectoryArea<D> {
+impl DirectoryArea {
     pub(super) async fn import(&self, asked: &Asked) -> Result<Answer, Problem> {
         asked.only(&["kind", "country", "dry_run"])?;
         let dry_run = match asked.parameter("dry_run") {

@@ -7,8 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use switchboard_domain::directory::{Contact, ContactKind, Entry, Handle, Holder};
 use switchboard_domain::{Name, Personal};
-use switchboard_store::Directory;
-use switchboard_store::directory::{EntryCursor, EntryPage};
+use switchboard_store::{EntryCursor, EntryPage};
 
 use super::{DirectoryArea, Who, number_of, page_problem, view};
 use crate::access::Caller;
@@ -64,7 +63,7 @@ impl Listed {
     }
 }
 
-impl<D: Directory> DirectoryArea<D> {
+impl DirectoryArea {
     pub(super) async fn contacts(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         asked.only(&[
             "kind",

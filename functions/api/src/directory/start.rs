@@ -3,7 +3,7 @@
 use lambda_runtime::Error;
 use switchboard_shell::aws;
 use switchboard_shell::environment::required;
-use switchboard_store::DynamoDirectory;
+use switchboard_store::Directory;
 
 use super::DirectoryArea;
 use crate::serve::serve;
@@ -12,7 +12,7 @@ use crate::start::{Parts, parts};
 /// Runs `directory` as a function.
 pub async fn directory() -> Result<(), Error> {
     let Parts { aws, telemetry, access, .. } = parts("directory")?;
-    let directory = DynamoDirectory::new(aws::dynamodb(&aws), required("DIRECTORY_TABLE")?);
+    let directory = Directory::dynamodb(&aws::dynamodb(&aws), required("DIRECTORY_TABLE")?);
     aws::briefly(directory.connect()).await;
     switchboard_people::number::warm_up(None);
     serve(DirectoryArea { directory }, access, telemetry).await

@@ -8,7 +8,7 @@ use switchboard_queue::SqsQueue;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, ParameterError, Parameters};
-use switchboard_store::DynamoStore;
+use switchboard_store::Store;
 
 use super::{Sources, Sync};
 use crate::serve::serve;
@@ -28,9 +28,9 @@ impl Sources for Kept {
 pub async fn run() -> Result<(), Error> {
     let Parts { aws, telemetry, access, prefix } = parts("sync")?;
     let table = required("CALLS_TABLE")?;
-    let store = DynamoStore::new(aws::dynamodb(&aws), table, parsed("RETENTION_DAYS", 400)?);
+    let store = Store::dynamodb(&aws::dynamodb(&aws), table, parsed("RETENTION_DAYS", 400)?);
     let pull = Some(required("PULL_QUEUE_URL")?);
-    let queue = SqsQueue::new(aws::sqs(&aws), None, None).with_pull(pull);
+    let queue = Arc::new(SqsQueue::new(aws::sqs(&aws), None, None).with_pull(pull));
     let log = telemetry.clone();
     let sources = Cached::new(
         Parameters::new(aws::ssm(&aws)),

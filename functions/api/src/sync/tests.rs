@@ -2,12 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use switchboard_domain::sync::Step;
 use switchboard_flow::Values;
 use switchboard_queue::MemoryQueue;
 use switchboard_shell::gateway::Parts;
-use switchboard_store::MemoryStore;
+use switchboard_store::Store;
 
 use super::*;
 
@@ -21,9 +23,15 @@ impl Sources for Fixed {
     }
 }
 
-type Served = Sync<MemoryStore, MemoryQueue, Fixed>;
+type Served = Sync<Fixed>;
 
 fn area() -> Served {
+    queued().0
+}
+
+/// An area, and the queue that it sends to.
+fn queued() -> (Served, MemoryQueue) {
+    let queue = MemoryQueue::default();
     let onecom = json!({
         "secrets": ["fake"],
         "pull": {"url": "https://pbx.example/proxyapi.php", "token": "fake", "tenant": "ACME"},
@@ -34,7 +42,8 @@ fn area() -> Served {
     ]);
     let telemetry = Telemetry::memory("sync");
     let sources = Fixed(Arc::new(Pullable::read(&values, &telemetry)));
-    Sync { store: MemoryStore::default(), queue: MemoryQueue::default(), sources, telemetry }
+    let store = Store::in_memory();
+    (Sync { store, queue: Arc::new(queue.clone()), sources, telemetry }, queue)
 }
 
 async fn ask(area: &Served, rights: &[Right], what: &str, body: Value) -> Result<Value, Problem> {
@@ -78,7 +87,7 @@ async fn every_path_asks_for_its_right() {
 
 #[tokio::test]
 async fn today_and_last_week_are_the_sources_own() {
-    let area = area();
+    let (area, queue) = queued();
     // In Jerusalem it is the 21st already.
     for (path, from) in [("today", "2026-02-20T22:00:00Z"), ("last-week", "2026-02-13T22:00:00Z")] {
         let said = done(&area, &format!("POST /api/onecom/sync/{path}"), Value::Null).await;
@@ -88,12 +97,12 @@ async fn today_and_last_week_are_the_sources_own() {
         assert_eq!((&job["from"], &job["to"]), (&json!(from), &json!("2026-02-21T22:00:00Z")));
         assert_eq!((&job["state"], &job["source"]), (&json!("running"), &json!("onecom/onecom")));
     }
-    assert_eq!(area.queue.drain().len(), 2);
+    assert_eq!(queue.drain().len(), 2);
 }
 
 #[tokio::test]
 async fn a_range_that_is_running_is_not_started_twice() {
-    let area = area();
+    let (area, queue) = queued();
     let body = json!({"startDate": "2026-02-01", "endDate": "2026-02-03"});
     let first = done(&area, "POST /api/onecom/sync", body.clone()).await;
     let second = done(&area, "POST /api/onecom/sync", body).await;
@@ -102,7 +111,7 @@ async fn a_range_that_is_running_is_not_started_twice() {
     let body =
         json!({"source": "onecom/onecom", "from": "2026-01-31T22:00:00Z", "to": "2026-02-03"});
     assert_eq!(done(&area, "POST /sync", body).await["job"], first["job"]);
-    assert_eq!(area.queue.drain().len(), 1);
+    assert_eq!(queue.drain().len(), 1);
     let list = done(&area, "GET /sync", Value::Null).await;
     assert_eq!(list["jobs"].as_array().unwrap().len(), 1);
     let job = area.store.jobs().await.unwrap().remove(0);

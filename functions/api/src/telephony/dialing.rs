@@ -15,16 +15,15 @@ use serde_json::json;
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Standing};
 use switchboard_domain::{Digest, Secret};
 use switchboard_providers::dial::{Dial, Placing, Site, Trouble};
-use switchboard_store::Store;
-use switchboard_store::dial_requests::{DialRequests, PutDialRequest, RateCounter};
+use switchboard_store::{PutDialRequest, RateCounter};
 
 use super::shown::in_progress;
-use super::{Configured, Staff, Telephony, Wanted, Wire, is_theirs};
+use super::{Configured, Telephony, Wanted, Wire, is_theirs};
 use crate::access::Caller;
 use crate::asked::Asked;
 use crate::problem::Problem;
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+impl<C: Configured, W: Wire> Telephony<C, W> {
     /// The dial request of this key, dialled if it never was. What is returned is over.
     pub(super) async fn dial_request(
         &self,
@@ -35,7 +34,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
     ) -> Result<DialRequest, Problem> {
         let (id, request) = (DialRequest::id_of(&caller.name, key), wanted.digest()?);
         let mut version = 0;
-        if let Some(stored) = self.dial_requests.dial_request(&id).await? {
+        if let Some(stored) = self.store.dial_request(&id).await? {
             match standing(&stored, &request, asked.now, caller)? {
                 Standing::Over(state) => return Ok(DialRequest { state, ..stored }),
                 Standing::InProgress(left) => return Err(in_progress(&stored, left.as_secs())),
@@ -47,11 +46,11 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let (provider, source) = wanted.source()?;
         let missing = || Problem::not_found("source, or it places no calls");
         let (dial, site) = known.site(provider, &source).ok_or_else(missing)?;
-        let order = wanted.order(caller, &self.staff, dial, &site).await?;
+        let order = wanted.order(caller, &self.directory, dial, &site).await?;
         let dial_request =
             DialRequest { version, ..DialRequest::new(id, request, &asked.id, order, asked.now) };
 
-        let dial_request = match self.dial_requests.put_dial_request(&dial_request).await? {
+        let dial_request = match self.store.put_dial_request(&dial_request).await? {
             PutDialRequest::Stored(version) => DialRequest { version, ..dial_request },
             PutDialRequest::Conflict(None) => return Err(in_progress(&dial_request, 1)),
             PutDialRequest::Conflict(Some(stored)) => {
@@ -66,14 +65,13 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
             Ok(token) => token,
             Err(problem) => {
                 // If this fails, the key is free when its lease is over.
-                let _ =
-                    self.dial_requests.put_dial_request(&dial_request.released(asked.now)).await;
+                let _ = self.store.put_dial_request(&dial_request.released(asked.now)).await;
                 self.count("not_dialled", &dial_request);
                 return Err(problem);
             }
         };
         let dialling = dial_request.with(DialState::Dialling, asked.now);
-        let dial_request = match self.dial_requests.put_dial_request(&dialling).await? {
+        let dial_request = match self.store.put_dial_request(&dialling).await? {
             PutDialRequest::Stored(version) => DialRequest { version, ..dialling },
             PutDialRequest::Conflict(_) => return Err(in_progress(&dial_request, 1)),
         };
@@ -98,20 +96,17 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let who = Digest::of(&[b"presses", place.as_bytes(), who.as_bytes()]);
         let limits =
             [("minute", 60, site.dialing.per_minute), ("day", 86_400, site.dialing.per_day)];
-        for (stretch, length, most) in limits {
+        for (window, length, most) in limits {
             let number = now.as_second().div_euclid(length);
             let end = Timestamp::from_second((number + 1).saturating_mul(length)).unwrap_or(now);
             // Kept a while longer, for clocks that differ.
             let expires_at = end.checked_add(SignedDuration::from_hours(24)).unwrap_or(end);
-            let tally = RateCounter {
-                who: who.clone(),
-                stretch: format!("{stretch} {number}"),
-                expires_at,
-            };
-            if !self.dial_requests.count(&tally, most).await? {
+            let tally =
+                RateCounter { who: who.clone(), window: format!("{window} {number}"), expires_at };
+            if !self.store.count(&tally, most).await? {
                 let left = end.duration_since(now).as_secs().max(1);
                 let detail = format!(
-                    "the agent's limit of {most} calls per {stretch} is used up; no call was placed: \
+                    "the agent's limit of {most} calls per {window} is used up; no call was placed: \
                      retry with the same key after Retry-After"
                 );
                 let title = "Rate limit exceeded";
@@ -179,7 +174,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
             }
         };
         let over = dial_request.with(state, asked.now);
-        match self.dial_requests.put_dial_request(&over).await {
+        match self.store.put_dial_request(&over).await {
             Ok(PutDialRequest::Stored(_)) => {}
             // Whoever sends the key again is told that nobody knows. That is safe, and a pity.
             Ok(PutDialRequest::Conflict(_)) => self.unwritten(&over, "it was changed meanwhile"),

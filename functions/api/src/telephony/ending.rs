@@ -8,16 +8,14 @@ use switchboard_domain::dial_request::{DialRequest, DialState, Standing};
 use switchboard_domain::{CallKey, Personal, Secret, State};
 use switchboard_people::number;
 use switchboard_providers::dial::{Dial, Ending, Live, Site, Trouble};
-use switchboard_store::Store;
-use switchboard_store::dial_requests::DialRequests;
 
 use super::dialing::no_login;
 use super::shown::in_progress;
-use super::{Configured, Staff, Telephony, Wire, dial_request_id, is_theirs, wanted};
+use super::{Configured, Telephony, Wire, dial_request_id, is_theirs, wanted};
 use crate::access::Caller;
 use crate::problem::Problem;
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+impl<C: Configured, W: Wire> Telephony<C, W> {
     /// Ends the call of a dial request.
     pub(super) async fn end_dial_request(
         &self,
@@ -57,7 +55,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
     ) -> Result<Value, Problem> {
         let text = text.trim();
         if let Some(id) = dial_request_id(text)
-            && let Some(dial_request) = self.dial_requests.dial_request(&id).await?
+            && let Some(dial_request) = self.store.dial_request(&id).await?
         {
             if !is_theirs(&dial_request, caller) {
                 return Err(Problem::not_found("dial request"));
@@ -81,7 +79,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let known = self.sources.get().await?;
         let missing = || Problem::not_found("source, or it places no calls");
         let (dial, site) = known.site(key.provider.as_str(), &key.source).ok_or_else(missing)?;
-        let stored = self.calls.call(&key).await?;
+        let stored = self.store.call(&key).await?;
         let call = stored.as_ref().map(|record| &record.call);
         if call.is_some_and(|call| call.facts.state == Some(State::Ended)) {
             return Err(not_live("it has ended"));

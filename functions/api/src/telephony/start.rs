@@ -1,14 +1,14 @@
 //! Wiring: from the environment to a running function.
 
 use lambda_runtime::Error;
+use switchboard_domain::Digest;
 use switchboard_http::Client;
 use switchboard_people::dialled;
 use switchboard_providers::dial;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
-use switchboard_store::dial_requests::DynamoDialRequests;
-use switchboard_store::{DynamoDirectory, DynamoStore};
+use switchboard_store::{Directory, Store};
 
 use super::{Line, Sources, Telephony};
 use crate::serve::serve;
@@ -21,21 +21,24 @@ pub async fn start() -> Result<(), Error> {
         parsed("ALLOW_PRIVATE_DESTINATIONS", false)? && required("STAGE")? == "local";
     let (client, table) = (aws::dynamodb(&aws), required("CALLS_TABLE")?);
     let days = parsed("RETENTION_DAYS", 400)?;
-    let dial_requests = DynamoDialRequests::new(client.clone(), table.clone(), days);
+    let store = Store::dynamodb(&client, table, days);
     let parameters = Parameters::new(aws::ssm(&aws));
     let log = telemetry.clone();
     let folders = dial::ALL.iter().map(|dial| format!("sources/{}", dial.name())).collect();
     let sources = Cached::new(parameters, prefix, folders, telemetry.clone(), move |values| {
         Sources::read(values, allow_private, &log)
     });
-    let (known, ()) = tokio::join!(sources.get(), aws::briefly(dial_requests.connect()));
+    // This function may read dial requests and put them, and nothing else: a read opens the connection.
+    let connect = async {
+        let _ = store.dial_request(&Digest::of(&[b"connect"])).await;
+    };
+    let (known, ()) = tokio::join!(sources.get(), aws::briefly(connect));
     for country in known?.countries() {
         dialled::warm_up(country);
     }
     let area = Telephony {
-        dial_requests,
-        staff: DynamoDirectory::new(client.clone(), required("DIRECTORY_TABLE")?),
-        calls: DynamoStore::new(client, table, days),
+        store,
+        directory: Directory::dynamodb(&client, required("DIRECTORY_TABLE")?),
         sources,
         line: Line::new(Client::new(allow_private)?),
         telemetry: telemetry.clone(),

@@ -9,8 +9,8 @@ use switchboard_domain::directory::{Employee, Extension, Handle, Holder};
 use switchboard_domain::{Digest, Name, Personal};
 use switchboard_people::{dialled, number};
 use switchboard_providers::dial::{Dial, Site};
+use switchboard_store::Directory;
 
-use super::staff::Staff;
 use crate::access::Caller;
 use crate::problem::Problem;
 
@@ -54,10 +54,10 @@ impl Wanted {
     }
 
     /// What is to be dialled, if it may be: by this caller, over this source.
-    pub async fn order<S: Staff>(
+    pub async fn order(
         &self,
         caller: &Caller,
-        staff: &S,
+        directory: &Directory,
         dial: &dyn Dial,
         site: &Site<'_>,
     ) -> Result<Order, Problem> {
@@ -82,7 +82,7 @@ impl Wanted {
             judged.map_err(|why| not_dialled(field, why.problem()))
         };
         let to = judge("to", &self.to)?;
-        let (agent, employee) = self.agent(caller, staff, dial, site).await?;
+        let (agent, employee) = self.agent(caller, directory, dial, site).await?;
         let agent = if dial.rings_numbers() { judge("agent", &agent)? } else { agent };
         let asked = self.caller_id.as_ref().map(Personal::expose);
         let caller_id = site.dialing.caller_id(asked);
@@ -95,7 +95,7 @@ impl Wanted {
             return Err(not_dialled("to", "is one of our own numbers"));
         }
         let handle = Handle::Number(to.clone());
-        let found = staff.holders(&BTreeSet::from([handle.clone()])).await?;
+        let found = directory.holders(&BTreeSet::from([handle.clone()])).await?;
         if found.get(&handle).is_some_and(|holders| holders.contains(&Holder::Own)) {
             return Err(not_dialled("to", "is one of our own numbers"));
         }
@@ -112,10 +112,10 @@ impl Wanted {
     }
 
     /// Who is rung first, and which employee that is.
-    async fn agent<S: Staff>(
+    async fn agent(
         &self,
         caller: &Caller,
-        staff: &S,
+        directory: &Directory,
         dial: &dyn Dial,
         site: &Site<'_>,
     ) -> Result<(Personal, Option<Name>), Problem> {
@@ -125,7 +125,7 @@ impl Wanted {
         if !(1..=LONGEST_AGENT).contains(&text.len()) || !text.bytes().all(is_plain) {
             return Err(Problem::invalid("agent", "is required: 1 to 64 letters, digits or signs"));
         }
-        let employee = employee(text, staff, site).await?;
+        let employee = employee(text, directory, site).await?;
         if let Some(bound) = &caller.employee
             && employee.as_ref().map(|employee| employee.id.as_str()) != Some(bound)
         {
@@ -145,13 +145,13 @@ impl Wanted {
 }
 
 /// The one employee of this id, or with this extension or number.
-async fn employee<S: Staff>(
+async fn employee(
     text: &str,
-    staff: &S,
+    directory: &Directory,
     site: &Site<'_>,
 ) -> Result<Option<Employee>, Problem> {
     if let Ok(id) = Name::new("employee", text)
-        && let Some(employee) = staff.employee(&id).await?
+        && let Some(employee) = directory.employee(&id).await?
     {
         return Ok(Some(employee));
     }
@@ -163,7 +163,7 @@ async fn employee<S: Staff>(
     if let Some(number) = number::e164(text, site.source.country.as_deref()) {
         handles.insert(Handle::Number(Personal::new(number)));
     }
-    let found = staff.holders(&handles).await?;
+    let found = directory.holders(&handles).await?;
     let employees: BTreeSet<&Name> = found
         .values()
         .flatten()
@@ -177,7 +177,7 @@ async fn employee<S: Staff>(
         Some(_) if employees.len() > 1 => {
             Err(not_dialled("agent", "belongs to several employees: name one by id"))
         }
-        Some(id) => Ok(staff.employee(id).await?),
+        Some(id) => Ok(directory.employee(id).await?),
         None => Ok(None),
     }
 }

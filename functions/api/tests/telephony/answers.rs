@@ -4,7 +4,6 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use switchboard_api::{Caller, Right};
 use switchboard_domain::{Facts, Legs, Order, Policy, Seconds, State, Update};
-use switchboard_store::Store as _;
 
 use crate::provider::How;
 use crate::world::{AGENT, CUSTOMER, OURS, World, at, dialler, order, told, values};
@@ -311,7 +310,7 @@ async fn a_call_is_ended_by_the_id_that_its_webhook_came_under() {
         store("69d75426f0a9f", Some("h11.08-1775719461.7"), State::InProgress),
         store("69d7542600000", Some("1775719461.8"), State::Ended),
     ] {
-        world.area.calls.put_call(&record).await.unwrap();
+        world.area.store.put_call(&record).await.unwrap();
     }
     let path = ("POST", "/api/v1/smartflo/hangup");
     for (call_id, expected) in [

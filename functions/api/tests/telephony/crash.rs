@@ -2,7 +2,7 @@
 //! which the process is gone. Futures are polled by hand, so that nothing is left to chance.
 
 use std::collections::BTreeMap;
-use std::future::{Future, pending, poll_fn};
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
@@ -11,131 +11,45 @@ use http::{Request, Response};
 use serde_json::json;
 use switchboard_api::telephony::{Line, Telephony, Wire};
 use switchboard_api::{Answer, Area as _, Asked, Problem};
-use switchboard_domain::Digest;
-use switchboard_domain::dial_request::DialRequest;
 use switchboard_flow::Telemetry;
 use switchboard_http::{Limits, SendError};
 use switchboard_shell::gateway::Parts;
-use switchboard_store::dial_requests::{
-    DialRequests, MemoryDialRequests, PutDialRequest, RateCounter,
-};
-use switchboard_store::{MemoryStore, StoreError};
+use switchboard_store::testing::{Effects, Fault, Which};
+use switchboard_store::{Directory, Store};
 
-use crate::world::{People, Settings, at, dialler, order, told, values};
-
-/// What happens to an effect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It does not take place, and we are told so.
-    Fails,
-    /// It takes place, and the answer to it is lost.
-    AnswerLost,
-    /// The process is gone before it takes place.
-    GoneBefore,
-    /// It takes place, and then the process is gone.
-    GoneAfter,
-    /// Of a request: the provider does not know us.
-    NotKnown,
-}
+use crate::world::{Settings, at, dialler, order, told, values};
 
 pub const FAULTS: [Fault; 5] =
-    [Fault::Fails, Fault::AnswerLost, Fault::GoneBefore, Fault::GoneAfter, Fault::NotKnown];
+    [Fault::Refused, Fault::AnswerLost, Fault::CrashBefore, Fault::Crash, Fault::Rejected];
 
 #[derive(Default)]
 struct State {
-    effects: Vec<&'static str>,
-    faults: BTreeMap<usize, Fault>,
-    gone: bool,
     logins: usize,
     dialled: usize,
 }
 
-/// The effects so far, and those that go wrong, by their number from 0.
-#[derive(Clone, Default)]
-pub struct Stage(Arc<Mutex<State>>);
+/// The effects so far, those that go wrong, by their number from 0, and what the provider did.
+#[derive(Clone)]
+pub struct Stage {
+    effects: Effects,
+    state: Arc<Mutex<State>>,
+}
 
 impl Stage {
+    fn new() -> Self {
+        Self { effects: Effects::with_reads(), state: Arc::default() }
+    }
+
     pub fn will(&self, faults: BTreeMap<usize, Fault>) {
-        self.0.lock().unwrap().faults = faults;
+        self.effects.arm_all(faults.into_iter().map(|(n, fault)| (Which::Nth(n + 1), fault)));
     }
 
     pub fn dialled(&self) -> usize {
-        self.0.lock().unwrap().dialled
+        self.state.lock().unwrap().dialled
     }
 
     pub fn effects(&self) -> Vec<&'static str> {
-        self.0.lock().unwrap().effects.clone()
-    }
-
-    fn took_gone(&self) -> bool {
-        std::mem::take(&mut self.0.lock().unwrap().gone)
-    }
-
-    /// Does an effect, or what is to happen to it; others get their turn before and after.
-    async fn act<T>(
-        &self,
-        what: &'static str,
-        does: impl AsyncFnOnce() -> T,
-        failed: impl Fn(Fault) -> T,
-    ) -> T {
-        turn().await;
-        let fault = {
-            let mut state = self.0.lock().unwrap();
-            state.effects.push(what);
-            let number = state.effects.len() - 1;
-            state.faults.get(&number).copied()
-        };
-        let result = match fault {
-            None => does().await,
-            Some(fault @ (Fault::Fails | Fault::NotKnown)) => failed(fault),
-            Some(Fault::AnswerLost) => {
-                does().await;
-                failed(Fault::AnswerLost)
-            }
-            Some(Fault::GoneBefore) => self.gone().await,
-            Some(Fault::GoneAfter) => {
-                does().await;
-                self.gone().await
-            }
-        };
-        turn().await;
-        result
-    }
-
-    async fn gone<T>(&self) -> T {
-        self.0.lock().unwrap().gone = true;
-        pending().await
-    }
-}
-
-/// Lets others have their turn, once.
-async fn turn() {
-    let mut had = false;
-    poll_fn(|_| if std::mem::replace(&mut had, true) { Poll::Ready(()) } else { Poll::Pending })
-        .await;
-}
-
-#[derive(Clone)]
-pub struct FaultyDialRequests(MemoryDialRequests, Stage);
-
-fn unavailable<T>(_: Fault) -> Result<T, StoreError> {
-    Err(StoreError::Unavailable { operation: "test", code: "test".into() })
-}
-
-impl DialRequests for FaultyDialRequests {
-    async fn dial_request(&self, id: &Digest) -> Result<Option<DialRequest>, StoreError> {
-        self.1.act("read", async || self.0.dial_request(id).await, unavailable).await
-    }
-
-    async fn put_dial_request(
-        &self,
-        dial_request: &DialRequest,
-    ) -> Result<PutDialRequest, StoreError> {
-        self.1.act("put", async || self.0.put_dial_request(dial_request).await, unavailable).await
-    }
-
-    async fn count(&self, tally: &RateCounter, most: u32) -> Result<bool, StoreError> {
-        self.1.act("count", async || self.0.count(tally, most).await, unavailable).await
+        self.effects.log()
     }
 }
 
@@ -154,8 +68,8 @@ impl Wire for FaultyWire {
         let answer = |status: u16, body: serde_json::Value| {
             Ok(Response::builder().status(status).body(body.to_string().into_bytes()).unwrap())
         };
-        let does = async || {
-            let mut state = self.0.0.lock().unwrap();
+        let does = async {
+            let mut state = self.0.state.lock().unwrap();
             if is_login {
                 state.logins += 1;
                 return answer(200, json!({"access_token": format!("fake-{}", state.logins)}));
@@ -164,11 +78,11 @@ impl Wire for FaultyWire {
             answer(200, json!({"success": true, "ref_id": format!("R{}", state.dialled)}))
         };
         let failed = |fault| match fault {
-            Fault::NotKnown => answer(401, json!({})),
+            Fault::Rejected => answer(401, json!({})),
             Fault::AnswerLost => Err(SendError::TimedOut),
             _ => Err(SendError::NotConnected),
         };
-        self.0.act(what, does, failed).await
+        self.0.effects.act(what, does, failed).await
     }
 }
 
@@ -177,17 +91,16 @@ type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 
 /// The area over a stage on which anything can go wrong.
 pub struct Theatre {
     pub stage: Stage,
-    area: Telephony<FaultyDialRequests, MemoryStore, People, Settings, FaultyWire>,
+    area: Telephony<Settings, FaultyWire>,
     requests: Mutex<usize>,
 }
 
 impl Theatre {
     pub fn new() -> Self {
-        let stage = Stage::default();
+        let stage = Stage::new();
         let area = Telephony {
-            dial_requests: FaultyDialRequests(MemoryDialRequests::default(), stage.clone()),
-            calls: MemoryStore::default(),
-            staff: People::default(),
+            store: Store::in_memory().watched(&stage.effects),
+            directory: Directory::in_memory(),
             sources: Settings::of(&values("http://127.0.0.1:1")),
             line: Line::new(FaultyWire(stage.clone())),
             telemetry: Telemetry::memory("telephony"),
@@ -231,7 +144,7 @@ impl Theatre {
                     let (number, _) = open.remove(chosen);
                     answers[number] = Some(answer);
                 }
-                Poll::Pending if self.stage.took_gone() => drop(open.remove(chosen)),
+                Poll::Pending if self.stage.effects.took_crash() => drop(open.remove(chosen)),
                 Poll::Pending => {}
             }
         }
@@ -247,7 +160,16 @@ impl Theatre {
 fn an_ordinary_press_has_these_effects() {
     let theatre = Theatre::new();
     assert_eq!(told(&theatre.one(0).unwrap()), (201, "done"));
-    let expected = ["read", "put", "count", "count", "login", "put", "order", "put"];
+    let expected = [
+        "dial request",
+        "put dial request",
+        "count",
+        "count",
+        "login",
+        "put dial request",
+        "order",
+        "put dial request",
+    ];
     assert_eq!(theatre.stage.effects(), expected);
 }
 
@@ -297,10 +219,10 @@ fn whatever_goes_wrong_at_any_effect_nobody_is_dialled_twice() {
         "order done",
         "order unknown-result",
         "order provider-unavailable",
-        "put done",
-        "put unknown-result",
+        "put dial request done",
+        "put dial request unknown-result",
         "login done",
-        "read done",
+        "dial request done",
         "count done",
     ] {
         assert!(ends.contains_key(end), "{end} in {ends:?}");
@@ -311,7 +233,7 @@ fn whatever_goes_wrong_at_any_effect_nobody_is_dialled_twice() {
 #[test]
 fn a_crash_after_the_provider_took_it_is_told_as_unknown() {
     let theatre = Theatre::new();
-    theatre.stage.will(BTreeMap::from([(6, Fault::GoneAfter)]));
+    theatre.stage.will(BTreeMap::from([(6, Fault::Crash)]));
     assert!(theatre.one(0).is_none());
     assert_eq!(theatre.stage.dialled(), 1);
     for (second, kind) in [
@@ -331,7 +253,7 @@ fn a_crash_after_the_provider_took_it_is_told_as_unknown() {
 fn a_crash_before_dialling_leaves_the_key_free() {
     for number in [2, 3, 4] {
         let theatre = Theatre::new();
-        theatre.stage.will(BTreeMap::from([(number, Fault::GoneBefore)]));
+        theatre.stage.will(BTreeMap::from([(number, Fault::CrashBefore)]));
         assert!(theatre.one(0).is_none());
         assert_eq!(told(&theatre.one(29).unwrap()), (409, "in-progress"));
         assert_eq!(theatre.stage.dialled(), 0);

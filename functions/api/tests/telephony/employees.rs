@@ -1,23 +1,23 @@
 //! Tokens that are bound to an employee, and agents that the directory knows.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use switchboard_api::{Answer, Caller, Problem, Right};
-use switchboard_domain::directory::{Employee, Extension, Handle, Origin};
+use switchboard_domain::directory::{Employee, Extension, Origin};
 use switchboard_domain::{Name, Personal};
 use switchboard_http::Client;
-use switchboard_store::dial_requests::MemoryDialRequests;
+use switchboard_store::Directory;
 
-use crate::world::{AGENT, CUSTOMER, People, World, at, dialler, order, told};
+use crate::world::{AGENT, CUSTOMER, World, at, dialler, order, told};
 
 fn name(text: &str) -> Name {
     Name::new("name", text).unwrap()
 }
 
-fn employee(id: &str, number: &str, extension: &str) -> (Name, Employee) {
+fn employee(id: &str, number: &str, extension: &str) -> Employee {
     let extension = Extension { source: None, number: Personal::new(extension) };
-    let employee = Employee {
+    Employee {
         id: name(id),
         name: None,
         numbers: BTreeSet::from([Personal::new(number)]),
@@ -26,20 +26,21 @@ fn employee(id: &str, number: &str, extension: &str) -> (Name, Employee) {
         external_ids: BTreeSet::new(),
         origin: Origin::Api,
         updated_at: at(0),
-        version: 1,
-    };
-    (name(id), employee)
+        version: 0,
+    }
 }
 
 async fn world() -> World {
-    let employees = BTreeMap::from([
+    let directory = Directory::in_memory();
+    for employee in [
         employee("kim", AGENT, "7"),
         employee("lee", "+61491570158", "8"),
         employee("max", "+61491570159", "8"),
-    ]);
-    let own = BTreeSet::from([Handle::Number(Personal::new("+61491570110"))]);
-    let people = People { employees, own };
-    World::with(MemoryDialRequests::default(), Client::new(true).unwrap(), people).await
+    ] {
+        directory.put_employee(&employee).await.unwrap();
+    }
+    directory.set_own_number(&Personal::new("+61491570110"), true).await.unwrap();
+    World::with(Client::new(true).unwrap(), directory).await
 }
 
 fn bound_to(employee: &str) -> Caller {

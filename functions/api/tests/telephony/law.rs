@@ -7,7 +7,9 @@ use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use proptest::sample::select;
 
-use crate::crash::{FAULTS, Fault, Theatre};
+use switchboard_store::testing::Fault;
+
+use crate::crash::{FAULTS, Theatre};
 use crate::world::told;
 
 /// DialRequests at these seconds: within a lease, at its end, and after it. That an old invocation

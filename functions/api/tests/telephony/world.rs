@@ -1,20 +1,17 @@
 //! Everything around the area, and a way to ask it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_api::telephony::{Configured, Line, Sources, Staff, Telephony, Wire};
+use switchboard_api::telephony::{Configured, Line, Sources, Telephony, Wire};
 use switchboard_api::{Answer, Area as _, Asked, Caller, Problem, Right};
-use switchboard_domain::Name;
-use switchboard_domain::directory::{Employee, Handle, Holder};
 use switchboard_flow::Telemetry;
 use switchboard_http::Client;
 use switchboard_shell::gateway::Parts;
-use switchboard_store::dial_requests::{DialRequests, MemoryDialRequests};
-use switchboard_store::{MemoryStore, StoreError};
+use switchboard_store::{Directory, Store};
 
 use crate::provider::Provider;
 
@@ -51,39 +48,9 @@ impl Configured for Settings {
     }
 }
 
-/// The employees that a test names.
-#[derive(Clone, Default)]
-pub struct People {
-    pub employees: BTreeMap<Name, Employee>,
-    pub own: BTreeSet<Handle>,
-}
-
-impl Staff for People {
-    async fn employee(&self, id: &Name) -> Result<Option<Employee>, StoreError> {
-        Ok(self.employees.get(id).cloned())
-    }
-
-    async fn holders(
-        &self,
-        handles: &BTreeSet<Handle>,
-    ) -> Result<BTreeMap<Handle, BTreeSet<Holder>>, StoreError> {
-        let mut found: BTreeMap<Handle, BTreeSet<Holder>> = BTreeMap::new();
-        for handle in handles {
-            for employee in self.employees.values().filter(|one| one.handles().contains(handle)) {
-                let holder = Holder::Employee(employee.id.clone());
-                found.entry(handle.clone()).or_default().insert(holder);
-            }
-            if self.own.contains(handle) {
-                found.entry(handle.clone()).or_default().insert(Holder::Own);
-            }
-        }
-        Ok(found)
-    }
-}
-
 /// The area with everything around it.
-pub struct World<P = MemoryDialRequests, W = Client> {
-    pub area: Telephony<P, MemoryStore, People, Settings, W>,
+pub struct World<W = Client> {
+    pub area: Telephony<Settings, W>,
     pub settings: Settings,
     pub provider: Provider,
     requests: Arc<AtomicUsize>,
@@ -114,19 +81,17 @@ pub fn values(base: &str) -> BTreeMap<String, Value> {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(MemoryDialRequests::default(), Client::new(true).unwrap(), People::default())
-            .await
+        Self::with(Client::new(true).unwrap(), Directory::in_memory()).await
     }
 }
 
-impl<P: DialRequests, W: Wire> World<P, W> {
-    pub async fn with(dial_requests: P, wire: W, staff: People) -> Self {
+impl<W: Wire> World<W> {
+    pub async fn with(wire: W, directory: Directory) -> Self {
         let provider = Provider::start().await;
         let settings = Settings::of(&values(&provider.base));
         let area = Telephony {
-            dial_requests,
-            calls: MemoryStore::default(),
-            staff,
+            store: Store::in_memory(),
+            directory,
             sources: settings.clone(),
             line: Line::new(wire),
             telemetry: Telemetry::memory("telephony"),

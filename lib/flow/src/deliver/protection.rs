@@ -8,13 +8,12 @@ use switchboard_domain::delivery::Verdict;
 use switchboard_domain::gate::{Admission, Breaker, Change, Gate};
 use switchboard_domain::pace::SLOT_IS_GOOD_FOR;
 use switchboard_domain::{Deferred, Delivery, Event, Name};
-use switchboard_queue::Queue;
-use switchboard_store::{self as store, Store, StoreError};
+use switchboard_store::StoreError;
 
 use super::{Deliver, Tell};
 use crate::gates;
 
-impl<S: Store + store::Gates, Q: Queue, C: Tell> Deliver<S, Q, C> {
+impl<C: Tell> Deliver<C> {
     /// Notes what an attempt says of its destination. Gives the gate, if that has changed it.
     pub(super) async fn learn(
         &self,
@@ -52,7 +51,7 @@ impl<S: Store + store::Gates, Q: Queue, C: Tell> Deliver<S, Q, C> {
 
     /// Lets out what waits for a gate that has just opened.
     pub(super) async fn release(&self, gate: &Gate, now: Timestamp) {
-        let acts_on = (&self.store, &self.queue);
+        let acts_on = (&self.store, &*self.queue);
         if !gate.is_open()
             && let Err(error) = gates::release(acts_on, &self.gates, gate, now).await
         {

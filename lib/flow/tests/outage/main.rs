@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 use jiff::SignedDuration;
 use switchboard_domain::gate::{MOST_IN_A_ROW, most_probes};
 use switchboard_domain::{Delivery, DeliveryState};
-use switchboard_store::Store as _;
 use world::{Outage, Run};
 
 const CALLS: usize = 10_000;

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock, Mutex};
 use std::task::{Poll, Waker};
 
+use async_trait::async_trait;
 use futures_util::future::{Either, join_all, select};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
@@ -85,6 +86,7 @@ impl Sqs {
     }
 }
 
+#[async_trait]
 impl Queue for Sqs {
     async fn send(&self, jobs: &[Send]) -> Result<(), QueueError> {
         for send in jobs {

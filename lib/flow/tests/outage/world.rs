@@ -22,7 +22,7 @@ use switchboard_flow::sweep::Sweep;
 use switchboard_providers::{Request, Source, Sources, provider};
 use switchboard_queue::Job;
 use switchboard_shell::hook::Hook;
-use switchboard_store::{MemoryDirectory, MemoryStore};
+use switchboard_store::{Directory, Store};
 
 use crate::platform::{self, DeadLetters, Sqs};
 use crate::time::{Clock, Time};
@@ -154,7 +154,7 @@ fn over(
 /// A run, when it is over.
 pub struct Run {
     pub start: Timestamp,
-    pub store: MemoryStore,
+    pub store: Store,
     pub crms: Crms,
     pub dead: DeadLetters,
     /// When each call ended.
@@ -178,7 +178,7 @@ impl Run {
         let time = Time::at(start);
         let clock = time.clock();
         let sqs = Sqs::new(clock.clone());
-        let store = MemoryStore::default();
+        let store = Store::in_memory();
         let crms = Crms {
             clock: clock.clone(),
             down: outage.map(|outage| (start + outage.from, start + outage.until)),
@@ -199,7 +199,7 @@ impl Run {
         }
         let sweep = Sweep {
             store: store.clone(),
-            queue: sqs.clone(),
+            queue: Arc::new(sqs.clone()),
             gates: Gates::default(),
             telemetry: Telemetry::silent(),
         };
@@ -219,7 +219,8 @@ impl Run {
         time.run(async {
             let intake = provider("intake").unwrap();
             let telemetry = Telemetry::silent();
-            let hook = Hook { provider: intake, store: hook_store, queue: hook_sqs, telemetry };
+            let hook =
+                Hook { provider: intake, store: hook_store, queue: Arc::new(hook_sqs), telemetry };
             let source = json!({"secrets": ["fake-intake-secret"], "create_contacts": false});
             let source = Source::parse(&source.to_string(), Some(intake)).unwrap();
             let sources: Sources = [(Name::new("source", "intake").unwrap(), source)].into();
@@ -269,15 +270,15 @@ fn configuration(crms: &Crms) -> Configuration {
 }
 
 fn enrich(
-    store: &MemoryStore,
+    store: &Store,
     sqs: &Sqs,
     clock: &Clock,
     configuration: &Rc<Configuration>,
 ) -> platform::Work {
     let worker = Rc::new(Enrich {
         store: store.clone(),
-        queue: sqs.clone(),
-        directory: MemoryDirectory::default(),
+        queue: Arc::new(sqs.clone()),
+        directory: Directory::in_memory(),
         conversations: Conversations::new(switchboard_http::Client::new(true).unwrap()),
         telemetry: Telemetry::silent(),
     });
@@ -294,7 +295,7 @@ fn enrich(
 }
 
 fn deliver(
-    store: &MemoryStore,
+    store: &Store,
     sqs: &Sqs,
     clock: &Clock,
     configuration: &Rc<Configuration>,
@@ -303,7 +304,7 @@ fn deliver(
     // Each environment knows what it has seen itself, and no more.
     let one = || Deliver {
         store: store.clone(),
-        queue: sqs.clone(),
+        queue: Arc::new(sqs.clone()),
         deliverer: crms.clone(),
         gates: Gates::default(),
         telemetry: Telemetry::silent(),

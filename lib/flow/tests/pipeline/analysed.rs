@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 use switchboard_domain::{AnalysisState, LookupState, Work};
 use switchboard_queue::Job;
-use switchboard_store::Store as _;
 
 use crate::effects::{Fault, Which};
 use crate::models::{Oracle, Says};

@@ -34,7 +34,7 @@ impl Bucket {
             let (state, effects) = (inner.clone(), effects.clone());
             async move {
                 let take = async { Ok(state.lock().unwrap().take(&received)) };
-                effects.act("bucket", take, || ()).await.unwrap_or(Answer::Close)
+                effects.act("bucket", take, |_| Err(())).await.unwrap_or(Answer::Close)
             }
         })
         .await;

@@ -4,7 +4,6 @@ use jiff::SignedDuration;
 use serde_json::json;
 use switchboard_domain::DeliveryState;
 use switchboard_domain::directory::ContactKind;
-use switchboard_store::Directory as _;
 
 use crate::effects::{Fault, Which};
 use crate::people;

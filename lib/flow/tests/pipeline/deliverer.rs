@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 use switchboard_domain::delivery::DeliveryState;
-use switchboard_store::Directory as _;
 
 use crate::effects::{Fault, Which};
 use crate::hubspot::HubSpot;

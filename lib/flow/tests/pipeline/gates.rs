@@ -10,7 +10,6 @@ use switchboard_domain::{Deferred, DeliveryState, Name};
 use switchboard_flow::gates::Gates;
 use switchboard_flow::sweep::Sweep;
 use switchboard_queue::{Job, Queue as _, Send};
-use switchboard_store::Gates as _;
 
 use crate::effects::{Fault, Which};
 use crate::samples::{Webhook, intake};

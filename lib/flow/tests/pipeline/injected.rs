@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 use switchboard_domain::AnalysisState;
-use switchboard_store::Store as _;
 
 use crate::models::{Oracle, Says};
 use crate::samples::intake;

@@ -63,7 +63,7 @@ impl Oracle {
                     state.received.push(received);
                     Ok(answer)
                 };
-                effects.act("model", take, || ()).await.unwrap_or(Answer::Close)
+                effects.act("model", take, |_| Err(())).await.unwrap_or(Answer::Close)
             }
         })
         .await;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use switchboard_domain::directory::{Activity, Contact, ContactKind, Employee, Extension, Origin};
 use switchboard_domain::{CallRecord, MatchedBy, Name, Outcome, Personal, Unmatched, Work};
 use switchboard_people::leads;
-use switchboard_store::{Directory as _, Put, Store as _};
+use switchboard_store::Put;
 
 use crate::samples::{Webhook, call_status, intake, recording, sample};
 use crate::world::{World, merged, minutes, twilio_source};

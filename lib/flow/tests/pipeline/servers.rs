@@ -174,7 +174,7 @@ impl Crm {
                     let usual = state.always.clone().unwrap_or_else(|| status(200));
                     Ok(state.script.pop_front().unwrap_or(usual))
                 };
-                effects.act("crm", take, || ()).await.unwrap_or(Answer::Close)
+                effects.act("crm", take, |_| Err(())).await.unwrap_or(Answer::Close)
             }
         })
         .await;
@@ -264,7 +264,7 @@ impl Filing {
                     }
                     Ok(status(200))
                 };
-                effects.act("crm", file, || ()).await.unwrap_or(Answer::Close)
+                effects.act("crm", file, |_| Err(())).await.unwrap_or(Answer::Close)
             }
         })
         .await;

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use switchboard_domain::directory::ContactKind;
 use switchboard_domain::{Analysed, AnalysisState, DeliveryState, Work};
-use switchboard_store::{Directory as _, Put, Store as _};
+use switchboard_store::Put;
 
 use crate::people::contact;
 use crate::samples::{call_status, intake};

@@ -12,7 +12,7 @@ use switchboard_domain::delivery::DeliveryState;
 use switchboard_domain::{Name, Secret};
 use switchboard_flow::Telemetry;
 use switchboard_flow::tokens::{Patience, TokenCache};
-use switchboard_store::leases::MemoryLeases;
+use switchboard_store::Store;
 use tokio::task::yield_now;
 
 use crate::hubspot::HubSpot;
@@ -26,13 +26,13 @@ struct Stage {
     clock: Clock,
     hubspot: HubSpot,
     oauth: OAuth,
-    leases: MemoryLeases,
+    leases: Store,
     token_store: MemoryVault,
     telemetry: Telemetry,
     client: Client,
 }
 
-type Worker = TokenCache<MemoryLeases, MemoryVault>;
+type Worker = TokenCache<MemoryVault>;
 
 impl Stage {
     async fn new() -> Self {
@@ -42,7 +42,7 @@ impl Stage {
             oauth: oauth(&hubspot.destination()),
             clock,
             hubspot,
-            leases: MemoryLeases::default(),
+            leases: Store::in_memory(),
             token_store: MemoryVault::default(),
             telemetry: Telemetry::memory("test"),
             client: Client::new(true).unwrap(),

@@ -1,5 +1,7 @@
 //! Everything together: hook, queue, workers and sweep, in virtual time.
 
+use std::sync::Arc;
+
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::SdkConfig;
@@ -24,14 +26,13 @@ use switchboard_flow::recordings::Recordings;
 use switchboard_flow::sweep::Sweep;
 use switchboard_flow::tokens::TokenCache;
 use switchboard_providers::{Source, Sources, provider};
-use switchboard_queue::{Job, MemoryQueue};
+use switchboard_queue::{Job, MemoryQueue, Queue};
 use switchboard_shell::gateway::Reply;
 use switchboard_shell::hook::Hook;
-use switchboard_store::leases::MemoryLeases;
-use switchboard_store::{MemoryDirectory, MemoryStore, Store as _};
+use switchboard_store::{Directory, Store};
 
 use crate::bucket::Bucket;
-use crate::effects::{Effects, Watched, WatchedDirectory, WatchedQueue};
+use crate::effects::{Effects, WatchedQueue};
 use crate::models::Oracle;
 use crate::samples::{PUBLIC_URL, TOKEN, Webhook};
 use crate::servers::{Clock, Crm, ElevenLabs};
@@ -62,8 +63,8 @@ struct Message {
 pub struct World {
     pub clock: Clock,
     pub effects: Effects,
-    pub store: MemoryStore,
-    pub directory: MemoryDirectory,
+    pub store: Store,
+    pub directory: Directory,
     pub queue: MemoryQueue,
     pub telemetry: Telemetry,
     /// Whether the sweep runs each minute.
@@ -78,7 +79,7 @@ pub struct World {
     configuration: Configuration,
     gates: Gates,
     client: Client,
-    tokens: TokenCache<MemoryLeases, MemoryVault>,
+    tokens: TokenCache<MemoryVault>,
     conversations: Conversations,
     /// Where Bedrock is.
     bedrock: String,
@@ -93,14 +94,14 @@ impl World {
         let start: Timestamp = START.parse().unwrap();
         let client = Client::new(true).unwrap();
         let telemetry = Telemetry::memory("test");
-        let leases = MemoryLeases::default();
+        let leases = Store::in_memory();
         let tokens =
             TokenCache::new(client.clone(), leases, MemoryVault::default(), telemetry.clone());
         let mut world = Self {
             clock: Clock::at(start),
             effects: Effects::default(),
-            store: MemoryStore::default(),
-            directory: MemoryDirectory::default(),
+            store: Store::in_memory(),
+            directory: Directory::in_memory(),
             queue: MemoryQueue::default(),
             telemetry,
             sweeps: true,
@@ -197,10 +198,10 @@ impl World {
     }
 
     /// What the workers act on.
-    pub fn watched(&self) -> (Watched, WatchedQueue) {
+    pub fn watched(&self) -> (Store, Arc<dyn Queue>) {
         let effects = self.effects.clone();
-        let store = Watched { store: self.store.clone(), effects: effects.clone() };
-        (store, WatchedQueue { queue: self.queue.clone(), effects })
+        let queue = WatchedQueue { queue: self.queue.clone(), effects };
+        (self.store.watched(&self.effects), Arc::new(queue))
     }
 
     /// The sources that a provider's hook reads.
@@ -244,14 +245,12 @@ impl World {
         match job {
             Job::Enrich { call } => {
                 let conversations = self.conversations.clone();
-                let effects = self.effects.clone();
-                let directory = WatchedDirectory { directory: self.directory.clone(), effects };
+                let directory = self.directory.watched(&self.effects);
                 let worker = Enrich { store, queue, directory, conversations, telemetry };
                 worker.run(call, &self.configuration, self.now()).await
             }
             Job::Deliver { call, delivery } => {
-                let effects = self.effects.clone();
-                let directory = WatchedDirectory { directory: self.directory.clone(), effects };
+                let directory = self.directory.watched(&self.effects);
                 let deliverer = Deliverer {
                     client: self.client.clone(),
                     directory,

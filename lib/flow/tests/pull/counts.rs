@@ -9,9 +9,8 @@ use serde_json::{Value, json};
 use switchboard_domain::sync::{Counts, Kind, Progress};
 use switchboard_http::SendError;
 use switchboard_queue::{Job as Message, Queue as _};
-use switchboard_store::Jobs as _;
 
-use crate::effects::{Effects, Fault, Watched, WatchedQueue, Which};
+use crate::effects::{Effects, Fault, WatchedQueue, Which};
 use crate::place::{Place, answer, asked};
 use crate::providers::told;
 
@@ -73,8 +72,8 @@ async fn ten_thousand_records_with_waits_and_a_crash_are_counted_exactly() {
     let effects = Effects::default();
     effects.arm(Which::Nth(1_234), Fault::Crash);
     loop {
-        let store = Watched { store: place.store.clone(), effects: effects.clone() };
-        let queue = WatchedQueue { queue: place.queue.clone(), effects: effects.clone() };
+        let store = place.store.watched(&effects);
+        let queue = Arc::new(WatchedQueue { queue: place.queue.clone(), effects: effects.clone() });
         let died = tokio::select! {
             biased;
             () = effects.crashed() => true,
@@ -117,8 +116,8 @@ async fn faulty(fault: Option<(usize, Fault)>) -> usize {
     if let Some((nth, fault)) = fault {
         effects.arm(Which::Nth(nth), fault);
     }
-    let store = Watched { store: place.store.clone(), effects: effects.clone() };
-    let queue = WatchedQueue { queue: place.queue.clone(), effects: effects.clone() };
+    let store = place.store.watched(&effects);
+    let queue = Arc::new(WatchedQueue { queue: place.queue.clone(), effects: effects.clone() });
     tokio::select! {
         biased;
         () = effects.crashed() => {}
@@ -155,7 +154,7 @@ async fn retry_after_is_obeyed_without_a_worker_that_waits() {
     smartflo(&mut place, 1_000);
     let job = place.start(Kind::Sync, "smartflo").await;
     place.queue.drain();
-    place.piece(place.store.clone(), place.queue.clone(), &job.id).await;
+    place.piece(place.store.clone(), Arc::new(place.queue.clone()), &job.id).await;
     let waiting = place.job(&job.id).await;
     let until = place.clock.now().checked_add(SignedDuration::from_secs(90)).unwrap();
     assert_eq!((waiting.not_before, waiting.counts.pages), (Some(until), 6));
@@ -165,7 +164,7 @@ async fn retry_after_is_obeyed_without_a_worker_that_waits() {
     assert_eq!((pulls.len(), pulls[0].delay), (1, 90));
     // A message that comes early asks nobody.
     let before = place.providers.asked.lock().unwrap().len();
-    place.piece(place.store.clone(), place.queue.clone(), &job.id).await;
+    place.piece(place.store.clone(), Arc::new(place.queue.clone()), &job.id).await;
     assert_eq!(place.providers.asked.lock().unwrap().len(), before);
 }
 
@@ -175,8 +174,8 @@ async fn two_messages_of_one_job_do_it_once() {
     smartflo(&mut place, 300);
     let job = place.start(Kind::Sync, "smartflo").await;
     tokio::join!(
-        place.piece(place.store.clone(), place.queue.clone(), &job.id),
-        place.piece(place.store.clone(), place.queue.clone(), &job.id),
+        place.piece(place.store.clone(), Arc::new(place.queue.clone()), &job.id),
+        place.piece(place.store.clone(), Arc::new(place.queue.clone()), &job.id),
     );
     assert_eq!(place.providers.asked.lock().unwrap().len(), 3);
     assert_eq!(place.job(&job.id).await.counts, expected(300));

@@ -16,8 +16,8 @@ use switchboard_flow::reconcile::Reconcile;
 use switchboard_flow::sweep::Sweep;
 use switchboard_http::SendError;
 use switchboard_providers::pull::{Answer, Question};
-use switchboard_queue::{MemoryQueue, Queue as _};
-use switchboard_store::{Jobs as _, MemoryStore};
+use switchboard_queue::{MemoryQueue, Queue};
+use switchboard_store::Store;
 
 use crate::servers::Clock;
 use crate::world::START;
@@ -58,7 +58,7 @@ pub fn asked(question: &Question) -> BTreeMap<String, String> {
 
 pub struct Place {
     pub clock: Clock,
-    pub store: MemoryStore,
+    pub store: Store,
     pub queue: MemoryQueue,
     pub telemetry: Telemetry,
     pub providers: Providers,
@@ -67,7 +67,7 @@ pub struct Place {
 }
 
 impl Place {
-    pub fn new(store: MemoryStore, clock: Clock) -> Self {
+    pub fn new(store: Store, clock: Clock) -> Self {
         let by_host = Arc::default();
         Self {
             providers: Providers { clock: clock.clone(), by_host, asked: Arc::default() },
@@ -81,7 +81,7 @@ impl Place {
     }
 
     pub fn alone() -> Self {
-        Self::new(MemoryStore::default(), Clock::at(START.parse().unwrap()))
+        Self::new(Store::in_memory(), Clock::at(START.parse().unwrap()))
     }
 
     pub fn configure(&mut self, provider: &str, source: Value) {
@@ -108,7 +108,8 @@ impl Place {
         let day = SignedDuration::from_hours(24);
         let begin: Timestamp = START.parse().unwrap();
         let range = (begin.checked_sub(day).unwrap(), begin.checked_add(day).unwrap());
-        let with = (&self.store, &self.queue, &self.telemetry);
+        let queue: &dyn Queue = &self.queue;
+        let with = (&self.store, queue, &self.telemetry);
         let name = Name::new("source", provider).unwrap();
         let what = (kind, provider, &name);
         start(with, &self.pullable(), what, range, self.clock.now()).await.unwrap().0
@@ -116,7 +117,7 @@ impl Place {
 
     /// Has everything reconciled, as the schedule does.
     pub async fn reconcile(&self) -> usize {
-        let (store, queue) = (self.store.clone(), self.queue.clone());
+        let (store, queue) = (self.store.clone(), Arc::new(self.queue.clone()));
         let worker = Reconcile { store, queue, telemetry: self.telemetry.clone() };
         worker.run(&self.pullable(), self.clock.now()).await.unwrap()
     }
@@ -126,11 +127,7 @@ impl Place {
     }
 
     /// Does one message's piece of a job.
-    pub async fn piece<S, Q>(&self, store: S, queue: Q, id: &Name)
-    where
-        S: switchboard_store::Store + switchboard_store::Jobs,
-        Q: switchboard_queue::Queue,
-    {
+    pub async fn piece(&self, store: Store, queue: Arc<dyn Queue>, id: &Name) {
         let (client, telemetry) = (self.providers.clone(), self.telemetry.clone());
         let worker = Puller { store, queue, client, telemetry, tokens: Tokens::default() };
         let clock = self.clock.clone();
@@ -149,7 +146,7 @@ impl Place {
                     return others;
                 }
                 self.clock.pass(SignedDuration::from_mins(1));
-                let (store, queue) = (self.store.clone(), self.queue.clone());
+                let (store, queue) = (self.store.clone(), Arc::new(self.queue.clone()));
                 let (gates, telemetry) = (Gates::default(), self.telemetry.clone());
                 let sweep = Sweep { store, queue, gates, telemetry };
                 sweep.run(self.clock.now()).await.unwrap();
@@ -159,7 +156,7 @@ impl Place {
                 match send.job {
                     switchboard_queue::Job::Pull { id } => {
                         self.clock.pass(SignedDuration::from_secs(send.delay.into()));
-                        self.piece(self.store.clone(), self.queue.clone(), &id).await;
+                        self.piece(self.store.clone(), Arc::new(self.queue.clone()), &id).await;
                     }
                     _ => others.push(send),
                 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::json;
 use switchboard_domain::sync::{Kind, Progress};
+use switchboard_store::Store;
 
 use crate::place::{Place, answer, asked};
 use crate::providers::{day, serve, told};
@@ -79,7 +80,7 @@ async fn a_reconciliation_leaves_calls_alone_whose_webhook_may_be_on_its_way() {
     assert_eq!(keys(), ["CA19", "CA21"]);
     assert_eq!(place.metric("gap"), [1, 1]);
     // Whoever asks for a sync wants them all at once.
-    let other = Place::new(Default::default(), place.clock.clone());
+    let other = Place::new(Store::in_memory(), place.clock.clone());
     assert!(other.store.calls().is_empty());
 }
 

@@ -7,10 +7,10 @@ use switchboard_domain::directory::{Activity, Contact, ContactKind, Employee, En
 use switchboard_domain::{CallKey, Name};
 
 use super::{CONCURRENT, Directory};
+use crate::StoreError;
 use crate::item::{damaged, from_item, text, to_item};
 use crate::keys::{self, LISTS};
 use crate::table::{self, BATCH_LIMIT, Condition, Item, Key, Query, Range, Write, text_of};
-use crate::StoreError;
 
 /// A page of entries.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -35,7 +35,7 @@ const CONCURRENT: usize = 8;
 /// one transaction.
 #[derive(Clone)]
 pub struct Directory {
-    table: Arc<dyn Table>,
+    pub(crate) table: Arc<dyn Table>,
 }
 
 impl Directory {
@@ -137,6 +137,9 @@ impl Directory {
                 return Ok(());
             }
         }
-        Err(StoreError::Unavailable { operation: "write", code: "its holders kept changing".into() })
+        Err(StoreError::Unavailable {
+            operation: "write",
+            code: "its holders kept changing".into(),
+        })
     }
 }

@@ -168,7 +168,10 @@ impl Directory {
                 }
             }
         }
-        Err(StoreError::Unavailable { operation: "write", code: "its handles kept changing".into() })
+        Err(StoreError::Unavailable {
+            operation: "write",
+            code: "its handles kept changing".into(),
+        })
     }
 
     /// Writes one entry, from what is read now.

@@ -82,7 +82,8 @@ impl Expression {
 
     /// The changes of an update, by their clauses.
     pub fn changes(&mut self, changes: &[Change]) -> String {
-        let mut clauses = [("SET", vec![]), ("REMOVE", vec![]), ("ADD", vec![]), ("DELETE", vec![])];
+        let mut clauses =
+            [("SET", vec![]), ("REMOVE", vec![]), ("ADD", vec![]), ("DELETE", vec![])];
         for change in changes {
             let (clause, text) = match change {
                 Change::Set(name, value) => (0, self.compared(name, "=", value)),

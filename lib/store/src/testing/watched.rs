@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{Effects, Fault};
+use crate::StoreError;
 use crate::keys::{self, DUE, PRIMARY};
 use crate::table::{
     Action, Condition, Item, Key, Page, Query, Range, Table, Unmet, Write, Written,
 };
-use crate::StoreError;
 
 /// A table over another.
 pub struct Watched {
@@ -67,8 +67,8 @@ fn kind(Key { pk, sk }: &Key) -> &'static str {
 fn effect(writes: &[Write]) -> &'static str {
     let kinds: Vec<&str> = writes.iter().filter_map(Write::key).map(|key| kind(&key)).collect();
     let deletes = matches!(writes.first().map(|write| &write.action), Some(Action::Delete(_)));
-    let is_new = writes.first().and_then(|write| write.condition.as_ref())
-        == Some(&Condition::no_item());
+    let is_new =
+        writes.first().and_then(|write| write.condition.as_ref()) == Some(&Condition::no_item());
     match kinds.first().copied().unwrap_or_default() {
         "call" if kinds.contains(&"delivery") => "put call and deliveries",
         "call" if kinds.contains(&"analysis") => "put call and analysis",

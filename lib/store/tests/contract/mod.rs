@@ -18,11 +18,9 @@ use switchboard_domain::{
     Lookup, LookupState, Name, Order, Pace, Party, PartyKind, People, Person, Personal, Policy,
     Recording, Seconds, State, Text, Tokens, Update, Work,
 };
-use switchboard_store::gates::PutGate;
-use switchboard_store::jobs::{PutJob, Started};
 use switchboard_store::{
-    Between, CallStub, Due, DuePage, Gates, Jobs, Line, List, Overdue, Place, Put, PutDelivery,
-    Quarantined, Store, StoreError,
+    Between, CallStub, Due, Line, List, Overdue, Page, Place, Put, PutIf, Quarantined, Started,
+    Store, StoreError,
 };
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
@@ -69,19 +67,19 @@ fn rendered() -> RenderedPayload {
     }
 }
 
-async fn stored(store: &impl Store, record: &CallRecord) -> CallRecord {
+async fn stored(store: &Store, record: &CallRecord) -> CallRecord {
     assert_eq!(store.put_call(record).await.unwrap(), Put::Stored(record.version + 1));
     store.call(&record.key).await.unwrap().unwrap()
 }
 
-async fn conflict(store: &impl Store, record: &CallRecord) -> CallRecord {
+async fn conflict(store: &Store, record: &CallRecord) -> CallRecord {
     match store.put_call(record).await.unwrap() {
         Put::Conflict(stored) => *stored,
         other => panic!("{other:?}"),
     }
 }
 
-pub async fn a_first_put_stores_and_a_second_shows_what_is_stored(store: &impl Store) {
+pub async fn a_first_put_stores_and_a_second_shows_what_is_stored(store: &Store) {
     let first = record("CA-first#with/every:sign é");
     let one = stored(store, &first).await;
     assert_eq!(one, CallRecord { version: 1, ..first.clone() });
@@ -165,7 +163,7 @@ fn full_record(call_id: &str) -> CallRecord {
     analysed(record, &analysis(2), 2)
 }
 
-pub async fn a_full_call_comes_back_as_it_went(store: &impl Store) {
+pub async fn a_full_call_comes_back_as_it_went(store: &Store) {
     let full = full_record("CA-full");
     assert_eq!(full.updates.len(), 40);
     let one = stored(store, &full).await;
@@ -224,7 +222,7 @@ prop_compose! {
     }
 }
 
-pub async fn any_call_comes_back_as_it_went(store: &impl Store) {
+pub async fn any_call_comes_back_as_it_went(store: &Store) {
     let mut runner = TestRunner::deterministic();
     let updates = prop::collection::vec(any_update(), 1..4);
     for n in 0..64 {
@@ -240,7 +238,7 @@ pub async fn any_call_comes_back_as_it_went(store: &impl Store) {
     }
 }
 
-pub async fn a_delivery_comes_back_as_it_went(store: &impl Store) {
+pub async fn a_delivery_comes_back_as_it_went(store: &Store) {
     let attempt = |status| Attempt { at: at(3), took_ms: u64::MAX, status, result: "né#".into() };
     let stored = BlobRef { digest: Digest::of(&[b"body"]), bytes: 70_000 };
     let delivery = Delivery {
@@ -259,13 +257,13 @@ pub async fn a_delivery_comes_back_as_it_went(store: &impl Store) {
     for delivery in [delivery, over] {
         let version = delivery.version + 1;
         let put = store.put_delivery(&delivery, None).await.unwrap();
-        assert_eq!(put, PutDelivery::Stored(version));
+        assert_eq!(put, PutIf::Stored(version));
         let back = store.delivery(&delivery.key, &delivery.id).await.unwrap().unwrap();
         assert_eq!(back, Delivery { version, ..delivery });
     }
 }
 
-pub async fn no_call_id_is_taken_for_another(store: &impl Store) {
+pub async fn no_call_id_is_taken_for_another(store: &Store) {
     let ids = [
         "a",
         "a#call",
@@ -297,7 +295,7 @@ pub async fn no_call_id_is_taken_for_another(store: &impl Store) {
     }
 }
 
-pub async fn equal_ids_of_two_sources_are_two_calls(store: &impl Store) {
+pub async fn equal_ids_of_two_sources_are_two_calls(store: &Store) {
     for source in ["north", "south"] {
         let key = CallKey::new(name("asterisk"), name(source), "1708416000.1").unwrap();
         let first = CallRecord::first(key, update(source, State::Ended), POLICY, at(0));
@@ -311,7 +309,7 @@ pub async fn equal_ids_of_two_sources_are_two_calls(store: &impl Store) {
     }
 }
 
-pub async fn a_write_needs_the_version_that_it_read(store: &impl Store) {
+pub async fn a_write_needs_the_version_that_it_read(store: &Store) {
     let one = stored(store, &record("CA-versions")).await;
     let mut mine = one.clone();
     mine.absorb(update("mine", State::Ringing), POLICY, at(1));
@@ -326,7 +324,7 @@ pub async fn a_write_needs_the_version_that_it_read(store: &impl Store) {
     assert_eq!(stored(store, &merged).await.updates.len(), 3);
 }
 
-pub async fn a_write_on_a_call_that_is_gone_is_an_error(store: &impl Store) {
+pub async fn a_write_on_a_call_that_is_gone_is_an_error(store: &Store) {
     let ghost = CallRecord { version: 7, ..record("CA-ghost") };
     let error = store.put_call(&ghost).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }) && !error.is_retryable());
@@ -339,7 +337,7 @@ pub async fn a_write_on_a_call_that_is_gone_is_an_error(store: &impl Store) {
     assert_eq!(store.call(&ghost.key).await.unwrap(), None);
 }
 
-pub async fn of_many_first_puts_one_stores(store: &(impl Store + Clone + 'static)) {
+pub async fn of_many_first_puts_one_stores(store: &Store) {
     let mut tasks = Vec::new();
     for _ in 0..50 {
         let store = store.clone();
@@ -362,7 +360,7 @@ pub fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-pub async fn blobs_come_back_whole(store: &impl Store) {
+pub async fn blobs_come_back_whole(store: &Store) {
     let key = key("CA-blobs");
     for bytes in [vec![], vec![7], b"text ".repeat(10_000), noise(3_000_000)] {
         let blob = Blob::new(bytes.clone());
@@ -373,7 +371,7 @@ pub async fn blobs_come_back_whole(store: &impl Store) {
     }
 }
 
-pub async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &impl Store) {
+pub async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &Store) {
     let here = key("CA-blob");
     let there = key("CA-blob#2");
     let blob = Blob::new(b"agent: hello".to_vec());
@@ -390,7 +388,7 @@ pub async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &impl Store)
     }
 }
 
-pub async fn what_is_due_is_found_until_it_is_done(store: &impl Store) {
+pub async fn what_is_due_is_found_until_it_is_done(store: &Store) {
     let one = stored(store, &record("CA-due")).await;
     let shard = one.key.due_shard();
     let due = async |until| {
@@ -413,18 +411,18 @@ pub async fn what_is_due_is_found_until_it_is_done(store: &impl Store) {
     let planned = store.delivery(&one.key, &delivery.id).await.unwrap().unwrap();
     assert_eq!(planned, Delivery { version: 1, ..delivery.clone() });
     let claimed = planned.claimed(at(5), Seconds(30), rendered());
-    assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Stored(2));
+    assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutIf::Stored(2));
     assert_eq!(due(at(9)).await, []);
     assert_eq!(due(at(35)).await, [(Some(delivery.id.clone()), at(35))]);
 
     let mut over = store.delivery(&one.key, &delivery.id).await.unwrap().unwrap();
     assert_eq!(over, Delivery { version: 2, ..claimed });
     over.due_at = None;
-    assert_eq!(store.put_delivery(&over, None).await.unwrap(), PutDelivery::Stored(3));
+    assert_eq!(store.put_delivery(&over, None).await.unwrap(), PutIf::Stored(3));
     assert_eq!(due(at(900)).await, []);
 }
 
-pub async fn due_work_comes_in_pages_oldest_first(store: &impl Store) {
+pub async fn due_work_comes_in_pages_oldest_first(store: &Store) {
     let mut wanted = BTreeSet::new();
     for n in 0.. {
         let mut call = record(&format!("CA-page-{n}"));
@@ -458,7 +456,7 @@ pub async fn due_work_comes_in_pages_oldest_first(store: &impl Store) {
     assert_eq!(seen.iter().filter_map(|due| of(due).0.cloned()).collect::<BTreeSet<_>>(), wanted);
 }
 
-pub async fn due_times_count_in_milliseconds(store: &impl Store) {
+pub async fn due_times_count_in_milliseconds(store: &Store) {
     let mut call = record("CA-fraction");
     let moment = at(100) + SignedDuration::from_micros(1_900);
     let millisecond = at(100) + SignedDuration::from_millis(1);
@@ -473,9 +471,7 @@ pub async fn due_times_count_in_milliseconds(store: &impl Store) {
     assert_eq!(due(millisecond - SignedDuration::from_nanos(1)).await, []);
 }
 
-pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(
-    store: &impl Store,
-) {
+pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(store: &Store) {
     let shard = key("CA-0").due_shard();
     let keys = (0..).map(|n| key(&format!("CA-{n}")));
     let mut wanted = BTreeSet::new();
@@ -515,10 +511,10 @@ pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(
     }
     assert!((2..=4).contains(&count), "{count}");
     assert!(seen == wanted, "{} of {}", seen.len(), wanted.len());
-    assert_eq!(store.due(shard, at(0), None).await.unwrap(), DuePage::default());
+    assert_eq!(store.due(shard, at(0), None).await.unwrap(), Page::default());
 }
 
-pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &impl Store) {
+pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &Store) {
     let one = stored(store, &record("CA-together")).await;
     let planned = |destination: &str| {
         let id = id(&format!("{destination}#call.completed"));
@@ -536,26 +532,27 @@ pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &impl Sto
 
     // Nor does a plan that takes a delivery for new which is there.
     let two = store.call(&one.key).await.unwrap().unwrap();
+    let unchanged = Put::Conflict(Box::new(two.clone()));
     let again = store.put_call_and_deliveries(&two, &[late.clone(), crm.clone()], &[]).await;
-    assert_eq!(again.unwrap(), Put::DeliveryConflict);
+    assert_eq!(again.unwrap(), unchanged);
     assert_eq!(store.delivery(&one.key, &late.id).await.unwrap(), None);
 
     // Nor one that was read: what is planned is new.
     let read = store.delivery(&one.key, &crm.id).await.unwrap().unwrap();
     let again = store.put_call_and_deliveries(&two, &[read], &[]).await;
-    assert_eq!(again.unwrap(), Put::DeliveryConflict);
+    assert_eq!(again.unwrap(), unchanged);
 
     // Nor one that takes a delivery for untried which is not there.
     let put = store.put_call_and_deliveries(&two, &[], std::slice::from_ref(&late.id)).await;
-    assert_eq!(put.unwrap(), Put::DeliveryConflict);
+    assert_eq!(put.unwrap(), unchanged);
 
     // Nor one that takes a delivery for untried which was tried.
     let untried = [crm.id.clone(), other.id.clone()];
     let tried = store.delivery(&one.key, &crm.id).await.unwrap().unwrap();
     let tried = tried.claimed(at(0), Seconds(30), rendered());
-    assert_eq!(store.put_delivery(&tried, None).await.unwrap(), PutDelivery::Stored(2));
+    assert_eq!(store.put_delivery(&tried, None).await.unwrap(), PutIf::Stored(2));
     let put = store.put_call_and_deliveries(&two, &[], &untried).await.unwrap();
-    assert_eq!(put, Put::DeliveryConflict);
+    assert_eq!(put, unchanged);
     assert_eq!(store.call(&one.key).await.unwrap().unwrap().version, 2);
     let put = store.put_call_and_deliveries(&two, &[], &untried[1..]).await.unwrap();
     assert_eq!(put, Put::Stored(3));
@@ -619,7 +616,7 @@ pub fn analysed(record: CallRecord, analysis: &Analysis, runs: u32) -> CallRecor
     CallRecord { analysis: Some(mark), ..record }
 }
 
-pub async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &impl Store) {
+pub async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &Store) {
     let one = stored(store, &record("CA-analysed")).await;
     assert_eq!(store.analysis(&one.key).await.unwrap(), None);
     let first = analysis(3);
@@ -653,35 +650,35 @@ pub async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &impl Sto
     assert_eq!(store.analysis(&key("CA-analysed-too")).await.unwrap(), None);
 }
 
-pub async fn an_analysis_of_a_call_that_is_gone_is_an_error(store: &impl Store) {
+pub async fn an_analysis_of_a_call_that_is_gone_is_an_error(store: &Store) {
     let ghost = CallRecord { version: 3, ..record("CA-ghost-analysed") };
     let one = analysis(1);
     let error = store.put_call_and_analysis(&analysed(ghost, &one, 1), &one).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { what: "call", .. }), "{error}");
 }
 
-pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &impl Store) {
+pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &Store) {
     let one = stored(store, &record("CA-taken")).await;
     let delivery = Delivery::planned(one.key.clone(), id("crm#call.updated"), at(0));
     store.put_call_and_deliveries(&one, std::slice::from_ref(&delivery), &[]).await.unwrap();
     let read = store.delivery(&one.key, &delivery.id).await.unwrap().unwrap();
     let claimed = read.claimed(at(0), Seconds(30), rendered());
     // The call has version 2 by now: a body made from version 1 is not sent.
-    assert_eq!(store.put_delivery(&claimed, Some(1)).await.unwrap(), PutDelivery::Conflict);
-    assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Stored(2));
-    assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutDelivery::Conflict);
-    assert_eq!(store.put_delivery(&claimed, None).await.unwrap(), PutDelivery::Conflict);
+    assert_eq!(store.put_delivery(&claimed, Some(1)).await.unwrap(), PutIf::Conflict);
+    assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutIf::Stored(2));
+    assert_eq!(store.put_delivery(&claimed, Some(2)).await.unwrap(), PutIf::Conflict);
+    assert_eq!(store.put_delivery(&claimed, None).await.unwrap(), PutIf::Conflict);
 
     // Nor is one of which there is no other trace, or whose call is not there.
     let ghost = Delivery { id: id("other#call.updated"), ..claimed.clone() };
-    assert_eq!(store.put_delivery(&ghost, None).await.unwrap(), PutDelivery::Conflict);
-    assert_eq!(store.put_delivery(&ghost, Some(2)).await.unwrap(), PutDelivery::Conflict);
+    assert_eq!(store.put_delivery(&ghost, None).await.unwrap(), PutIf::Conflict);
+    assert_eq!(store.put_delivery(&ghost, Some(2)).await.unwrap(), PutIf::Conflict);
     let orphan = Delivery { key: key("CA-orphan"), version: 0, ..claimed };
-    assert_eq!(store.put_delivery(&orphan, Some(1)).await.unwrap(), PutDelivery::Conflict);
+    assert_eq!(store.put_delivery(&orphan, Some(1)).await.unwrap(), PutIf::Conflict);
     assert_eq!(store.deliveries(&orphan.key).await.unwrap(), []);
 }
 
-pub async fn the_traces_of_calls_are_those_that_are_stored(store: &impl Store) {
+pub async fn the_traces_of_calls_are_those_that_are_stored(store: &Store) {
     let ended = stored(store, &record("CA-ended")).await;
     let ringing = update("ringing", State::Ringing);
     let ringing = CallRecord::first(key("CA-ringing"), ringing, POLICY, at(0));
@@ -699,7 +696,7 @@ pub async fn the_traces_of_calls_are_those_that_are_stored(store: &impl Store) {
 
 /// Everything of one provider in quarantine, over all pages.
 pub async fn quarantined(
-    store: &impl Store,
+    store: &Store,
     provider: &str,
     between: Between,
 ) -> Vec<(Quarantined, Vec<u8>)> {
@@ -731,7 +728,7 @@ fn unread(nanos: i64, bytes: Vec<u8>) -> (Quarantined, Vec<u8>) {
     (one, bytes)
 }
 
-pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
+pub async fn quarantined_bodies_come_newest_first(store: &Store) {
     // Within one second, and with more and fewer digits.
     let bodies = [
         unread(0, b"{\"durationSec\":,}".to_vec()),
@@ -766,7 +763,7 @@ pub async fn quarantined_bodies_come_newest_first(store: &impl Store) {
     }
 }
 
-pub async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store: &impl Store) {
+pub async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store: &Store) {
     let mut unreads: Vec<_> = (0..250).map(|n| unread(n, vec![n as u8])).collect();
     unreads.push(unread(250, noise(1_000_000)));
     // The same bytes once more, later and at the same time as others.
@@ -787,7 +784,7 @@ pub async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store
     assert!(quarantined(store, "intake", Between::default()).await == left);
 }
 
-pub async fn the_pages_of_calls_hold_each_of_them_once(store: &impl Store) {
+pub async fn the_pages_of_calls_hold_each_of_them_once(store: &Store) {
     let mut wanted = BTreeMap::new();
     for n in 0..230 {
         let provider = name(["twilio", "asterisk", "twili"][n % 3]);
@@ -809,7 +806,7 @@ pub async fn the_pages_of_calls_hold_each_of_them_once(store: &impl Store) {
         let (mut seen, mut page, mut pages) = (BTreeMap::new(), None, 0);
         loop {
             let read = store.calls_page(provider.as_ref(), page).await.unwrap();
-            for call in read.calls {
+            for call in read.items {
                 assert!(seen.insert(call.key.clone(), call).is_none());
             }
             page = read.next;
@@ -846,7 +843,7 @@ fn begun(call_id: &str, second: i64, contact: Option<&str>) -> CallRecord {
 const TODAY: i64 = 1_771_577_000 - 1_771_577_000 % 86_400 - 1_771_577_000;
 
 /// Every line of a list in a stretch, read in parts of `limit`.
-async fn listed(store: &impl Store, list: &List, stretch: (i64, i64), limit: usize) -> Vec<Line> {
+async fn listed(store: &Store, list: &List, stretch: (i64, i64), limit: usize) -> Vec<Line> {
     let (mut lines, mut before) = (Vec::new(), Place::of(at(stretch.1)));
     loop {
         let part = store.lines(list, at(stretch.0), &before, limit).await.unwrap();
@@ -864,7 +861,7 @@ async fn listed(store: &impl Store, list: &List, stretch: (i64, i64), limit: usi
     }
 }
 
-pub async fn a_day_lists_its_calls_newest_first(store: &impl Store) {
+pub async fn a_day_lists_its_calls_newest_first(store: &Store) {
     let today = List::Day(at(0).to_zoned(jiff::tz::TimeZone::UTC).date());
     let mut wanted = Vec::new();
     // Several in each second, and some on the days before and after.
@@ -894,7 +891,7 @@ pub async fn a_day_lists_its_calls_newest_first(store: &impl Store) {
     }
 }
 
-pub async fn a_contact_lists_its_calls_newest_first(store: &impl Store) {
+pub async fn a_contact_lists_its_calls_newest_first(store: &Store) {
     let mut wanted = Vec::new();
     for n in 0..9 {
         // Months apart.
@@ -912,7 +909,7 @@ pub async fn a_contact_lists_its_calls_newest_first(store: &impl Store) {
     assert_eq!(listed(store, &List::Contact(name("c")), always, 9).await, []);
 }
 
-pub async fn a_call_stands_once_where_it_belongs_now(store: &impl Store) {
+pub async fn a_call_stands_once_where_it_belongs_now(store: &Store) {
     let day = |second| List::Day(at(second).to_zoned(jiff::tz::TimeZone::UTC).date());
     let always = (-999_999_999, 999_999_999);
     let first = stored(store, &begun("CA1", TODAY + 60, Some("c1"))).await;
@@ -937,7 +934,7 @@ pub async fn a_call_stands_once_where_it_belongs_now(store: &impl Store) {
 }
 
 /// Also one whose facts are long, and one of which no time is known.
-pub async fn any_call_can_stand_in_a_list(store: &impl Store) {
+pub async fn any_call_can_stand_in_a_list(store: &Store) {
     let mut record = full_record("CA-full");
     record.call.facts.campaign = Some("名".repeat(9_000));
     record.call.facts.contact_name = Some(Personal::new("x".repeat(9_000)));
@@ -973,7 +970,7 @@ fn job(source: &str, kind: Kind, second: i64) -> Job {
     Job::start(kind, (name("twilio"), name(source)), range, steps, at(second))
 }
 
-pub async fn a_job_comes_back_as_it_went(store: &impl Jobs) {
+pub async fn a_job_comes_back_as_it_went(store: &Store) {
     let job = job("whole", Kind::Reconcile, 0);
     assert_eq!(store.job(&job.id).await.unwrap(), None);
     assert_eq!(store.start_job(&job).await.unwrap(), Started::New(1));
@@ -985,23 +982,23 @@ pub async fn a_job_comes_back_as_it_went(store: &impl Jobs) {
     };
     let next = Job { version: 1, ..job }.after(unit, at(5));
     let next = next.waiting(at(77), "answered 429", at(6));
-    assert_eq!(store.put_job(&next).await.unwrap(), PutJob::Stored(2));
+    assert_eq!(store.put_job(&next).await.unwrap(), PutIf::Stored(2));
     let next = Job { version: 2, ..next };
     assert_eq!(store.job(&next.id).await.unwrap(), Some(next));
 }
 
-pub async fn a_job_is_written_as_it_was_read_or_not_at_all(store: &impl Jobs) {
+pub async fn a_job_is_written_as_it_was_read_or_not_at_all(store: &Store) {
     let job = job("versions", Kind::Sync, 0);
-    assert_eq!(store.put_job(&Job { version: 1, ..job.clone() }).await.unwrap(), PutJob::Conflict);
+    assert_eq!(store.put_job(&Job { version: 1, ..job.clone() }).await.unwrap(), PutIf::Conflict);
     store.start_job(&job).await.unwrap();
     let read = store.job(&job.id).await.unwrap().unwrap();
-    assert_eq!(store.put_job(&read.claimed(at(1))).await.unwrap(), PutJob::Stored(2));
+    assert_eq!(store.put_job(&read.claimed(at(1))).await.unwrap(), PutIf::Stored(2));
     let canceled = read.ended(Progress::Canceled, None, at(2));
-    assert_eq!(store.put_job(&canceled).await.unwrap(), PutJob::Conflict);
+    assert_eq!(store.put_job(&canceled).await.unwrap(), PutIf::Conflict);
     assert!(store.job(&job.id).await.unwrap().unwrap().is_running());
 }
 
-pub async fn one_job_of_a_slot_runs_at_a_time(store: &impl Jobs) {
+pub async fn one_job_of_a_slot_runs_at_a_time(store: &Store) {
     let first = job("slot", Kind::Sync, 0);
     assert_eq!(store.start_job(&first).await.unwrap(), Started::New(1));
     let second = job("slot", Kind::Sync, 9);
@@ -1018,7 +1015,7 @@ pub async fn one_job_of_a_slot_runs_at_a_time(store: &impl Jobs) {
     );
 }
 
-pub async fn jobs_are_listed_newest_first(store: &impl Jobs) {
+pub async fn jobs_are_listed_newest_first(store: &Store) {
     for second in [30, 10, 20] {
         store.start_job(&job(&format!("list-{second}"), Kind::Sync, second)).await.unwrap();
     }
@@ -1027,7 +1024,7 @@ pub async fn jobs_are_listed_newest_first(store: &impl Jobs) {
     assert_eq!(mine.collect::<Vec<_>>(), ["list-30", "list-20", "list-10"]);
 }
 
-pub async fn a_job_is_due_until_it_is_over(store: &(impl Jobs + Store)) {
+pub async fn a_job_is_due_until_it_is_over(store: &Store) {
     let job = job("due", Kind::Sync, 0);
     store.start_job(&job).await.unwrap();
     let due = async |until| {
@@ -1045,7 +1042,7 @@ pub async fn a_job_is_due_until_it_is_over(store: &(impl Jobs + Store)) {
     assert_eq!(due(at(9_999)).await, []);
 }
 
-pub async fn what_was_missing_is_noted_once(store: &impl Jobs) {
+pub async fn what_was_missing_is_noted_once(store: &Store) {
     let gap = |day: &str, job: &str, missing| Gap {
         provider: name("twilio"),
         source: name("gaps"),
@@ -1062,7 +1059,7 @@ pub async fn what_was_missing_is_noted_once(store: &impl Jobs) {
     assert_eq!((all, some), (gaps.to_vec(), gaps[1..].to_vec()));
 }
 
-pub async fn a_gate_comes_back_as_it_went(store: &impl Gates) {
+pub async fn a_gate_comes_back_as_it_went(store: &Store) {
     let mut version = 0;
     let moment = at(5) + SignedDuration::from_nanos(1);
     for mode in [Mode::Running, Mode::Paused, Mode::Draining { since: moment }, Mode::Stopped] {
@@ -1076,7 +1073,7 @@ pub async fn a_gate_comes_back_as_it_went(store: &impl Gates) {
             let release_at = (version % 2 == 0).then_some(moment);
             let destination = name("a.destination-1");
             let gate = Gate { destination, version, mode, breaker, changed_at: moment, release_at };
-            assert_eq!(store.put_gate(&gate).await.unwrap(), PutGate::Stored(version + 1));
+            assert_eq!(store.put_gate(&gate).await.unwrap(), PutIf::Stored(version + 1));
             version += 1;
             let stored = store.gate(&gate.destination).await.unwrap().unwrap();
             assert_eq!(stored, Gate { version, ..gate });
@@ -1085,19 +1082,19 @@ pub async fn a_gate_comes_back_as_it_went(store: &impl Gates) {
     assert_eq!(store.gate(&name("another")).await.unwrap(), None);
 }
 
-pub async fn a_gate_is_written_as_it_was_read_or_not_at_all(store: &impl Gates) {
+pub async fn a_gate_is_written_as_it_was_read_or_not_at_all(store: &Store) {
     let gate = Gate::new(name("crm")).after(&Change::Tripped, at(0)).unwrap();
-    assert_eq!(store.put_gate(&gate).await.unwrap(), PutGate::Stored(1));
+    assert_eq!(store.put_gate(&gate).await.unwrap(), PutIf::Stored(1));
     // Two workers at the same probe: one has it.
     let read = store.gate(&name("crm")).await.unwrap().unwrap();
     let probing = read.after(&Change::ProbeTaken { until: at(90) }, at(60)).unwrap();
-    assert_eq!(store.put_gate(&probing).await.unwrap(), PutGate::Stored(2));
-    assert_eq!(store.put_gate(&probing).await.unwrap(), PutGate::Conflict);
-    assert_eq!(store.put_gate(&gate).await.unwrap(), PutGate::Conflict);
+    assert_eq!(store.put_gate(&probing).await.unwrap(), PutIf::Stored(2));
+    assert_eq!(store.put_gate(&probing).await.unwrap(), PutIf::Conflict);
+    assert_eq!(store.put_gate(&gate).await.unwrap(), PutIf::Conflict);
     assert_eq!(store.gate(&name("crm")).await.unwrap().unwrap().breaker, probing.breaker);
 }
 
-pub async fn all_gates_are_read_together(store: &impl Gates) {
+pub async fn all_gates_are_read_together(store: &Store) {
     assert_eq!(store.gates().await.unwrap(), []);
     for destination in ["crm", "a", "z.9"] {
         let gate = Gate::new(name(destination)).after(&Change::Pause, at(0)).unwrap();
@@ -1111,7 +1108,7 @@ pub async fn all_gates_are_read_together(store: &impl Gates) {
     assert!(gates.iter().all(|gate| gate.version == 1 && gate.mode == Mode::Paused));
 }
 
-pub async fn no_place_in_a_line_is_given_out_twice(store: &impl Gates) {
+pub async fn no_place_in_a_line_is_given_out_twice(store: &Store) {
     let pace = Pace::new(2.0, 3);
     let crm = name("crm");
     // Three at once, and then one each half second.
@@ -1140,7 +1137,7 @@ pub async fn no_place_in_a_line_is_given_out_twice(store: &impl Gates) {
     }
 }
 
-pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &(impl Store + Gates)) {
+pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &Store) {
     let (crm, other) = (name("crm"), name("other"));
     for n in 0..40 {
         let call = record(&format!("CA{n}"));
@@ -1154,7 +1151,7 @@ pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &(impl Stor
         let delivery = store.delivery(&call.key, &crm).await.unwrap().unwrap();
         let among = if n < 30 { Deferred::Shut } else { Deferred::New };
         let deferred = delivery.deferred(among);
-        assert!(matches!(store.put_delivery(&deferred, None).await, Ok(PutDelivery::Stored(_))));
+        assert!(matches!(store.put_delivery(&deferred, None).await, Ok(PutIf::Stored(_))));
         let stored = store.delivery(&call.key, &crm).await.unwrap().unwrap();
         assert_eq!((stored.deferred, stored.due_at), (Some(among), Some(at(-n))));
     }

@@ -8,8 +8,7 @@ use serde::{Deserialize, Serialize};
 use switchboard_domain::Digest;
 use switchboard_domain::directory::{EntryFault, Origin};
 use switchboard_people::import::{Defaults, Format, Row, rows};
-use switchboard_store::Directory;
-use switchboard_store::directory::{Upserted, Upserts};
+use switchboard_store::{Directory, Upserted, Upserts};
 
 use crate::Failure;
 use crate::replay::Report;
@@ -45,9 +44,9 @@ struct Progress {
 
 impl Import {
     /// Reads the file and writes its people, from where an import of it was stopped.
-    pub async fn run<D: Directory>(
+    pub async fn run(
         self,
-        directory: &D,
+        directory: &Directory,
         report: &mut Report<'_>,
     ) -> Result<String, Failure> {
         let path = self.file.display().to_string();
@@ -129,8 +128,8 @@ impl Import {
     }
 }
 
-async fn chunk_done<D: Directory>(
-    upserts: &mut Upserts<'_, D>,
+async fn chunk_done(
+    upserts: &mut Upserts<'_>,
     chunk: &[Row],
     mut progress: Progress,
     report: &mut Report<'_>,

@@ -13,8 +13,7 @@ use switchboard_domain::directory::{
 use switchboard_domain::{Name, Personal};
 use switchboard_people::import::is_country;
 use switchboard_people::number::e164;
-use switchboard_store::Directory as Store;
-use switchboard_store::directory::{EntryPage, PutEntry};
+use switchboard_store::{Directory as Store, EntryPage, PutIf};
 
 use crate::replay::Report;
 use crate::{Answer, Failure};
@@ -177,11 +176,7 @@ impl Directory {
     }
 
     /// Does it.
-    pub async fn run<S: Store>(
-        self,
-        directory: &S,
-        report: &mut Report<'_>,
-    ) -> Result<Answer, Failure> {
+    pub async fn run(self, directory: &Store, report: &mut Report<'_>) -> Result<Answer, Failure> {
         let text = match self {
             Self::Import { file, kind, country, dry_run, restart, table } => {
                 let import = import::Import {
@@ -205,8 +200,8 @@ impl Directory {
     }
 }
 
-async fn list<S: Store>(
-    directory: &S,
+async fn list(
+    directory: &Store,
     kind: Kind,
     status: Option<&str>,
     limit: usize,
@@ -259,7 +254,7 @@ async fn list<S: Store>(
 }
 
 /// Everybody who is meant.
-async fn show<S: Store>(directory: &S, what: &Personal, personal: bool) -> Result<String, Failure> {
+async fn show(directory: &Store, what: &Personal, personal: bool) -> Result<String, Failure> {
     let mut asked = BTreeSet::new();
     if let Ok(id) = Name::new("id", what.expose()) {
         asked.extend([Holder::Contact(id.clone()), Holder::Employee(id)]);
@@ -335,7 +330,7 @@ fn story(entry: &Entry, personal: bool) -> String {
     story.trim_end().to_owned()
 }
 
-async fn delete<S: Store>(directory: &S, id: &Name, kind: Option<Kind>) -> Result<String, Failure> {
+async fn delete(directory: &Store, id: &Name, kind: Option<Kind>) -> Result<String, Failure> {
     let contact = match kind {
         Some(Kind::Employee) => None,
         _ => directory.contact(id).await?,
@@ -358,14 +353,14 @@ async fn delete<S: Store>(directory: &S, id: &Name, kind: Option<Kind>) -> Resul
         }
     };
     match put {
-        PutEntry::Stored(_) => Ok(format!("{id} is deleted")),
-        PutEntry::Conflict => {
+        PutIf::Stored(_) => Ok(format!("{id} is deleted")),
+        PutIf::Conflict => {
             Err(Failure::Wrong(format!("{id} is being changed just now; look again and repeat")))
         }
     }
 }
 
-async fn own<S: Store>(directory: &S, one: &OwnNumber, own: bool) -> Result<String, Failure> {
+async fn own(directory: &Store, one: &OwnNumber, own: bool) -> Result<String, Failure> {
     let number = e164(one.number.0.expose(), one.country.as_deref()).map(Personal::new);
     let number = number.ok_or_else(|| {
         let problem =

@@ -6,12 +6,12 @@ use switchboard_flow::ingest::{Ingest, NotIngested, quarantined};
 use switchboard_providers::{
     Authenticated, Content, Parsed, Provider, Reject, Request, Sources, Unread,
 };
-use switchboard_store::{Between, Quarantined, Store, StoreError};
+use switchboard_store::{Between, Quarantined, StoreError};
 
 use super::{RateCounter, Replayer, Report, changes};
 use crate::{Failure, quarantine};
 
-impl<S: Store> Replayer<'_, S> {
+impl Replayer<'_> {
     /// Reads bodies of one provider, the oldest first.
     pub(super) async fn bodies(
         &self,
@@ -107,7 +107,7 @@ impl<S: Store> Replayer<'_, S> {
     /// Takes one record, and says what that changed.
     async fn record(
         &self,
-        ingest: &Ingest<'_, S>,
+        ingest: &Ingest<'_>,
         record: Parsed,
         tally: &mut RateCounter,
     ) -> Result<Result<String, Unread>, Failure> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use switchboard_domain::{Blob, BlobRef, Body, CallKey, CallRecord, Digest, Name, Text, Update};
 use switchboard_providers::{Content, Record, elevenlabs, provider_at};
-use switchboard_store::{Between, Put, Store, StoreError};
+use switchboard_store::{Between, Put, StoreError};
 
 use super::bodies::{kept_request, opened_by};
 use super::{RateCounter, Replayer, Report, changes};
@@ -23,7 +23,7 @@ struct Reread {
     problems: Vec<String>,
 }
 
-impl<S: Store> Replayer<'_, S> {
+impl Replayer<'_> {
     /// Reads every call of a provider that was told of in a stretch of time.
     pub(super) async fn calls(
         &self,
@@ -35,7 +35,7 @@ impl<S: Store> Replayer<'_, S> {
         let (mut tally, mut page) = (RateCounter::default(), None);
         loop {
             let read = self.store.calls_page(provider, page).await?;
-            for record in read.calls {
+            for record in read.items {
                 report.bar.inc(1);
                 if record.updates.values().any(|update| between.holds(update.received_at)) {
                     self.call(record, &mut tally, report).await?;
@@ -84,7 +84,6 @@ impl<S: Store> Replayer<'_, S> {
                     record = *stored;
                     continue;
                 }
-                Ok(Put::DeliveryConflict) => break,
                 Err(error) if error.is_retryable() => return Err(error.into()),
                 Err(error) => {
                     tally.refused += 1;

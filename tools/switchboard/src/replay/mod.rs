@@ -5,7 +5,6 @@
 mod bodies;
 mod calls;
 mod changes;
-mod overlay;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -84,28 +83,24 @@ impl Replay {
     }
 
     /// Does it, and sums it up.
-    pub async fn run<S: Store>(
+    pub async fn run(
         &self,
-        store: &S,
+        store: &Store,
         configured: &Configured,
         report: &mut Report<'_>,
     ) -> Result<Answer, Failure> {
         let dry_run = self.how().dry_run;
         let now = Timestamp::now();
-        let tally = match dry_run {
-            true => {
-                let overlay = overlay::Overlay::new(store);
-                self.act(&Replayer { store: &overlay, configured, now }, report).await
-            }
-            false => self.act(&Replayer { store, configured, now }, report).await,
-        };
+        // A dry run takes the very way of the run, and keeps what it writes to itself.
+        let store = &if dry_run { store.dry_run() } else { store.clone() };
+        let tally = self.act(&Replayer { store, configured, now }, report).await;
         report.bar.finish_and_clear();
         Ok(Answer::Text(tally?.sum(dry_run)))
     }
 
-    async fn act<S: Store>(
+    async fn act(
         &self,
-        replayer: &Replayer<'_, S>,
+        replayer: &Replayer<'_>,
         report: &mut Report<'_>,
     ) -> Result<RateCounter, Failure> {
         match self {
@@ -126,8 +121,8 @@ impl Replay {
 }
 
 /// Reads things once more.
-struct Replayer<'a, S> {
-    store: &'a S,
+struct Replayer<'a> {
+    store: &'a Store,
     configured: &'a Configured,
     /// When all of it takes place.
     now: Timestamp,

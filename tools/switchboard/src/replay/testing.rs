@@ -7,7 +7,7 @@ use switchboard_domain::{CallRecord, Digest, Name};
 use switchboard_flow::Values;
 use switchboard_flow::ingest::Ingest;
 use switchboard_providers::{Content, Request, authenticate, provider};
-use switchboard_store::{MemoryStore, Quarantined, Store as _};
+use switchboard_store::{Quarantined, Store};
 
 use super::Report;
 use crate::configured::Configured;
@@ -48,7 +48,7 @@ pub fn configured() -> Configured {
 }
 
 /// Puts a body into quarantine as a hook does.
-pub async fn keep(store: &MemoryStore, of: &str, received_at: Timestamp, body: &str) {
+pub async fn keep(store: &Store, of: &str, received_at: Timestamp, body: &str) {
     let (path, content_type) = match of {
         "intake" => ("/api/crm/intake/calls", "application/json"),
         _ => ("/call-status-callback", "application/x-www-form-urlencoded"),
@@ -68,12 +68,7 @@ pub async fn keep(store: &MemoryStore, of: &str, received_at: Timestamp, body: &
 }
 
 /// Takes a webhook to the intake, and gives the call as it is stored then.
-pub async fn post(
-    store: &MemoryStore,
-    target: &str,
-    received_at: Timestamp,
-    body: &str,
-) -> CallRecord {
+pub async fn post(store: &Store, target: &str, received_at: Timestamp, body: &str) -> CallRecord {
     let configured = configured();
     let provider = provider("intake").unwrap();
     let sources = configured.of("intake");
@@ -90,7 +85,7 @@ pub async fn post(
 }
 
 /// Runs `replay` with arguments as an operator writes them: its lines, then its summary.
-pub async fn replay(store: &MemoryStore, arguments: &str) -> String {
+pub async fn replay(store: &Store, arguments: &str) -> String {
     let line = format!("switchboard replay {arguments} --table calls");
     let arguments = Arguments::try_parse_from(line.split_whitespace());
     let arguments = arguments.unwrap_or_else(|error| panic!("{error}"));

@@ -4,7 +4,7 @@ use switchboard_domain::{
     Text, Update, Work,
 };
 use switchboard_providers::elevenlabs;
-use switchboard_store::{MemoryStore, Quarantined, Store as _};
+use switchboard_store::{Quarantined, Store};
 
 use super::testing::{HOLE, WHOLE, at, keep, post, replay};
 use crate::Arguments;
@@ -16,17 +16,17 @@ fn key(text: &str) -> CallKey {
     text.parse().unwrap()
 }
 
-async fn call(store: &MemoryStore, text: &str) -> CallRecord {
+async fn call(store: &Store, text: &str) -> CallRecord {
     store.call(&key(text)).await.unwrap().unwrap()
 }
 
 /// Everything that a store holds.
-fn all(store: &MemoryStore) -> (Vec<CallRecord>, Vec<(Quarantined, Vec<u8>)>) {
+fn all(store: &Store) -> (Vec<CallRecord>, Vec<(Quarantined, Vec<u8>)>) {
     (store.calls(), store.all_quarantined())
 }
 
 /// As the workers leave it when its destinations were told.
-async fn told(store: &MemoryStore, text: &str) -> CallRecord {
+async fn told(store: &Store, text: &str) -> CallRecord {
     let mut record = call(store, text).await;
     assert!(record.owed.remove(&Work::Enrich).is_some());
     store.put_call(&record).await.unwrap();
@@ -41,7 +41,7 @@ fn is_private(said: &str) {
 
 #[tokio::test]
 async fn a_body_that_is_understood_by_now_becomes_a_call_and_leaves() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     keep(&store, "intake", at(1), WHOLE).await;
     // It was sent again, in vain.
     keep(&store, "intake", at(2), WHOLE).await;
@@ -78,7 +78,7 @@ async fn a_body_that_is_understood_by_now_becomes_a_call_and_leaves() {
 
 #[tokio::test]
 async fn a_body_that_was_taken_and_not_taken_out_tells_nobody_again() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     keep(&store, "intake", at(1), WHOLE).await;
     replay(&store, "quarantine intake").await;
     let done = told(&store, CALL).await;
@@ -92,7 +92,7 @@ async fn a_body_that_was_taken_and_not_taken_out_tells_nobody_again() {
 
 #[tokio::test]
 async fn what_is_still_not_understood_stays() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     keep(&store, "intake", at(1), HOLE).await;
     keep(&store, "intake", at(2), r#"{"provider":"asterisk","clientName":"Kim"}"#).await;
     keep(&store, "twilio", at(3), "CallStatus=completed").await;
@@ -109,7 +109,7 @@ async fn what_is_still_not_understood_stays() {
 
 #[tokio::test]
 async fn of_a_batch_what_is_not_understood_is_kept_by_itself() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let one =
         |n: u8| format!(r#"{{"provider":"asterisk","externalCallId":"b-{n}","durationSec":{n}}}"#);
     let bad = r#"{"provider":"asterisk","clientName":"Kim"}"#;
@@ -130,7 +130,7 @@ async fn of_a_batch_what_is_not_understood_is_kept_by_itself() {
 
 #[tokio::test]
 async fn one_body_or_those_of_a_time_are_chosen() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let body = |n: i64| format!(r#"{{"provider":"asterisk","externalCallId":"c-{n}"}}"#);
     for n in 0..4 {
         keep(&store, "intake", at(n), &body(n)).await;
@@ -147,7 +147,7 @@ async fn one_body_or_those_of_a_time_are_chosen() {
 }
 
 /// A call as an earlier release misread it: its one message has the bytes and little of the facts.
-async fn misread(store: &MemoryStore, change: impl FnOnce(&mut Update)) -> CallRecord {
+async fn misread(store: &Store, change: impl FnOnce(&mut Update)) -> CallRecord {
     let right = post(store, &format!("{INTAKE}?source=asterisk-main"), at(0), WHOLE).await;
     let mut update = right.updates.values().next().unwrap().clone();
     change(&mut update);
@@ -160,7 +160,7 @@ async fn misread(store: &MemoryStore, change: impl FnOnce(&mut Update)) -> CallR
 
 #[tokio::test]
 async fn a_message_that_was_misread_is_read_again_and_told_once() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let right = misread(&store, |update| {
         update.facts.talk = None;
         update.facts.contact = Party::read("unknown");
@@ -192,7 +192,7 @@ async fn a_message_that_was_misread_is_read_again_and_told_once() {
 
 #[tokio::test]
 async fn a_message_that_is_of_another_kind_today_takes_the_place_of_the_old_one() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let right = misread(&store, |update| {
         let raw = WHOLE.as_bytes().to_vec();
         let facts = Facts { state: Some(State::Ringing), ..Facts::default() };
@@ -212,7 +212,7 @@ async fn a_message_that_is_of_another_kind_today_takes_the_place_of_the_old_one(
 
 #[tokio::test]
 async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let right = misread(&store, |update| update.facts.talk = Some(Seconds(1))).await;
     let mut record = call(&store, CALL).await;
     let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
@@ -257,7 +257,7 @@ async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
 
 #[tokio::test]
 async fn a_conversation_that_was_fetched_is_read_again_with_its_large_values_in_place() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let key = key("twilio/twilio/CA1");
     let transcript: Vec<_> = (0..400)
         .map(|n| serde_json::json!({"role": "agent", "message": format!("turn {n} about prices")}))
@@ -292,7 +292,7 @@ async fn a_conversation_that_was_fetched_is_read_again_with_its_large_values_in_
 
 #[tokio::test]
 async fn what_was_stored_apart_because_a_call_had_many_messages_stays_apart() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     let body = format!("{},\"transcriptRaw\":\"agent: hello\"}}", WHOLE.trim_end_matches('}'));
     let first = post(&store, &format!("{INTAKE}?source=asterisk-main"), at(0), &body).await;
     let update = first.updates.values().next().unwrap().clone();
@@ -312,7 +312,7 @@ async fn what_was_stored_apart_because_a_call_had_many_messages_stays_apart() {
 
 #[tokio::test]
 async fn calls_are_chosen_by_provider_and_time() {
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     for n in 0..150 {
         let body =
             format!(r#"{{"provider":"{}","externalCallId":"{n}"}}"#, ["fmc", "asterisk"][n % 2]);
@@ -371,7 +371,7 @@ fn legs_are_as_the_workers_find_them() {
 async fn a_context_is_kept_as_it_was_given() {
     use switchboard_domain::Context;
     use switchboard_domain::context::Given;
-    let store = MemoryStore::default();
+    let store = Store::in_memory();
     post(&store, &format!("{INTAKE}?source=asterisk-main"), at(1), WHOLE).await;
     let mut record = told(&store, CALL).await;
     let context = Context { campaign: Some("Given".into()), ..Context::default() };

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use switchboard_domain::copies::Tried;
 use switchboard_domain::{
     CallRecord, Facts, Legs, Name, Order, Personal, Policy, Recording, Seconds, State, Update,
@@ -5,7 +7,7 @@ use switchboard_domain::{
 use switchboard_flow::Telemetry;
 use switchboard_queue::MemoryQueue;
 use switchboard_shell::gateway::Parts;
-use switchboard_store::MemoryStore;
+use switchboard_store::Store;
 
 use super::*;
 use crate::Area as _;
@@ -32,7 +34,7 @@ impl KnowsLinks for Configured {
     }
 }
 
-type Area = Calls<MemoryStore, MemoryQueue, NoSources>;
+type Area = Calls<NoSources>;
 
 fn links(key: &str) -> Links {
     let json = json!({"url": "https://api.example.com", "keys": [key], "days": 30});
@@ -44,8 +46,8 @@ fn area(known: Option<Links>, newer: Option<Links>) -> Area {
     let bucket = Bucket::new("fake-bucket", "eu-central-1", None, credentials).unwrap();
     let links = Box::new(Configured(known, newer));
     Calls {
-        store: MemoryStore::default(),
-        queue: MemoryQueue::default(),
+        store: Store::in_memory(),
+        queue: Arc::new(MemoryQueue::default()),
         sources: NoSources,
         recordings: Some(Kept { bucket, retention_days: 60, links }),
         telemetry: Telemetry::memory("calls"),
@@ -139,7 +141,7 @@ async fn a_link_that_is_over_or_leads_to_what_was_deleted_is_gone() {
     let deleted = |now| open(&short, &link, now);
     assert_eq!(deleted("2026-02-21T09:04:59Z").await.unwrap().status, 302);
     assert_eq!(deleted("2026-02-21T09:05:00Z").await.unwrap_err().status, 410);
-    let nothing = Area { store: MemoryStore::default(), ..short };
+    let nothing = Area { store: Store::in_memory(), ..short };
     let gone = open(&nothing, &link, SOON).await.unwrap_err();
     assert_eq!((gone.status, &*gone.detail), (410, "the call was deleted"));
 }
