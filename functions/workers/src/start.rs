@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use switchboard_crm::Client;
 use switchboard_flow::pull_jobs::{self, Pullable};
 use switchboard_flow::telemetry::Level;
-use switchboard_flow::{Retry, Telemetry, Values};
+use switchboard_flow::{JobError, Telemetry, Values};
 use switchboard_queue::{Job, SqsQueue};
 use switchboard_recordings::Bucket;
 use switchboard_shell::aws;
@@ -279,7 +279,7 @@ pub async fn sweep() -> Result<(), Error> {
 async fn batches<F, W>(telemetry: Telemetry, work: F) -> Result<(), Error>
 where
     F: Fn(Job) -> W,
-    W: Future<Output = Result<(), Retry>>,
+    W: Future<Output = Result<(), JobError>>,
 {
     let (telemetry, work) = (&telemetry, &work);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
@@ -289,6 +289,6 @@ where
     .await
 }
 
-fn misplaced() -> Result<(), Retry> {
-    Err(Retry("a job of another kind came to this queue".into()))
+fn misplaced() -> Result<(), JobError> {
+    Err(JobError::Misplaced)
 }

@@ -1,34 +1,31 @@
 //! `analyze`: a summary, a scorecard and tasks of a call's transcript, by a model.
 
 use std::sync::Arc;
-
 use std::time::Instant;
 
-use crate::Retry;
-use crate::Telemetry;
-use crate::telemetry::Level;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_analysis::answer::{Fault, check};
 use switchboard_analysis::{Model, Question, Reply};
 use switchboard_domain::analysis::Settings;
 use switchboard_domain::analysis_plan;
+use switchboard_domain::time::later;
 use switchboard_domain::{
     Analysed, Analysis, AnalysisState, CallKey, CallRecord, Digest, Text, Tokens, Work,
 };
 use switchboard_providers::Source;
-use switchboard_queue::{Job, Queue, Send};
-use switchboard_store::{Put, Store, StoreError};
+use switchboard_queue::Queue;
+use switchboard_store::{Store, StoreError};
 
 use crate::configuration::Configuration;
+use crate::follow_ups::{call_jobs, queue_due};
 use crate::models::Ask;
+use crate::telemetry::Level;
+use crate::update::{self, Also, owes, update};
+use crate::{JobError, Telemetry};
 
-/// While a model is asked, nobody else asks about the same call. Longer than the function runs.
+/// A worker claims a call for so long while it asks a model. Longer than the function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(150);
-/// A message may be a little early against the clock of the one who set the time.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// How often a write is tried against other writers of the same call.
-const ROUNDS: usize = 20;
 /// A model is asked again once, with what was wrong.
 const ASKS: usize = 2;
 
@@ -71,7 +68,7 @@ impl<M: Ask> Analyze<M> {
         key: &CallKey,
         configuration: &Configuration,
         clock: impl Fn() -> Timestamp + Sync,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), JobError> {
         let unknown = Source::default();
         let source = configuration.source(key).unwrap_or(&unknown);
         let Some((record, basis)) = self.claim(key, source, clock()).await? else { return Ok(()) };
@@ -108,42 +105,35 @@ impl<M: Ask> Analyze<M> {
         key: &CallKey,
         source: &Source,
         now: Timestamp,
-    ) -> Result<Option<(CallRecord, Digest)>, Retry> {
-        let Some(mut record) = self.store.call(key).await? else {
-            self.telemetry.error("a job points to a call that is not stored", &[("call", key)]);
+    ) -> Result<Option<(CallRecord, Digest)>, JobError> {
+        let Some(record) = update::call(&self.store, key, &self.telemetry).await? else {
             return Ok(None);
         };
-        for _ in 0..ROUNDS {
-            let due = record.owed.get(&Work::Analyze);
-            if due.is_none_or(|due_at| due_at.duration_since(now) > SLACK) {
-                // Done already, or somebody is at it: then the sweep comes back if they fail.
-                return Ok(None);
+        let (record, claimed) = update(&self.store, record, async |record: &mut CallRecord| {
+            if !owes(record, Work::Analyze, now) {
+                // Done already, or claimed by another worker: then the sweep comes back if that fails.
+                return Ok::<_, JobError>(None);
             }
-            // As the call and the source are by now: it may be wanted no more.
-            analysis_plan::schedule(&mut record, source.analyze.as_ref(), source.legs, now);
+            // By the call and the source of now, it may not be wanted any more.
+            analysis_plan::schedule(record, source.analyze.as_ref(), source.legs, now);
             let basis = record.analysis.as_ref().and_then(|mark| mark.basis.clone());
             let is_owed = record.owed.contains_key(&Work::Analyze);
             match (&mut record.analysis, is_owed) {
                 (Some(mark), true) => {
                     mark.attempts += 1;
-                    record.owed.insert(Work::Analyze, now.checked_add(LEASE).unwrap_or(now));
+                    record.owed.insert(Work::Analyze, later(now, LEASE));
                 }
-                // Whoever waits for it waits in vain.
-                _ => due_now(&mut record, now),
+                // What waits for it need not wait any longer.
+                _ => due_now(record, now),
             }
-            match self.store.put_call(&record).await? {
-                Put::Stored(version) => record.version = version,
-                Put::Conflict(stored) => {
-                    record = *stored;
-                    continue;
-                }
-            }
-            if !is_owed {
-                self.queue_next(&record, now).await;
-            }
-            return Ok(basis.filter(|_| is_owed).map(|basis| (record, basis)));
+            Ok(Some((Also::Nothing, basis.filter(|_| is_owed))))
+        })
+        .await?;
+        let Some((_, basis)) = claimed else { return Ok(None) };
+        if basis.is_none() {
+            self.queue_next(&record, now).await;
         }
-        Err(Retry("too many writers of one call".into()))
+        Ok(basis.map(|basis| (record, basis)))
     }
 
     /// Asks, and once more if the answer does not hold.
@@ -155,7 +145,7 @@ impl<M: Ask> Analyze<M> {
         model: &Model,
         basis: &Digest,
         clock: &(impl Fn() -> Timestamp + Sync),
-    ) -> Result<(Ended, Tokens), Retry> {
+    ) -> Result<(Ended, Tokens), JobError> {
         let mut tokens = Tokens::default();
         let failed = |reason: &str, tokens| Ok((Ended::Failed(reason.to_owned()), tokens));
         let stored;
@@ -217,41 +207,30 @@ impl<M: Ask> Analyze<M> {
     /// Writes down what an attempt came to.
     async fn conclude(
         &self,
-        mut record: CallRecord,
+        record: CallRecord,
         source: &Source,
         attempt: &Attempt,
-    ) -> Result<CallRecord, Retry> {
-        for _ in 0..ROUNDS {
-            let mut next = record.clone();
-            let kept = concluded(&mut next, source, attempt);
-            let put = match &attempt.ended {
-                Ended::Done(analysis) if kept => {
-                    self.store.put_call_and_analysis(&next, analysis).await?
+    ) -> Result<CallRecord, JobError> {
+        let (record, _) = update(&self.store, record, async |next: &mut CallRecord| {
+            let also = match &attempt.ended {
+                Ended::Done(analysis) if concluded(next, source, attempt) => {
+                    Also::Analysis(analysis.clone())
                 }
-                _ => self.store.put_call(&next).await?,
+                Ended::Done(_) => Also::Nothing,
+                _ => {
+                    concluded(next, source, attempt);
+                    Also::Nothing
+                }
             };
-            match put {
-                Put::Stored(version) => {
-                    next.version = version;
-                    return Ok(next);
-                }
-                Put::Conflict(stored) => record = *stored,
-            }
-        }
-        Err(Retry("too many writers of one call".into()))
+            Ok::<_, JobError>(Some((also, ())))
+        })
+        .await?;
+        Ok(record)
     }
 
     /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
     async fn queue_next(&self, record: &CallRecord, now: Timestamp) {
-        let job = |(work, due_at): (&Work, &Timestamp)| {
-            Send::at(Job::of(*work, &record.key), *due_at, now)
-        };
-        let jobs: Vec<Send> = record.owed.iter().filter_map(job).collect();
-        if !jobs.is_empty()
-            && let Err(error) = self.queue.send(&jobs).await
-        {
-            self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
-        }
+        queue_due(&*self.queue, &call_jobs(record, now), &self.telemetry).await;
     }
 
     fn report(&self, record: &CallRecord, attempt: &Attempt, model: Option<&Model>, took_ms: u64) {

@@ -1,45 +1,77 @@
-//! `deliver`: one event of one call to one destination, until it is taken or refused.
+//! `deliver`: one event of one call to one destination, until the CRM accepts or refuses it.
 //!
-//! A destination that fails, asks for time or is paused has a [gate](switchboard_domain::gate) that is
-//! shut: what is due to it is deferred, at the cost of one write, and let out when the gate opens.
+//! A destination that fails, asks for time or is paused has a closed [gate](switchboard_domain::gate):
+//! what is due to it is deferred, at the cost of one write, and released when the gate opens.
 
 use std::sync::Arc;
-
 use std::time::Instant;
 
-use crate::Retry;
-use crate::Telemetry;
-use crate::telemetry::Level;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_crm::destination::Destination;
 use switchboard_crm::format::RenderContext;
 use switchboard_domain::delivery::{RenderedPayload, Verdict};
 use switchboard_domain::gate::{Admission, Change};
+use switchboard_domain::time::later;
 use switchboard_domain::{
-    Attempt, Blob, Body, CallKey, CallRecord, Delivery, DeliveryId, DeliveryState, Event, Seconds,
-    Text,
+    Attempt, Blob, Body, CallKey, CallRecord, Deferred, Delivery, DeliveryId, DeliveryState, Event,
+    Seconds, Text,
 };
-use switchboard_queue::{Job, Queue, Send};
+use switchboard_queue::Queue;
 use switchboard_store::{PutIf, Store, StoreError};
 
 use crate::configuration::Configuration;
 use crate::deliverer::Tell;
+use crate::follow_ups::{delivery_job, queue_due};
 use crate::gates::Gates;
+use crate::telemetry::Level;
+use crate::{JobError, Telemetry, update};
 
 mod protection;
 
-/// Beyond the destination's own timeout, the time that a worker has to write down the result.
+/// Beyond the destination's own timeout, the seconds that a worker has to store the result.
 const LEASE_MARGIN: u32 = 15;
-/// What tells more of a call waits for so long at least while the call itself was not told yet, and
-/// for so long after that is tried again.
+/// An update waits for so long at least while the call itself was not delivered yet…
 const BEHIND: SignedDuration = SignedDuration::from_mins(2);
+/// …and for so long after the next attempt to deliver the call.
 const AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// The waits of a delivery whose destination is not configured, seconds: two and a half days in all.
 const UNCONFIGURED: [u32; 5] = [600, 3_600, 21_600, 86_400, 86_400];
-/// Bodies up to this many bytes stay inside the delivery's item.
+/// Payloads up to this many bytes stay inside the delivery's item.
 const INLINE_BODY: usize = 64 * 1024;
-/// How often a delivery is taken up against other writers of its call.
+/// How often a delivery is claimed against other writers of its call.
 const ROUNDS: usize = 20;
+
+/// Whether a delivery is sent now, and if not, why.
+enum Admitted<'a> {
+    /// It is sent.
+    Send(&'a Destination),
+    /// It is sent as the probe of an open circuit breaker.
+    Probe(&'a Destination),
+    /// Another worker sends the probe: the gate has to be read again.
+    Overtaken,
+    /// It is over, claimed by another worker, or not due yet: then the sweep sends it.
+    NotDue,
+    /// The destination's configuration keeps everything back, for this reason.
+    Withheld(&'static str),
+    /// No such destination is configured.
+    Unconfigured,
+    /// The destination's gate is closed.
+    Deferred(Deferred),
+    /// It follows another delivery of the call, which is pending.
+    Behind(Timestamp),
+    /// The destination's rate allows it at this moment.
+    Slot(Timestamp),
+}
+
+/// What claiming a delivery came to.
+enum Claim {
+    /// It is this worker's until the lease ends; these bytes are to be sent.
+    Claimed(Box<Delivery>, Vec<u8>),
+    /// The destination's filter keeps the call back.
+    Unwanted,
+    /// The delivery or its call was changed by another writer.
+    Outdated,
+}
 
 /// The deliver worker and what it acts on.
 pub struct Deliver<T> {
@@ -47,35 +79,24 @@ pub struct Deliver<T> {
     pub store: Store,
     /// Where retries are queued.
     pub queue: Arc<dyn Queue>,
-    /// What tells destinations.
+    /// What makes the requests.
     pub deliverer: T,
     /// What it knows of destinations' gates.
     pub gates: Gates,
-    /// Where it says what it does.
+    /// Where it logs and counts.
     pub telemetry: Telemetry,
 }
 
-/// What taking a delivery up came to.
-enum Claim {
-    /// It is ours for a while; this is what to send.
-    Ingested(Box<Delivery>, Vec<u8>),
-    /// Its destination does not want it.
-    Unwanted,
-    /// It, or its call, is another by now.
-    Outdated,
-}
-
 impl<T: Tell> Deliver<T> {
-    /// Tries a delivery, if it is due. `clock` tells the time: a try may take as long as the
-    /// destination's timeout.
+    /// Makes an attempt, if the delivery is due. `clock` tells the time: an attempt may take as long as
+    /// the destination's timeout.
     pub async fn run(
         &self,
         key: &CallKey,
         id: &DeliveryId,
         configuration: &Configuration,
         clock: impl Fn() -> Timestamp + Sync,
-    ) -> Result<(), Retry> {
-        let to = &id.destination;
+    ) -> Result<(), JobError> {
         for _ in 0..ROUNDS {
             let now = clock();
             let Some(mut delivery) = self.store.delivery(key, id).await? else {
@@ -85,60 +106,103 @@ impl<T: Tell> Deliver<T> {
                 );
                 return Ok(());
             };
-            if !delivery.is_due(now) {
-                // Over, or somebody is at it, or its time has not come: then the sweep sends it.
-                return Ok(());
-            }
-            let destination = match configuration.destinations.get(to) {
-                Some(Some(destination)) if !destination.paused => destination,
-                Some(Some(_)) => return self.withhold(delivery, "is paused", now).await,
-                Some(None) => return self.withhold(delivery, "cannot be read", now).await,
-                None => return self.missing(delivery, now).await,
+            let (destination, is_probe) = match self
+                .admit(&mut delivery, configuration, now)
+                .await?
+            {
+                Admitted::Send(destination) => (destination, false),
+                Admitted::Probe(destination) => (destination, true),
+                Admitted::Overtaken => continue,
+                Admitted::NotDue => return Ok(()),
+                Admitted::Withheld(why) => return self.withhold(delivery, why, now).await,
+                Admitted::Unconfigured => return self.conclude_unconfigured(delivery, now).await,
+                Admitted::Deferred(among) => return self.defer(delivery, among).await,
+                Admitted::Behind(until) => {
+                    return self.put_off(delivery.postponed(until), now).await;
+                }
+                Admitted::Slot(slot) => {
+                    return self.put_off(delivery.scheduled(slot, now), now).await;
+                }
             };
-            let admission = self.gates.of(&self.store, to, now).await?;
-            let admission = admission.admits(delivery.planned_at, now);
-            if let Admission::Defer(among) = admission {
-                return self.defer(delivery, among).await;
-            }
-            if id.event.is_more() && delivery.rendered.is_none() {
-                let first = DeliveryId { destination: to.clone(), event: Event::Completed };
-                if let Some(first) = self.store.delivery(key, &first).await? {
-                    if first.state == DeliveryState::Pending {
-                        return self.wait_behind(delivery, &first, now).await;
-                    }
-                    delivery.remote.learn(first.remote);
-                }
-            }
-            let is_probe = admission == Admission::Probe;
-            if is_probe {
-                let lease =
-                    SignedDuration::from_secs((destination.timeout.0 + LEASE_MARGIN).into());
-                let until = now.checked_add(lease).unwrap_or(now);
-                let taken = Change::ProbeTaken { until };
-                if self.gates.change(&self.store, to, taken, now).await?.is_none() {
-                    // Another was first: see what the gate says now.
-                    continue;
-                }
-            } else if let Some(slot) = self.slot(&delivery, destination, now).await? {
-                return self.put_off(delivery.scheduled(slot, now), now).await;
-            }
             let claim = self.claim(delivery, destination, now).await;
-            if is_probe && !matches!(claim, Ok(Claim::Ingested(..))) {
-                self.change(to, Change::ProbeDropped, now).await;
+            if is_probe && !matches!(claim, Ok(Claim::Claimed(..))) {
+                self.change(&id.destination, Change::ProbeDropped, now).await;
             }
             match claim? {
-                Claim::Ingested(claimed, body) => {
+                Claim::Claimed(claimed, body) => {
                     return self.attempt(*claimed, destination, body, is_probe, clock).await;
                 }
                 Claim::Unwanted => return Ok(()),
-                // The call or the delivery has changed since it was read: look again.
                 Claim::Outdated => {}
             }
         }
-        Err(Retry("too many writers of one call".into()))
+        Err(update::contended().into())
     }
 
-    /// Takes a delivery up and, the first time, fixes what it says: every try sends the same bytes.
+    /// Whether a delivery is sent now. One that is to be the probe has reserved it when this returns.
+    async fn admit<'a>(
+        &self,
+        delivery: &mut Delivery,
+        configuration: &'a Configuration,
+        now: Timestamp,
+    ) -> Result<Admitted<'a>, StoreError> {
+        if !delivery.is_due(now) {
+            return Ok(Admitted::NotDue);
+        }
+        let to = delivery.id.destination.clone();
+        let destination = match configuration.destinations.get(&to) {
+            Some(Some(destination)) if !destination.paused => destination,
+            Some(Some(_)) => return Ok(Admitted::Withheld("is paused")),
+            Some(None) => return Ok(Admitted::Withheld("cannot be read")),
+            None => return Ok(Admitted::Unconfigured),
+        };
+        let gate = self.gates.of(&self.store, &to, now).await?;
+        let admission = gate.admits(delivery.planned_at, now);
+        if let Admission::Defer(among) = admission {
+            return Ok(Admitted::Deferred(among));
+        }
+        if let Some(until) = self.behind(delivery, now).await? {
+            return Ok(Admitted::Behind(until));
+        }
+        if admission == Admission::Probe {
+            let until = later(now, lease(destination));
+            let taken =
+                self.gates.change(&self.store, &to, Change::ProbeTaken { until }, now).await?;
+            return Ok(if taken.is_some() {
+                Admitted::Probe(destination)
+            } else {
+                Admitted::Overtaken
+            });
+        }
+        let slot = self.slot(delivery, destination, now).await?;
+        Ok(slot.map_or(Admitted::Send(destination), Admitted::Slot))
+    }
+
+    /// Until when a delivery waits for the call's own, which comes first: else an update would be the
+    /// first that the CRM receives of the call. What the CRM calls the call is learned from it.
+    async fn behind(
+        &self,
+        delivery: &mut Delivery,
+        now: Timestamp,
+    ) -> Result<Option<Timestamp>, StoreError> {
+        if !delivery.id.event.is_more() || delivery.rendered.is_some() {
+            return Ok(None);
+        }
+        let destination = delivery.id.destination.clone();
+        let first = DeliveryId { destination, event: Event::Completed };
+        let Some(first) = self.store.delivery(&delivery.key, &first).await? else {
+            return Ok(None);
+        };
+        if first.state != DeliveryState::Pending {
+            delivery.remote.learn(first.remote);
+            return Ok(None);
+        }
+        let after = first.due_at.map_or(now, |due_at| later(due_at, AFTER));
+        Ok(Some(later(now, BEHIND).max(after)))
+    }
+
+    /// Claims a delivery and, at the first attempt, renders its payload: every attempt sends the same
+    /// bytes.
     async fn claim(
         &self,
         delivery: Delivery,
@@ -146,40 +210,32 @@ impl<T: Tell> Deliver<T> {
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
         let event = delivery.id.event;
-        let (rendered, body, call_version) = match delivery.rendered.clone() {
-            // Of a start it must be known each time whether it is one still.
-            Some(rendered) if event != Event::Started => {
-                let body = self.kept(&delivery.key, &rendered.body).await?;
-                (rendered, body, None)
+        let kept = match &delivery.rendered {
+            Some(rendered) => {
+                Some((rendered.clone(), self.read_body(&delivery.key, &rendered.body).await?))
             }
-            rendered => {
+            None => None,
+        };
+        let (rendered, body, call_version) = match kept {
+            Some((rendered, body)) if event != Event::Started => (rendered, body, None),
+            // A start is sent only while the call lasts, however often it was tried.
+            kept => {
                 let gone = || StoreError::Damaged { what: "call", problem: "it is gone".into() };
                 let record = self.store.call(&delivery.key).await?.ok_or_else(gone)?;
-                let is_wanted = destination.wants(&record, event)
-                    && !(event == Event::Started && record.is_start_overdue(now));
-                if !is_wanted {
-                    let kept_back = delivery.unwanted();
-                    let put = self.store.put_delivery(&kept_back, Some(record.version)).await?;
+                let is_overdue = event == Event::Started && record.is_start_overdue(now);
+                if is_overdue || !destination.wants(&record, event) {
+                    let unwanted = delivery.unwanted();
+                    let put = self.store.put_delivery(&unwanted, Some(record.version)).await?;
                     return Ok(match put {
                         PutIf::Stored(_) => Claim::Unwanted,
                         PutIf::Conflict => Claim::Outdated,
                     });
                 }
-                match rendered {
-                    Some(rendered) => {
-                        let body = self.kept(&delivery.key, &rendered.body).await?;
-                        (rendered, body, Some(record.version))
-                    }
-                    None => {
-                        let body = self.render(&record, event, destination).await?;
-                        let kept = self.keep(&delivery.key, &body).await?;
-                        (
-                            RenderedPayload { fingerprint: record.fingerprint(), body: kept },
-                            body,
-                            Some(record.version),
-                        )
-                    }
-                }
+                let (rendered, body) = match kept {
+                    Some(kept) => kept,
+                    None => self.render(&record, event, destination).await?,
+                };
+                (rendered, body, Some(record.version))
             }
         };
         let lease = Seconds(destination.timeout.0 + LEASE_MARGIN);
@@ -187,20 +243,20 @@ impl<T: Tell> Deliver<T> {
         match self.store.put_delivery(&claimed, call_version).await? {
             PutIf::Stored(version) => {
                 claimed.version = version;
-                Ok(Claim::Ingested(Box::new(claimed), body))
+                Ok(Claim::Claimed(Box::new(claimed), body))
             }
             PutIf::Conflict => Ok(Claim::Outdated),
         }
     }
 
-    /// The body as the call is now.
+    /// The payload of the call as it is now, stored beside it where it is large.
     async fn render(
         &self,
         record: &CallRecord,
         event: Event,
         destination: &Destination,
-    ) -> Result<Vec<u8>, StoreError> {
-        // A short transcript is in the record; a long one is fetched where the format tells it.
+    ) -> Result<(RenderedPayload, Vec<u8>), StoreError> {
+        // A short transcript is in the record; a long one is read for a format that sends it.
         let transcript = match &record.call.facts.transcript {
             Some(Text::Stored(blob)) if destination.format.tells_transcript() => {
                 let bytes = self.store.blob(&record.key, blob).await?;
@@ -214,29 +270,27 @@ impl<T: Tell> Deliver<T> {
             false => None,
         };
         let (transcript, analysis) = (transcript.as_deref(), analysis.as_ref());
-        let context = RenderContext { record, event, transcript, analysis };
-        Ok(destination.format.render(destination, &context))
+        let body = destination
+            .format
+            .render(destination, &RenderContext { record, event, transcript, analysis });
+        let kept = if body.len() <= INLINE_BODY {
+            Body::Inline(body.clone())
+        } else {
+            let blob = Blob::new(body.clone());
+            self.store.put_blob(&record.key, &blob).await?;
+            Body::Stored(blob.reference())
+        };
+        Ok((RenderedPayload { fingerprint: record.fingerprint(), body: kept }, body))
     }
 
-    /// A body that was kept.
-    async fn kept(&self, key: &CallKey, body: &Body) -> Result<Vec<u8>, StoreError> {
+    async fn read_body(&self, key: &CallKey, body: &Body) -> Result<Vec<u8>, StoreError> {
         match body {
             Body::Inline(bytes) => Ok(bytes.clone()),
             Body::Stored(blob) => self.store.blob(key, blob).await,
         }
     }
 
-    /// The body for the delivery's item: in it, or stored beside it.
-    async fn keep(&self, key: &CallKey, body: &[u8]) -> Result<Body, StoreError> {
-        if body.len() <= INLINE_BODY {
-            return Ok(Body::Inline(body.to_vec()));
-        }
-        let blob = Blob::new(body.to_vec());
-        self.store.put_blob(key, &blob).await?;
-        Ok(Body::Stored(blob.reference()))
-    }
-
-    /// Tells once and writes down what it came to.
+    /// Makes one attempt and stores its result.
     async fn attempt(
         &self,
         claimed: Delivery,
@@ -244,21 +298,21 @@ impl<T: Tell> Deliver<T> {
         body: Vec<u8>,
         is_probe: bool,
         clock: impl Fn() -> Timestamp + Sync,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), JobError> {
         let started = Instant::now();
-        let over = self.deliverer.tell(&claimed, destination, &body, &clock).await;
+        let outcome = self.deliverer.tell(&claimed, destination, &body, &clock).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
-        let attempt = Attempt { at, took_ms, status: over.status, result: over.result };
+        let attempt = Attempt { at, took_ms, status: outcome.status, result: outcome.result };
         let to = claimed.id.destination.clone();
-        // The gate first: what is deferred must have one that lets it out again.
-        let gate = self.learn(&to, over.verdict, is_probe, at).await;
-        let mut concluded = claimed.concluded(attempt, over.verdict, &destination.retries);
-        concluded.remote.learn(over.remote);
+        // The gate first: what is deferred must have a gate that releases it.
+        let gate = self.learn(&to, outcome.verdict, is_probe, at).await;
+        let mut concluded = claimed.concluded(attempt, outcome.verdict, &destination.retries);
+        concluded.remote.learn(outcome.remote);
         if concluded.state == DeliveryState::Pending
             && let Some(among) = self.shuts_out(&concluded, at).await
         {
-            // Its next try is when the destination works again, if that is sooner.
+            // The next attempt is made when the destination works again, if that is sooner.
             concluded = concluded.deferred(among);
         }
         let stored = self.conclude(concluded, at).await;
@@ -268,10 +322,14 @@ impl<T: Tell> Deliver<T> {
         stored
     }
 
-    /// Its destination is not configured any more, or not yet: a failure like any other, so that it
-    /// ends one day.
-    async fn missing(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
-        // What waits for it is to find that out as well.
+    /// A destination that is not configured any more, or not yet, counts as a failed attempt, so that
+    /// the delivery ends.
+    async fn conclude_unconfigured(
+        &self,
+        delivery: Delivery,
+        now: Timestamp,
+    ) -> Result<(), JobError> {
+        // Deferred deliveries of this destination have to be released, so that they end as well.
         self.change(&delivery.id.destination, Change::ProbeAnswered, now).await;
         let result = "its destination is not configured".to_owned();
         let attempt = Attempt { at: now, took_ms: 0, status: None, result };
@@ -279,11 +337,11 @@ impl<T: Tell> Deliver<T> {
         self.conclude(delivery.concluded(attempt, verdict, &UNCONFIGURED), now).await
     }
 
-    /// Writes down what an attempt came to, says it, and queues the next.
-    async fn conclude(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
+    /// Stores and reports the result of an attempt, and queues the next one.
+    async fn conclude(&self, delivery: Delivery, now: Timestamp) -> Result<(), JobError> {
         if self.store.put_delivery(&delivery, None).await? == PutIf::Conflict {
-            // Our lease had run out and somebody else took over: theirs is the result.
-            self.say(Level::Warn, &delivery, "delivery overtaken");
+            // The lease had run out and another worker took over: its result counts.
+            self.report(Level::Warn, &delivery, "delivery overtaken");
             return Ok(());
         }
         let (level, counted, message) = match delivery.state {
@@ -299,47 +357,29 @@ impl<T: Tell> Deliver<T> {
                 (Level::Info, "delivered", "delivered")
             }
         };
-        self.say(level, &delivery, message);
+        self.report(level, &delivery, message);
         let dimensions = [("destination", delivery.id.destination.as_str())];
         self.telemetry.count(&[(counted, 1)], &dimensions);
         self.queue_next(&delivery, now).await;
         Ok(())
     }
 
-    /// What tells more of a call comes after the call, or it would be the first that is heard of it.
-    async fn wait_behind(
-        &self,
-        delivery: Delivery,
-        first: &Delivery,
-        now: Timestamp,
-    ) -> Result<(), Retry> {
-        let at = |from: Timestamp, wait| from.checked_add(wait).unwrap_or(from);
-        let after = first.due_at.map_or(now, |due_at| at(due_at, AFTER));
-        self.put_off(delivery.postponed(at(now, BEHIND).max(after)), now).await
-    }
-
     /// Stores a delivery that waits for a moment, and queues it for then.
-    async fn put_off(&self, delivery: Delivery, now: Timestamp) -> Result<(), Retry> {
+    async fn put_off(&self, delivery: Delivery, now: Timestamp) -> Result<(), JobError> {
         if let PutIf::Stored(_) = self.store.put_delivery(&delivery, None).await? {
             self.queue_next(&delivery, now).await;
         }
         Ok(())
     }
 
-    /// Queues the next try, if a message can wait that long; else the sweep sends it in time.
+    /// Queues the next attempt, if a message can wait that long; else the sweep sends it in time.
     async fn queue_next(&self, delivery: &Delivery, now: Timestamp) {
-        // What waits for its destination is let out by whoever opens that. But its own time may be
-        // when that can be found out.
-        let waits = |due_at: &Timestamp| delivery.deferred.is_none() || *due_at > now;
-        let Some(due_at) = delivery.due_at.filter(waits) else { return };
-        let job = Job::Deliver { call: delivery.key.clone(), delivery: delivery.id.clone() };
-        let Some(send) = Send::at(job, due_at, now) else { return };
-        if let Err(error) = self.queue.send(&[send]).await {
-            self.telemetry.warn("a retry was stored and not queued", &[("error", &error)]);
+        if let Some(send) = delivery_job(delivery, now) {
+            queue_due(&*self.queue, &[send], &self.telemetry).await;
         }
     }
 
-    fn say(&self, level: Level, delivery: &Delivery, message: &str) {
+    fn report(&self, level: Level, delivery: &Delivery, message: &str) {
         let attempt = delivery.attempts.last();
         let result = attempt.map_or("", |attempt| attempt.result.as_str());
         let took_ms = attempt.map_or(0, |attempt| attempt.took_ms);
@@ -360,4 +400,9 @@ impl<T: Tell> Deliver<T> {
             ],
         );
     }
+}
+
+/// How long an attempt to this destination is leased: its timeout, and the time to store the result.
+fn lease(destination: &Destination) -> SignedDuration {
+    SignedDuration::from_secs((destination.timeout.0 + LEASE_MARGIN).into())
 }

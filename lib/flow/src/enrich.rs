@@ -1,37 +1,38 @@
-//! `enrich`: the conversation's summary, who was on the call, then one delivery per destination and
-//! the contact's timeline.
-
-use std::sync::Arc;
+//! `enrich`: the conversation's summary, who was on the call, then one delivery per destination and the
+//! contact's timeline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use crate::Retry;
-use crate::Telemetry;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::analysis_plan::{self, AnalysisPlan};
+use switchboard_domain::directory::Contact;
 use switchboard_domain::lookup::{self, Patience};
 use switchboard_domain::plan::{CallSummary, Subscriber};
+use switchboard_domain::time::later;
 use switchboard_domain::{
-    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Person, Update,
-    Work, plan,
+    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Name, Person,
+    Policy, Seconds, Update, Work, plan,
 };
+use switchboard_providers::Provider as _;
+use switchboard_providers::Source;
 use switchboard_providers::elevenlabs::ElevenLabs;
-use switchboard_providers::{Provider as _, Source};
 use switchboard_queue::{Job, Queue, Send};
-use switchboard_store::{Directory, Put, Store, StoreError};
+use switchboard_store::{Directory, Put, Store};
 
 use crate::configuration::Configuration;
 use crate::conversations::Conversations;
+use crate::follow_ups::{delivery_job, queue_due};
 use crate::people::{self, Known};
+use crate::update::{self, Also, is_due, owes, update};
+use crate::{JobError, Telemetry};
 
-/// While a conversation is looked for, or a timeline is written, nobody else does. Longer than the
+/// While a conversation is looked for, or a timeline is written, no other worker does. Longer than the
 /// function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(45);
 /// What was handed on to another worker is left to it for so long.
 const HANDED_ON: SignedDuration = SignedDuration::from_mins(15);
-/// A message may be a little early against the clock of the one who set the time.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// How often a write is tried against other writers of the same call.
+/// How often the deliveries are planned anew because the call changed while its timeline was written.
 const ROUNDS: usize = 20;
 
 /// The enrich worker and what it acts on.
@@ -44,15 +45,32 @@ pub struct Enrich {
     pub directory: Directory,
     /// Where summaries come from.
     pub conversations: Conversations,
-    /// Where it says what it does.
+    /// Where it logs and counts.
     pub telemetry: Telemetry,
 }
 
-/// What a search for a conversation adds to a call.
-struct Looked {
+/// What a run acts on.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    source: &'a Source,
+    configuration: &'a Configuration,
+    search: Option<&'a Search>,
+    now: Timestamp,
+}
+
+/// What the search for a conversation adds to a call.
+struct Search {
     lookup: Lookup,
     again: Option<Timestamp>,
     update: Option<Update>,
+}
+
+/// What a call is up to.
+enum Step {
+    /// Its summary or its analysis is waited for.
+    Waiting,
+    /// Its deliveries are planned, and the contact's timeline is next.
+    Planned(Option<Box<Contact>>),
 }
 
 impl Enrich {
@@ -62,227 +80,178 @@ impl Enrich {
         key: &CallKey,
         configuration: &Configuration,
         now: Timestamp,
-    ) -> Result<(), Retry> {
-        let Some(mut record) = self.store.call(key).await? else {
-            self.telemetry.error("a job points to a call that is not stored", &[("call", key)]);
+    ) -> Result<(), JobError> {
+        let Some(record) = update::call(&self.store, key, &self.telemetry).await? else {
             return Ok(());
         };
-        let is_due = |due_at: &&Timestamp| due_at.duration_since(now) <= SLACK;
-        if record.owed.get(&Work::Announce).filter(is_due).is_some() {
+        if owes(&record, Work::Announce, now) {
             return self.announce(record, configuration, now).await;
         }
-        let due = record.owed.get(&Work::Enrich);
-        if due.is_none_or(|due_at| due_at.duration_since(now) > SLACK) {
-            // Done already, or somebody is at it: then the sweep comes back if they fail. But the sweep
-            // cannot tell what a call owes.
+        if !owes(&record, Work::Enrich, now) {
+            // Done already, or claimed by another worker. The index of due work does not say what a call
+            // owes, so the sweep sends `enrich` for all of it.
             self.hand_on(&record, now).await;
-            return self.leave(record, now).await;
+            return self.leave_recordings(record, now).await;
         }
         let unknown = Source::default();
         let source = configuration.source(key).unwrap_or(&unknown);
-        let looked = match self.look(&mut record, source, configuration, now).await? {
-            Ok(looked) => looked,
-            Err(Claimed) => return Ok(()),
+        let Some((record, search)) = self.search(record, source, configuration, now).await? else {
+            return Ok(());
         };
-        let waiting = looked.as_ref().and_then(|looked| looked.again);
-        let analysed = |record: &CallRecord| {
-            let mut next = with_findings(record.clone(), source, looked.as_ref(), now);
-            analysis_plan::schedule(&mut next, source.analyze.as_ref(), source.legs, now)
-        };
-        let waiting = waiting.or_else(|| match analysed(&record) {
-            AnalysisPlan::WaitUntil(until) => Some(until),
-            AnalysisPlan::Late | AnalysisPlan::Over => None,
-        });
+        let task = Task { source, configuration, search: search.as_ref(), now };
         let mut planned = Vec::new();
-        let result = match waiting {
-            Some(again) => {
-                let task = Task { source, configuration, looked: looked.as_ref(), now };
-                self.wait(record, &task, again).await
-            }
-            None => {
-                let task = Task { source, configuration, looked: looked.as_ref(), now };
-                self.conclude(record, &task, &mut planned).await
-            }
-        };
-        // What was planned is stored, even where the rest could not be done.
-        let owed = |record: &CallRecord| record.owed.get(&Work::Enrich).copied();
-        let again = result.as_ref().map_or(waiting, owed);
-        self.queue_follow_ups(key, again, &planned, now).await;
-        let record = result?;
+        let result = self.enrich(record, &task, &mut planned).await;
+        // Planned deliveries are stored, even where the timeline could not be written.
+        let mut jobs: Vec<Send> =
+            planned.iter().filter_map(|delivery| delivery_job(delivery, now)).collect();
+        if let Ok((record, _)) = &result
+            && let Some(again) = record.owed.get(&Work::Enrich)
+        {
+            jobs.extend(Send::at(Job::Enrich { call: key.clone() }, *again, now));
+        }
+        queue_due(&*self.queue, &jobs, &self.telemetry).await;
+        let (record, step) = result?;
         self.hand_on(&record, now).await;
-        let what = match waiting {
-            Some(_) => "waiting for a summary or an analysis",
-            None => "call enriched",
-        };
-        self.report(&record, what, planned.len());
+        match step {
+            Step::Waiting => self.report(&record, "waiting for a summary or an analysis", 0),
+            Step::Planned(_) => self.report(&record, "call enriched", planned.len()),
+        }
         Ok(())
     }
 
-    /// Tells destinations that want to know it that a call has started, if they still can: who is on
-    /// it, as far as the directory knows. It is asked again at the call's end.
+    /// Plans the start of a call for the destinations that take starts, if it is not too late: with who
+    /// is on the call as far as the directory knows. The call's end looks that up once more.
     async fn announce(
         &self,
-        mut record: CallRecord,
+        record: CallRecord,
         configuration: &Configuration,
         now: Timestamp,
-    ) -> Result<(), Retry> {
-        let key = record.key.clone();
+    ) -> Result<(), JobError> {
         let unknown = Source::default();
-        let source = configuration.source(&key).unwrap_or(&unknown);
-        for _ in 0..ROUNDS {
-            let mut next = record;
+        let source = configuration.source(&record.key).unwrap_or(&unknown);
+        let (record, written) = update(&self.store, record, async |next: &mut CallRecord| {
             if next.owed.remove(&Work::Announce).is_none() {
-                return Ok(());
+                return Ok::<_, JobError>(None);
             }
-            let mut planned = Vec::new();
-            if !next.is_start_overdue(now) {
-                next.people = people::who(&self.directory, &next, source, false, now).await?.people;
-                planned = self.plan(&mut next, configuration, now).await?.0;
+            if next.is_start_overdue(now) {
+                return Ok(Some((Also::Nothing, ())));
             }
-            match self.store.put_call_and_deliveries(&next, &planned, &[]).await? {
-                Put::Stored(_) => {
-                    self.queue_follow_ups(&key, None, &planned, now).await;
-                    self.report(&next, "call announced", planned.len());
-                    return Ok(());
+            next.people = people::who(&self.directory, next, source, false, now).await?.people;
+            let (planned, _) = self.plan(next, configuration, now).await?;
+            Ok(Some((Also::Deliveries { planned, untried: Vec::new() }, ())))
+        })
+        .await?;
+        let Some((also, ())) = written else { return Ok(()) };
+        let planned = also.planned();
+        let jobs: Vec<Send> =
+            planned.iter().filter_map(|delivery| delivery_job(delivery, now)).collect();
+        queue_due(&*self.queue, &jobs, &self.telemetry).await;
+        self.report(&record, "call announced", planned.len());
+        Ok(())
+    }
+
+    /// Stores that the call waits, or who was on it with the deliveries to make; then writes the
+    /// contact's timeline. Until that is done the call owes `enrich`, so a stop in between repeats it.
+    async fn enrich(
+        &self,
+        mut record: CallRecord,
+        task: &Task<'_>,
+        planned: &mut Vec<Delivery>,
+    ) -> Result<(CallRecord, Step), JobError> {
+        // Timelines that this run wrote, whatever other writers made of the call since.
+        let mut written = BTreeSet::new();
+        for _ in 0..ROUNDS {
+            let decide = async |next: &mut CallRecord| self.decide(next, task, &written).await;
+            let (next, stored) = update(&self.store, record, decide).await?;
+            let Some((also, step)) = stored else { return Ok((next, Step::Waiting)) };
+            planned.extend(also.planned());
+            let contact = match &step {
+                Step::Planned(contact) if !next.timelines.is_empty() => contact.as_deref(),
+                _ => return Ok((next, step)),
+            };
+            let rules = &task.configuration.leads;
+            people::place(&self.directory, &next, contact, rules, task.now).await?;
+            let mut done = next.clone();
+            done.timelines = contact.map(|contact| contact.id.clone()).into_iter().collect();
+            done.owed.remove(&Work::Enrich);
+            written.extend(done.timelines.iter().cloned());
+            match self.store.put_call(&done).await? {
+                Put::Stored(version) => {
+                    done.version = version;
+                    return Ok((done, step));
                 }
                 Put::Conflict(stored) => record = *stored,
             }
         }
-        Err(crowded())
+        Err(update::contended().into())
     }
 
-    /// Stores how far the search for a conversation is, or that its analysis is waited for. The
-    /// directory is asked when that is over.
-    async fn wait(
+    /// What is stored of a call next: that it waits, or its people and deliveries.
+    async fn decide(
         &self,
-        mut record: CallRecord,
+        next: &mut CallRecord,
         task: &Task<'_>,
-        again: Timestamp,
-    ) -> Result<CallRecord, Retry> {
-        let Task { source, configuration, looked, now } = *task;
-        for _ in 0..ROUNDS {
-            let mut next = with_findings(record.clone(), source, looked, now);
+        written: &BTreeSet<Name>,
+    ) -> Result<Option<(Also, Step)>, JobError> {
+        let Task { source, configuration, search, now } = *task;
+        apply(next, source, search, now);
+        let waits_until = waits_until(next, source, search, now);
+        // Copies need no summary, and the addresses of recordings may be valid for a short time only.
+        self.plan_copies(next, configuration, now);
+        if let Some(until) = waits_until {
             if next.people.contact.as_ref().is_none_or(|person| !person.is_concluded()) {
                 next.people = switchboard_people::of(&next.call, source.country.as_deref());
             }
-            let is_searching = looked.is_some_and(|looked| looked.again.is_some());
-            let again = match is_searching {
-                true => again,
-                false => {
-                    let analyze = source.analyze.as_ref();
-                    match analysis_plan::schedule(&mut next, analyze, source.legs, now) {
-                        AnalysisPlan::WaitUntil(until) => until,
-                        // It is there by now.
-                        AnalysisPlan::Late | AnalysisPlan::Over => now,
-                    }
-                }
-            };
-            next.owed.insert(Work::Enrich, again);
-            // They need no summary, and their addresses may be good for a short time only.
-            self.plan_copies(&mut next, configuration, now);
-            match self.store.put_call(&next).await? {
-                Put::Stored(_) => return Ok(next),
-                Put::Conflict(stored) => record = *stored,
-            }
+            next.owed.insert(Work::Enrich, until);
+            return Ok(Some((Also::Nothing, Step::Waiting)));
         }
-        Err(crowded())
+        let is_delivered = plan::is_told(&next.call, source.legs);
+        let creates = is_delivered && source.creates_contacts();
+        let Known { people, contact } =
+            people::who(&self.directory, next, source, creates, now).await?;
+        next.people = people;
+        let contact = contact.filter(|_| is_delivered);
+        next.timelines.extend(written.iter().cloned());
+        next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));
+        match next.timelines.is_empty() {
+            true => next.owed.remove(&Work::Enrich),
+            false => next.owed.insert(Work::Enrich, later(now, LEASE)),
+        };
+        let also = match is_delivered {
+            true => {
+                let (planned, untried) = self.plan(next, configuration, now).await?;
+                Also::Deliveries { planned, untried }
+            }
+            false => Also::Nothing,
+        };
+        Ok(Some((also, Step::Planned(contact.map(Box::new)))))
     }
 
-    /// Finds out who was on the call and stores that with the deliveries to make; then writes the
-    /// contact's timeline. Until that is done the call owes `enrich`, so a stop in between repeats it.
-    async fn conclude(
+    /// Looks for the call's conversation, if its source has any. `None`: another worker claimed the call
+    /// first.
+    async fn search(
         &self,
         mut record: CallRecord,
-        task: &Task<'_>,
-        all_planned: &mut Vec<Delivery>,
-    ) -> Result<CallRecord, Retry> {
-        let Task { source, configuration, looked, now } = *task;
-        let lease = now.checked_add(LEASE).unwrap_or(now);
-        // Timelines that this run wrote, whatever others made of the call since.
-        let mut written = BTreeSet::new();
-        for _ in 0..ROUNDS {
-            let mut next = with_findings(record.clone(), source, looked, now);
-            let is_told = plan::is_told(&next.call, source.legs);
-            let creates = is_told && source.creates_contacts();
-            let Known { people, contact } =
-                people::who(&self.directory, &next, source, creates, now).await?;
-            next.people = people;
-            let contact = contact.filter(|_| is_told);
-            next.timelines.extend(written.iter().cloned());
-            next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));
-            let planning =
-                analysis_plan::schedule(&mut next, source.analyze.as_ref(), source.legs, now);
-            // A transcript may have come since this was begun.
-            let until = match planning {
-                AnalysisPlan::WaitUntil(until) => Some(until),
-                AnalysisPlan::Late | AnalysisPlan::Over => None,
-            };
-            match (next.timelines.is_empty(), until) {
-                (true, None) => next.owed.remove(&Work::Enrich),
-                (true, Some(until)) => next.owed.insert(Work::Enrich, until),
-                (false, _) => next.owed.insert(Work::Enrich, lease),
-            };
-            self.plan_copies(&mut next, configuration, now);
-            let (planned, untried) = match is_told && until.is_none() {
-                true => self.plan(&mut next, configuration, now).await?,
-                false => Default::default(),
-            };
-            match self.store.put_call_and_deliveries(&next, &planned, &untried).await? {
-                Put::Stored(version) => next.version = version,
-                Put::Conflict(stored) => {
-                    record = *stored;
-                    continue;
-                }
-            }
-            all_planned.extend(planned);
-            if next.timelines.is_empty() {
-                return Ok(next);
-            }
-            people::place(&self.directory, &next, contact.as_ref(), &configuration.leads, now)
-                .await?;
-            next.timelines = contact.into_iter().map(|contact| contact.id).collect();
-            written.extend(next.timelines.iter().cloned());
-            match until {
-                None => next.owed.remove(&Work::Enrich),
-                Some(until) => next.owed.insert(Work::Enrich, until),
-            };
-            match self.store.put_call(&next).await? {
-                Put::Stored(_) => return Ok(next),
-                Put::Conflict(stored) => record = *stored,
-            }
-        }
-        Err(crowded())
-    }
-
-    /// Looks for the call's conversation, if its source has any. The outer error is worth a
-    /// retry; the inner one means that another worker was first.
-    async fn look(
-        &self,
-        record: &mut CallRecord,
         source: &Source,
         configuration: &Configuration,
         now: Timestamp,
-    ) -> Result<Result<Option<Looked>, Claimed>, Retry> {
-        let Some(wanted) = &source.conversations else { return Ok(Ok(None)) };
+    ) -> Result<Option<(CallRecord, Option<Search>)>, JobError> {
+        let Some(wanted) = &source.conversations else { return Ok(Some((record, None))) };
         if !lookup::is_wanted(&record.call, record.lookup.as_ref()) {
-            return Ok(Ok(None));
+            return Ok(Some((record, None)));
         }
         let Some(place) = configuration.source_named(ElevenLabs.name(), &wanted.source) else {
             let name = &wanted.source;
             self.telemetry.error("no such conversation source is configured", &[("source", name)]);
-            return Ok(Ok(None));
+            return Ok(Some((record, None)));
         };
-        // Only what reaches outside needs a lease: the writes guard themselves.
-        let mut claimed = record.clone();
-        claimed.owed.insert(Work::Enrich, now.checked_add(LEASE).unwrap_or(now));
-        match self.store.put_call(&claimed).await? {
-            Put::Stored(version) => {
-                claimed.version = version;
-                *record = claimed;
-            }
-            _ => return Ok(Err(Claimed)),
+        // Only requests to the outside need a lease: the writes are conditional.
+        record.owed.insert(Work::Enrich, later(now, LEASE));
+        match self.store.put_call(&record).await? {
+            Put::Stored(version) => record.version = version,
+            Put::Conflict(_) => return Ok(None),
         }
-        let found = self.conversations.find(place, record, now).await;
+        let found = self.conversations.find(place, &record, now).await;
         if let Some(problem) = &found.problem {
             self.telemetry.warn(
                 "the conversation could not be read",
@@ -297,8 +266,8 @@ impl Enrich {
         let (mut lookup, again) =
             lookup::next(record.lookup.as_ref(), found.finding, now, patience);
         let found_id = found.conversation.as_ref().map(|conversation| conversation.id.clone());
-        let told_id = || record.call.facts.conversation.clone();
-        lookup.conversation = found_id.or_else(told_id).or(lookup.conversation);
+        let reported_id = || record.call.facts.conversation.clone();
+        lookup.conversation = found_id.or_else(reported_id).or(lookup.conversation);
         let is_done = lookup.state == LookupState::Found;
         let update = match found.conversation.filter(|_| is_done) {
             Some(conversation) => {
@@ -310,21 +279,20 @@ impl Enrich {
             }
             None => None,
         };
-        Ok(Ok(Some(Looked { lookup, again, update })))
+        Ok(Some((record, Some(Search { lookup, again, update }))))
     }
 
-    /// The deliveries to make beside those that there are, and those that the plan takes to be untried.
+    /// The deliveries to make beside those that exist, and those that the plan takes to be untried.
     async fn plan(
         &self,
         next: &mut CallRecord,
         configuration: &Configuration,
         now: Timestamp,
-    ) -> Result<(Vec<Delivery>, Vec<DeliveryId>), StoreError> {
+    ) -> Result<(Vec<Delivery>, Vec<DeliveryId>), JobError> {
         let mut existing: BTreeMap<DeliveryId, Option<Digest>> = BTreeMap::new();
         if !next.deliveries.is_empty() {
             for delivery in self.store.deliveries(&next.key).await? {
-                existing
-                    .insert(delivery.id, delivery.rendered.map(|rendered| rendered.fingerprint));
+                existing.insert(delivery.id, delivery.rendered.map(|body| body.fingerprint));
             }
         }
         let subscribers: Vec<_> = configuration
@@ -334,7 +302,7 @@ impl Enrich {
                 Some(destination) => {
                     destination.subscriber(name.clone(), next).without_updates(&next.owed)
                 }
-                // Whether it wants the call is seen when it can be read.
+                // Its filter is applied when its configuration can be read.
                 None => Subscriber { destination: name.clone(), events: vec![Event::Completed] },
             })
             .collect();
@@ -348,15 +316,15 @@ impl Enrich {
         next.deliveries.extend(ids.iter().cloned());
         let planned =
             ids.into_iter().map(|id| Delivery::planned(next.key.clone(), id, now)).collect();
-        // A start that is told meanwhile changes nothing of the plan.
-        let is_untried = |(id, told): &(DeliveryId, Option<Digest>)| {
-            told.is_none() && id.event != Event::Started
+        // A start that is delivered meanwhile changes nothing in the plan.
+        let is_untried = |(id, tried): &(DeliveryId, Option<Digest>)| {
+            tried.is_none() && id.event != Event::Started
         };
         let untried = existing.into_iter().filter(is_untried).map(|(id, _)| id).collect();
         Ok((planned, untried))
     }
 
-    /// Plans copies of the call's recordings, as their sources want, with the links that CRMs are told.
+    /// Plans copies of the call's recordings, as their sources want, with the links that CRMs receive.
     fn plan_copies(&self, next: &mut CallRecord, configuration: &Configuration, now: Timestamp) {
         if next.call.facts.recordings.is_empty() {
             return;
@@ -378,63 +346,12 @@ impl Enrich {
         next.plan_copies(is_wanted, link, now);
     }
 
-    /// Queues what a call owes now that is not for `enrich` to do.
-    async fn hand_on(&self, record: &CallRecord, now: Timestamp) {
-        let is_due = |(work, due_at): &(&Work, &Timestamp)| {
-            **work != Work::Enrich && due_at.duration_since(now) <= SLACK
-        };
-        let job =
-            |(work, _): (&Work, &Timestamp)| Send { job: Job::of(*work, &record.key), delay: 0 };
-        let jobs: Vec<Send> = record.owed.iter().filter(is_due).map(job).collect();
-        if !jobs.is_empty()
-            && let Err(error) = self.queue.send(&jobs).await
-        {
-            self.telemetry.warn("work was stored and not queued", &[("error", &error)]);
-        }
-    }
-
-    /// Leaves recordings that were handed on to their worker for a while: each copy knows itself when
-    /// it is due, and a queue that is long is not filled with the same.
-    async fn leave(&self, mut record: CallRecord, now: Timestamp) -> Result<(), Retry> {
-        let due_at = record.owed.get_mut(&Work::Recordings).filter(|due_at| **due_at <= now);
-        let Some(due_at) = due_at else { return Ok(()) };
-        *due_at = now.checked_add(HANDED_ON).unwrap_or(now);
-        // Where somebody else wrote the call meanwhile, the sweep finds it once more.
-        self.store.put_call(&record).await?;
-        Ok(())
-    }
-
-    /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
-    async fn queue_follow_ups(
-        &self,
-        key: &CallKey,
-        again: Option<Timestamp>,
-        planned: &[Delivery],
-        now: Timestamp,
-    ) {
-        let mut jobs: Vec<Send> = planned
-            .iter()
-            .filter_map(|delivery| {
-                let job = Job::Deliver { call: key.clone(), delivery: delivery.id.clone() };
-                Send::at(job, delivery.due_at?, now)
-            })
-            .collect();
-        if let Some(again) = again {
-            jobs.extend(Send::at(Job::Enrich { call: key.clone() }, again, now));
-        }
-        if !jobs.is_empty()
-            && let Err(error) = self.queue.send(&jobs).await
-        {
-            self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
-        }
-    }
-
-    fn report(&self, record: &CallRecord, what: &str, planned: usize) {
+    fn report(&self, record: &CallRecord, message: &str, planned: usize) {
         let key = &record.key;
         let reason =
-            |person: &Option<Person>| person.as_ref().and_then(Person::reason).unwrap_or("nobody");
+            |person: &Option<Person>| person.as_ref().and_then(Person::reason).unwrap_or("none");
         self.telemetry.info(
-            what,
+            message,
             &[
                 ("call", key),
                 ("correlation_id", &key.correlation_id()),
@@ -445,40 +362,57 @@ impl Enrich {
         );
         self.telemetry.count(&[("due", planned as u64)], &[("provider", key.provider.as_str())]);
     }
-}
 
-/// What a run has to act on.
-struct Task<'a> {
-    source: &'a Source,
-    configuration: &'a Configuration,
-    looked: Option<&'a Looked>,
-    now: Timestamp,
-}
-
-fn crowded() -> Retry {
-    Retry("too many writers of one call".into())
-}
-
-/// Another worker took the call up first.
-struct Claimed;
-
-/// A call with what was found out about it. Pure, so that it can be done again on a newer version.
-fn with_findings(
-    mut record: CallRecord,
-    source: &Source,
-    looked: Option<&Looked>,
-    now: Timestamp,
-) -> CallRecord {
-    if let Some(looked) = looked {
-        record.lookup = Some(looked.lookup.clone());
-        if let Some(update) = &looked.update {
-            let policy = switchboard_domain::Policy {
-                settle: switchboard_domain::Seconds(0),
-                legs: source.legs,
-                starts: false,
-            };
-            record.absorb(update.clone(), policy, now);
-        }
+    /// Queues what a call owes now that is the work of other workers.
+    async fn hand_on(&self, record: &CallRecord, now: Timestamp) {
+        let others = record
+            .owed
+            .iter()
+            .filter(|(work, due_at)| **work != Work::Enrich && is_due(**due_at, now));
+        let jobs: Vec<Send> =
+            others.map(|(work, _)| Send { job: Job::of(*work, &record.key), delay: 0 }).collect();
+        queue_due(&*self.queue, &jobs, &self.telemetry).await;
     }
-    record
+
+    /// Leaves recordings that were handed on to their worker for a while: each copy has a time of its own
+    /// at which it is due, and a long queue is not filled with the same jobs.
+    async fn leave_recordings(
+        &self,
+        mut record: CallRecord,
+        now: Timestamp,
+    ) -> Result<(), JobError> {
+        let due_at = record.owed.get_mut(&Work::Recordings).filter(|due_at| **due_at <= now);
+        let Some(due_at) = due_at else { return Ok(()) };
+        *due_at = later(now, HANDED_ON);
+        // Where another writer was first, the sweep finds it once more.
+        self.store.put_call(&record).await?;
+        Ok(())
+    }
+}
+
+/// Adds what the search found to a call.
+fn apply(record: &mut CallRecord, source: &Source, search: Option<&Search>, now: Timestamp) {
+    let Some(search) = search else { return };
+    record.lookup = Some(search.lookup.clone());
+    if let Some(update) = &search.update {
+        let policy = Policy { settle: Seconds(0), legs: source.legs, starts: false };
+        record.absorb(update.clone(), policy, now);
+    }
+}
+
+/// When `enrich` runs again, because the conversation or the analysis of a call is waited for. `None`:
+/// neither is.
+fn waits_until(
+    record: &mut CallRecord,
+    source: &Source,
+    search: Option<&Search>,
+    now: Timestamp,
+) -> Option<Timestamp> {
+    if let Some(again) = search.and_then(|search| search.again) {
+        return Some(again);
+    }
+    match analysis_plan::schedule(record, source.analyze.as_ref(), source.legs, now) {
+        AnalysisPlan::WaitUntil(until) => Some(until),
+        AnalysisPlan::Late | AnalysisPlan::Over => None,
+    }
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 
-use crate::Retry;
+use crate::JobError;
 use futures_util::lock::Mutex;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::Name;
@@ -113,7 +113,7 @@ pub async fn release(
     gates: &Gates,
     gate: &Gate,
     now: Timestamp,
-) -> Result<usize, Retry> {
+) -> Result<usize, JobError> {
     let Some((most, which)) = gate.lets_out(RELEASED, now) else { return Ok(0) };
     let destination = &gate.destination;
     let next = now.checked_add(RELEASE).unwrap_or(now);

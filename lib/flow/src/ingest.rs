@@ -11,8 +11,7 @@ use switchboard_providers::{Authenticated, Provider, Record, Reject, Source, Sou
 use switchboard_queue::{Job, Send};
 use switchboard_store::{CallStub, Put, Quarantined, Store, StoreError};
 
-/// How often a write is tried against other writers of the same call. Each round one of them wins.
-const ROUNDS: usize = 60;
+use crate::update::Also;
 
 /// Takes the records of one provider's messages into a store.
 pub struct Ingest<'a> {
@@ -38,7 +37,7 @@ pub struct Ingested {
 /// What became of a record that may say nothing new.
 pub struct IngestedChange {
     /// The call, and [`Absorbed::Duplicate`] where it was left as it is.
-    pub taken: Ingested,
+    pub ingested: Ingested,
     /// The call as others told of it, if they did.
     pub before: Option<Call>,
 }
@@ -51,40 +50,69 @@ pub enum NotIngested {
     Store(StoreError),
 }
 
+impl From<StoreError> for NotIngested {
+    fn from(error: StoreError) -> Self {
+        Self::Store(error)
+    }
+}
+
 impl Ingest<'_> {
     /// Stores one update: the first of its call with one request, a further one with two.
-    pub async fn take(&self, record: Record, now: Timestamp) -> Result<Ingested, NotIngested> {
-        let key = self.place(&record).await.map_err(NotIngested::Store)?;
-        let update = record.update;
+    pub async fn ingest(&self, record: Record, now: Timestamp) -> Result<Ingested, NotIngested> {
+        let key = self.place(&record).await?;
         let policy = self.policy(&key);
-        let update = self.offload(&key, update, INLINE_LIMIT).await.map_err(NotIngested::Store)?;
+        let update = self.offload(&key, record.update, INLINE_LIMIT).await?;
         let digest = update.digest.clone();
-        let mut record = CallRecord::first(key, update, policy, now);
-        for _ in 0..ROUNDS {
-            let put = self.store.put_call(&record).await.map_err(NotIngested::Store)?;
-            let stored = match put {
-                Put::Stored(_) => return Ok(taken(&record, Absorbed::New)),
-                Put::Conflict(stored) => *stored,
-            };
-            if stored.updates.contains_key(&digest) {
-                return Ok(taken(&stored, Absorbed::Duplicate));
-            }
-            let Some(update) = record.updates.remove(&digest) else { break };
-            record = stored;
-            if record.is_full() {
-                let problem = "has too many messages already; this one is kept aside";
-                let why = Reject::malformed("call", problem);
-                let raw = self.raw(&record.key, &update).await.map_err(NotIngested::Store)?;
-                return Err(NotIngested::Unread(Unread { why, raw }));
-            }
-            let update = self
-                .offload(&record.key, update, record.inline_limit())
-                .await
-                .map_err(NotIngested::Store)?;
-            record.absorb(update, policy, now);
+        let mut first = CallRecord::first(key, update, policy, now);
+        let stored = match self.store.put_call(&first).await? {
+            Put::Stored(_) => return Ok(ingested(&first, Absorbed::New)),
+            Put::Conflict(stored) => *stored,
+        };
+        let Some(update) = first.updates.remove(&digest) else {
+            return Ok(ingested(&stored, Absorbed::Duplicate));
+        };
+        let (record, written) = self.absorb(stored, &update, policy, now).await?;
+        let absorbed = if written { Absorbed::New } else { Absorbed::Duplicate };
+        Ok(ingested(&record, absorbed))
+    }
+
+    /// Folds an update into a stored call, unless the call holds it already. Says whether it was written.
+    async fn absorb(
+        &self,
+        stored: CallRecord,
+        update: &Update,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<(CallRecord, bool), NotIngested> {
+        let (record, written) =
+            crate::update::update(self.store, stored, async |record: &mut CallRecord| {
+                if record.updates.contains_key(&update.digest) {
+                    return Ok::<_, NotIngested>(None);
+                }
+                self.absorb_into(record, update, policy, now).await?;
+                Ok(Some((Also::Nothing, ())))
+            })
+            .await?;
+        Ok((record, written.is_some()))
+    }
+
+    async fn absorb_into(
+        &self,
+        record: &mut CallRecord,
+        update: &Update,
+        policy: Policy,
+        now: Timestamp,
+    ) -> Result<(), NotIngested> {
+        if record.is_full() {
+            let problem = "has too many messages already; this one is kept aside";
+            let why = Reject::malformed("call", problem);
+            let raw = self.raw(&record.key, update).await?;
+            return Err(NotIngested::Unread(Unread { why, raw }));
         }
-        let code = "too many writers of one call".into();
-        Err(NotIngested::Store(StoreError::Unavailable { operation: "write", code }))
+        let limit = record.inline_limit();
+        let update = self.offload(&record.key, update.clone(), limit).await?;
+        record.absorb(update, policy, now);
+        Ok(())
     }
 
     /// Stores one update if that changes the call. `is_own` are the updates of the same work, done
@@ -96,62 +124,43 @@ impl Ingest<'_> {
         is_own: impl Fn(&Update) -> bool,
         now: Timestamp,
     ) -> Result<IngestedChange, NotIngested> {
-        let key = self.place(&record).await.map_err(NotIngested::Store)?;
-        let others = |stored: &CallRecord| {
-            let mut others = stored.updates.values().filter(|update| !is_own(update)).peekable();
-            others.peek().is_some().then(|| fold(others))
-        };
-        // Most calls are known, and to read one costs a fraction of a write that fails.
-        let mut stored = self.store.call(&key).await.map_err(NotIngested::Store)?;
-        for _ in 0..ROUNDS {
-            let Some(known) = stored else {
-                let policy = self.policy(&key);
-                let update = record.update.clone();
-                let update = self.offload(&key, update, INLINE_LIMIT).await;
-                let first = CallRecord::first(
-                    key.clone(),
-                    update.map_err(NotIngested::Store)?,
-                    policy,
-                    now,
-                );
-                match self.store.put_call(&first).await.map_err(NotIngested::Store)? {
+        let key = self.place(&record).await?;
+        let (update, policy) = (record.update, self.policy(&key));
+        // Most calls are known, and a read costs a fraction of a write that fails.
+        let stored = match self.store.call(&key).await? {
+            Some(stored) => stored,
+            None => {
+                let first = self.offload(&key, update.clone(), INLINE_LIMIT).await?;
+                let first = CallRecord::first(key, first, policy, now);
+                match self.store.put_call(&first).await? {
                     Put::Stored(_) => {
-                        return Ok(IngestedChange {
-                            taken: taken(&first, Absorbed::New),
-                            before: None,
-                        });
+                        let ingested = ingested(&first, Absorbed::New);
+                        return Ok(IngestedChange { ingested, before: None });
                     }
-                    Put::Conflict(other) => stored = Some(*other),
+                    Put::Conflict(stored) => *stored,
                 }
-                continue;
-            };
-            let before = others(&known);
-            if known.updates.contains_key(&record.update.digest) {
-                return Ok(IngestedChange { taken: taken(&known, Absorbed::New), before });
             }
-            let (update, _) = record.update.clone().offload(known.inline_limit());
-            if fold(known.updates.values().chain([&update])) == known.call {
-                return Ok(IngestedChange { taken: taken(&known, Absorbed::Duplicate), before });
-            }
-            if known.is_full() {
-                let problem = "has too many messages already; this one is kept aside";
-                let why = Reject::malformed("call", problem);
-                let raw = self.raw(&key, &record.update).await.map_err(NotIngested::Store)?;
-                return Err(NotIngested::Unread(Unread { why, raw }));
-            }
-            let limit = known.inline_limit();
-            let update = self.offload(&key, record.update.clone(), limit).await;
-            let mut next = known;
-            next.absorb(update.map_err(NotIngested::Store)?, self.policy(&key), now);
-            match self.store.put_call(&next).await.map_err(NotIngested::Store)? {
-                Put::Stored(_) => {
-                    return Ok(IngestedChange { taken: taken(&next, Absorbed::New), before });
+        };
+        let (mut before, mut absorbed) = (None, Absorbed::New);
+        let (record, _) =
+            crate::update::update(self.store, stored, async |record: &mut CallRecord| {
+                let mut others =
+                    record.updates.values().filter(|update| !is_own(update)).peekable();
+                before = others.peek().is_some().then(|| fold(others));
+                absorbed = Absorbed::New;
+                if record.updates.contains_key(&update.digest) {
+                    return Ok::<_, NotIngested>(None);
                 }
-                Put::Conflict(other) => stored = Some(*other),
-            }
-        }
-        let code = "too many writers of one call".into();
-        Err(NotIngested::Store(StoreError::Unavailable { operation: "write", code }))
+                let (shortened, _) = update.clone().offload(record.inline_limit());
+                if fold(record.updates.values().chain([&shortened])) == record.call {
+                    absorbed = Absorbed::Duplicate;
+                    return Ok(None);
+                }
+                self.absorb_into(record, &update, policy, now).await?;
+                Ok(Some((Also::Nothing, ())))
+            })
+            .await?;
+        Ok(IngestedChange { ingested: ingested(&record, absorbed), before })
     }
 
     /// Under which key a call is stored, where its provider gives no id: its own, or a near one
@@ -205,17 +214,17 @@ impl Ingest<'_> {
     }
 }
 
-fn taken(record: &CallRecord, absorbed: Absorbed) -> Ingested {
+fn ingested(record: &CallRecord, absorbed: Absorbed) -> Ingested {
     let owed = [Work::Announce, Work::Enrich].into_iter();
     let due_at = owed.filter_map(|work| record.owed.get(&work)).min().copied();
     Ingested { key: record.key.clone(), absorbed, due_at }
 }
 
 /// One job per call that owes something. What is too far off for a message is left to the sweep.
-pub fn jobs(taken: &[Ingested], now: Timestamp) -> Vec<Send> {
+pub fn jobs(ingested: &[Ingested], now: Timestamp) -> Vec<Send> {
     let mut jobs: Vec<Send> = Vec::new();
     let mut calls = BTreeSet::new();
-    for one in taken {
+    for one in ingested {
         let Some(due_at) = one.due_at else { continue };
         if calls.insert(&one.key) {
             jobs.extend(Send::at(Job::Enrich { call: one.key.clone() }, due_at, now));

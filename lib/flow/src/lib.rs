@@ -15,6 +15,9 @@ pub mod deliver;
 pub mod deliverer;
 #[cfg(feature = "workers")]
 pub mod enrich;
+mod error;
+#[cfg(feature = "workers")]
+mod follow_ups;
 #[cfg(feature = "workers")]
 pub mod gates;
 pub mod ingest;
@@ -30,16 +33,16 @@ pub mod reconcile;
 #[cfg(feature = "workers")]
 pub mod recordings;
 pub mod redeliver;
-pub mod retry;
 #[cfg(feature = "workers")]
 pub mod sweep;
 pub mod telemetry;
 #[cfg(feature = "workers")]
 pub mod tokens;
+mod update;
 
 #[cfg(feature = "workers")]
 pub use configuration::Configuration;
-pub use retry::Retry;
+pub use error::JobError;
 pub use telemetry::Telemetry;
 
 /// The values of parameters below a path, by the rest of their names (`sources/twilio/main`).

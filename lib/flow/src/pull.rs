@@ -11,7 +11,7 @@ use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::Retry;
+use crate::JobError;
 use crate::Telemetry;
 use crate::ingest::{Ingest, Ingested, IngestedChange, NotIngested, jobs, quarantined};
 use crate::pull_jobs::Pullable;
@@ -74,10 +74,10 @@ pub struct Tokens(Mutex<BTreeMap<(String, Name), (Secret, Timestamp)>>);
 /// Why a unit was left half-way.
 enum Stop {
     Provider(Problem),
-    Ours(Retry),
+    Ours(JobError),
 }
 
-impl<E: Into<Retry>> From<E> for Stop {
+impl<E: Into<JobError>> From<E> for Stop {
     fn from(error: E) -> Self {
         Self::Ours(error.into())
     }
@@ -100,7 +100,7 @@ impl<A: Ask> Puller<A> {
         id: &Name,
         pullable: &Pullable,
         clock: impl Fn() -> Timestamp,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), JobError> {
         let begun = clock();
         let Some(mut job) = self.store.job(id).await? else {
             self.telemetry.error("a message points to a job that is not stored", &[("job", id)]);
@@ -158,7 +158,7 @@ impl<A: Ask> Puller<A> {
     }
 
     /// Writes a job's next state. `false`: somebody else was first.
-    async fn put(&self, job: &mut Job, next: impl FnOnce(&Job) -> Job) -> Result<bool, Retry> {
+    async fn put(&self, job: &mut Job, next: impl FnOnce(&Job) -> Job) -> Result<bool, JobError> {
         let next = next(job);
         match self.store.put_job(&next).await? {
             PutIf::Stored(version) => {
@@ -176,7 +176,7 @@ impl<A: Ask> Puller<A> {
         job: &Job,
         pullable: &Pullable,
         clock: &impl Fn() -> Timestamp,
-    ) -> Result<(Unit, Option<Problem>), Retry> {
+    ) -> Result<(Unit, Option<Problem>), JobError> {
         let mut unit = Unit::default();
         let found = pullable.source(job.provider.as_str(), &job.source);
         let found = found.and_then(|(pull, source)| {
@@ -238,18 +238,18 @@ impl<A: Ask> Puller<A> {
         let mut told: Vec<Ingested> = Vec::new();
         let mut found: BTreeMap<_, u64> = BTreeMap::new();
         for (facts, fingerprint) in taken {
-            if fingerprint.taken.absorbed == Absorbed::Duplicate {
+            if fingerprint.ingested.absorbed == Absorbed::Duplicate {
                 counts.duplicates += 1;
                 continue;
             }
             counts.new += 1;
             if was_missing(&facts, fingerprint.before.as_ref())
-                && missing.insert(fingerprint.taken.key.clone())
+                && missing.insert(fingerprint.ingested.key.clone())
             {
                 let at = facts.started_at.or(facts.ended_at).unwrap_or(now);
                 *found.entry(pull::day(work.pull, work.source, at)).or_default() += 1;
             }
-            told.push(fingerprint.taken);
+            told.push(fingerprint.ingested);
         }
         self.send(&jobs(&told, now)).await;
         let provider = work.pull.provider().name();
@@ -356,7 +356,7 @@ impl<A: Ask> Puller<A> {
     }
 
     /// Notes what a reconciliation found, before it is over: noting it twice changes nothing.
-    async fn note_gaps(&self, job: &Job) -> Result<(), Retry> {
+    async fn note_gaps(&self, job: &Job) -> Result<(), JobError> {
         if job.kind != Kind::Reconcile {
             return Ok(());
         }

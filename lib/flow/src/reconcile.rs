@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::Retry;
+use crate::JobError;
 use crate::Telemetry;
 use crate::pull_jobs::{NotStarted, Pullable, start};
 use jiff::{SignedDuration, Timestamp};
@@ -25,7 +25,7 @@ pub struct Reconcile {
 
 impl Reconcile {
     /// Starts a job for each source that is set up for it; says how many.
-    pub async fn run(&self, pullable: &Pullable, now: Timestamp) -> Result<usize, Retry> {
+    pub async fn run(&self, pullable: &Pullable, now: Timestamp) -> Result<usize, JobError> {
         // Whole seconds: providers' filters know nothing finer.
         let to = Timestamp::from_second(now.as_second()).unwrap_or(now);
         let from = to.checked_sub(WINDOW).unwrap_or(to);

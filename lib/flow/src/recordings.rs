@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use std::time::{Duration, SystemTime};
 
-use crate::Retry;
+use crate::JobError;
 use crate::Telemetry;
 use crate::telemetry::Level;
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::copies::{CONVERSATION, CopyState, Object, RecordingCopy, Tried};
+use switchboard_domain::time::later;
 use switchboard_domain::{CallKey, CallRecord, Digest};
 use switchboard_http::{Client, Limits, OpenError, SendError};
 use switchboard_providers::recordings::{self, Settings, Status, Wanted};
@@ -19,10 +20,12 @@ use switchboard_queue::{Job, Queue, Send};
 use switchboard_recordings::media::media_type;
 use switchboard_recordings::spool::{SpoolError, Spooled};
 use switchboard_recordings::{Bucket, object_key};
-use switchboard_store::{Put, Store};
+use switchboard_store::Store;
 use url::Url;
 
 use crate::configuration::Configuration;
+use crate::follow_ups::queue_due;
+use crate::update::{self, Also, update};
 
 /// While one is copied nobody else does. Longer than the function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(330);
@@ -32,8 +35,6 @@ const FETCH: Duration = Duration::from_secs(200);
 const PUT: Duration = Duration::from_secs(60);
 /// A message may be a little early against the clock of the one who set the time.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
-/// How often a write is tried against other writers of the same call.
-const ROUNDS: usize = 20;
 
 /// The recordings worker and what it acts on.
 pub struct Recordings {
@@ -67,35 +68,29 @@ impl Recordings {
         key: &CallKey,
         configuration: &Configuration,
         clock: impl Fn() -> Timestamp + Sync,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), JobError> {
         let Some(claimed) = self.claim(key, clock()).await? else { return Ok(()) };
         let tried = self.attempt(&claimed, configuration, &clock).await;
         self.conclude(claimed, tried, clock()).await
     }
 
-    async fn claim(&self, key: &CallKey, now: Timestamp) -> Result<Option<Claimed>, Retry> {
-        let Some(mut record) = self.store.call(key).await? else {
-            self.telemetry.error("a job points to a call that is not stored", &[("call", key)]);
+    async fn claim(&self, key: &CallKey, now: Timestamp) -> Result<Option<Claimed>, JobError> {
+        let Some(record) = update::call(&self.store, key, &self.telemetry).await? else {
             return Ok(None);
         };
-        let lease = now.checked_add(LEASE).unwrap_or(now);
-        let due_by = now.checked_add(SLACK).unwrap_or(now);
-        for _ in 0..ROUNDS {
-            // None: done, or somebody is at it, or its time has not come: then the sweep comes back.
-            let Some(id) = record.due_copy(due_by).cloned() else { return Ok(None) };
+        let lease = later(now, LEASE);
+        let (record, claimed) = update(&self.store, record, async |record: &mut CallRecord| {
+            // None: done, or claimed by another worker, or not due yet: then the sweep comes back.
+            let due = record.due_copy(later(now, SLACK)).cloned();
+            let Some(id) = due else { return Ok::<_, JobError>(None) };
             if let Some(copy) = record.copies.get_mut(&id) {
                 copy.due_at = Some(lease);
             }
             record.owe_copies();
-            match self.store.put_call(&record).await? {
-                Put::Stored(version) => {
-                    record.version = version;
-                    return Ok(Some(Claimed { record, id, lease }));
-                }
-                Put::Conflict(stored) => record = *stored,
-            }
-        }
-        Err(Retry("too many writers of one call".into()))
+            Ok(Some((Also::Nothing, id)))
+        })
+        .await?;
+        Ok(claimed.map(|(_, id)| Claimed { record, id, lease }))
     }
 
     /// Fetches a recording and puts it into the bucket.
@@ -107,7 +102,7 @@ impl Recordings {
     ) -> Tried {
         let Claimed { record, id, .. } = claimed;
         let Some(source) = configuration.recorder(record, id) else {
-            return later("its source is not configured");
+            return retry("its source is not configured");
         };
         let Some(settings) = source.recordings.as_ref().filter(|settings| settings.copy) else {
             return never("its source does not have recordings copied");
@@ -121,7 +116,7 @@ impl Recordings {
             (_, None) => return never("it has no address any more"),
         };
         let (spooled, media_type) = match wanted {
-            Err(error) => return later(&format!("mend the source's configuration: {error}")),
+            Err(error) => return retry(&format!("mend the source's configuration: {error}")),
             Ok(wanted) => match self.fetch(wanted, settings, clock).await {
                 Ok(fetched) => fetched,
                 Err(tried) => return tried,
@@ -132,7 +127,7 @@ impl Recordings {
         let put =
             self.bucket.put(&self.transport, &key, media_type, spooled, PUT, SystemTime::now());
         match put.await {
-            Err(error) => later(&error.to_string()),
+            Err(error) => retry(&error.to_string()),
             Ok(()) => {
                 let media_type = media_type.to_owned();
                 Tried::Copied(Object { key, bytes, media_type, sha256, at: clock() })
@@ -173,10 +168,10 @@ impl Recordings {
         let said = header(CONTENT_TYPE).map(str::to_owned);
         let spooled = Spooled::read(download).await.map_err(|error| match error {
             SpoolError::Broken(error) => unsent(error, largest),
-            SpoolError::Disk(_) => later(&error.to_string()),
+            SpoolError::Disk(_) => retry(&error.to_string()),
         })?;
         if spooled.bytes == 0 {
-            return Err(later("answered nothing"));
+            return Err(retry("answered nothing"));
         }
         match media_type(said.as_deref(), &spooled.head) {
             Some(media_type) => Ok((spooled, media_type)),
@@ -185,27 +180,31 @@ impl Recordings {
     }
 
     /// Writes down what a try came to, says it, and queues the next.
-    async fn conclude(&self, claimed: Claimed, tried: Tried, now: Timestamp) -> Result<(), Retry> {
-        let Claimed { mut record, id, lease } = claimed;
-        for _ in 0..ROUNDS {
+    async fn conclude(
+        &self,
+        claimed: Claimed,
+        tried: Tried,
+        now: Timestamp,
+    ) -> Result<(), JobError> {
+        let Claimed { record, id, lease } = claimed;
+        let (record, stored) = update(&self.store, record, async |record: &mut CallRecord| {
             let is_ours = |copy: &&RecordingCopy| copy.due_at == Some(lease);
             let Some(copy) = record.copies.get(&id).filter(is_ours).cloned() else {
-                // Our lease had run out and somebody else took over: theirs is the result.
-                self.say(Level::Warn, &record, &id, "copy overtaken");
-                return Ok(());
+                return Ok::<_, JobError>(None);
             };
             record.copies.insert(id.clone(), copy.concluded(tried.clone(), now));
             record.owe_copies();
-            match self.store.put_call(&record).await? {
-                Put::Stored(_) => {
-                    self.report(&record, &id);
-                    self.queue_next(&record, now).await;
-                    return Ok(());
-                }
-                Put::Conflict(stored) => record = *stored,
-            }
+            Ok(Some((Also::Nothing, ())))
+        })
+        .await?;
+        if stored.is_none() {
+            // The lease had run out and another worker took over: its result counts.
+            self.say(Level::Warn, &record, &id, "copy overtaken");
+            return Ok(());
         }
-        Err(Retry("too many writers of one call".into()))
+        self.report(&record, &id);
+        self.queue_next(&record, now).await;
+        Ok(())
     }
 
     /// Queues the next try, if a message can wait that long; else the sweep sends it in time.
@@ -213,9 +212,7 @@ impl Recordings {
         let due_at = record.copies.values().filter_map(|copy| copy.due_at).min();
         let job = || Job::Recordings { call: record.key.clone() };
         let Some(send) = due_at.and_then(|due_at| Send::at(job(), due_at, now)) else { return };
-        if let Err(error) = self.queue.send(&[send]).await {
-            self.telemetry.warn("a copy was stored as due and not queued", &[("error", &error)]);
-        }
+        queue_due(&*self.queue, &[send], &self.telemetry).await;
     }
 
     fn report(&self, record: &CallRecord, id: &str) {
@@ -260,7 +257,7 @@ fn address<'a>(record: &'a CallRecord, id: &str) -> Option<&'a switchboard_domai
     record.call.facts.recordings.get(id)?.url.as_ref()
 }
 
-fn later(problem: &str) -> Tried {
+fn retry(problem: &str) -> Tried {
     Tried::Later { not_before: None, problem: problem.to_owned() }
 }
 
@@ -276,6 +273,6 @@ fn unsent(error: SendError, largest: u64) -> Tried {
             never(&format!("larger than {megabytes} MB: raise recordings.largest_megabytes"))
         }
         SendError::PrivateAddress => never(&error.to_string()),
-        _ => later(&error.to_string()),
+        _ => retry(&error.to_string()),
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
-use crate::Retry;
+use crate::JobError;
 use crate::Telemetry;
 use jiff::Timestamp;
 use switchboard_domain::gate::{Mode, Why};
@@ -44,7 +44,7 @@ pub struct Sweep {
 
 impl Sweep {
     /// Sends everything that is due by now; says how much that was.
-    pub async fn run(&self, now: Timestamp) -> Result<usize, Retry> {
+    pub async fn run(&self, now: Timestamp) -> Result<usize, JobError> {
         let released = self.release(now).await?;
         let shares = Shares { waiting: self.queue.waiting().await?, sent: BTreeMap::new() };
         let (sent, oldest) = self.send_due(shares, now).await?;
@@ -64,7 +64,7 @@ impl Sweep {
         &self,
         mut shares: Shares,
         now: Timestamp,
-    ) -> Result<(usize, Option<(Timestamp, usize)>), Retry> {
+    ) -> Result<(usize, Option<(Timestamp, usize)>), JobError> {
         let (mut sent, mut left) = (0, 0);
         let mut oldest: Option<Timestamp> = None;
         // Page by page of every shard, so that none has to wait until another is read to its end.
@@ -88,7 +88,7 @@ impl Sweep {
     }
 
     /// Lets out what waits for gates that are open, and says of each that is not what it is.
-    async fn release(&self, now: Timestamp) -> Result<usize, Retry> {
+    async fn release(&self, now: Timestamp) -> Result<usize, JobError> {
         let mut released = 0;
         for gate in self.store.gates().await? {
             self.measure(&gate);

@@ -90,7 +90,7 @@ impl Hook {
         let ingest = &Ingest { provider: self.provider, store: &self.store, sources };
         let take = |record| async move {
             match record {
-                Ok(record) => ingest.take(record, now).await,
+                Ok(record) => ingest.ingest(record, now).await,
                 Err(unread) => Err(NotIngested::Unread(unread)),
             }
         };

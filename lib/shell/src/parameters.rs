@@ -10,7 +10,7 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
 use aws_sdk_ssm::types::ParameterType;
 
-use switchboard_flow::{Retry, Telemetry, Values};
+use switchboard_flow::{JobError, Telemetry, Values};
 
 /// The Parameter Store could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -20,9 +20,9 @@ pub struct ParameterError {
     code: String,
 }
 
-impl From<ParameterError> for Retry {
+impl From<ParameterError> for JobError {
     fn from(error: ParameterError) -> Self {
-        Self(error.to_string())
+        Self::Configuration(error.to_string())
     }
 }
 

@@ -8,7 +8,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use switchboard_flow::{Retry, Telemetry};
+use switchboard_flow::{JobError, Telemetry};
 use switchboard_queue::Job;
 
 /// Kept free at the end of an invocation for saying what happened.
@@ -27,7 +27,7 @@ pub async fn batch<F, W>(
 ) -> Value
 where
     F: Fn(Job) -> W,
-    W: Future<Output = Result<(), Retry>>,
+    W: Future<Output = Result<(), JobError>>,
 {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or(UNTOLD);
     let limit = left.saturating_sub(MARGIN);
@@ -95,7 +95,7 @@ mod tests {
             let done = &done;
             async move {
                 match (is_bad, how) {
-                    (true, "retry") => return Err(Retry("later".into())),
+                    (true, "retry") => return Err(JobError::Configuration("later".into())),
                     (true, "panic") => panic!("a bug"),
                     (true, "hang") => std::future::pending().await,
                     _ => done.set(done.get() + 1),

@@ -1,6 +1,6 @@
 //! What deliveries do to a destination's gate, and a gate to deliveries.
 
-use crate::Retry;
+use crate::JobError;
 use crate::telemetry::{Field, Level};
 use jiff::Timestamp;
 use switchboard_crm::destination::Destination;
@@ -116,7 +116,7 @@ impl<C: Tell> Deliver<C> {
         delivery: Delivery,
         why: &str,
         now: Timestamp,
-    ) -> Result<(), Retry> {
+    ) -> Result<(), JobError> {
         let to = &delivery.id.destination;
         if let Some(gate) = self.gates.change(&self.store, to, Change::Withheld, now).await?
             && gate.is_open()
@@ -128,7 +128,7 @@ impl<C: Tell> Deliver<C> {
     }
 
     /// Puts it among what waits for its destination. A start that cannot be told now is not told.
-    pub(super) async fn defer(&self, delivery: Delivery, among: Deferred) -> Result<(), Retry> {
+    pub(super) async fn defer(&self, delivery: Delivery, among: Deferred) -> Result<(), JobError> {
         let deferred = match delivery.id.event {
             Event::Started => delivery.unwanted(),
             _ if delivery.deferred == Some(among) => return Ok(()),

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::{Either, join_all, select};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
-use switchboard_flow::Retry;
+use switchboard_flow::JobError;
 use switchboard_queue::{Job, Queue, QueueError, Send, Waiting};
 
 use crate::time::{Clock, Time};
@@ -109,7 +109,7 @@ impl Queue for Sqs {
 }
 
 /// What one environment does with one job.
-pub type Work = Rc<dyn Fn(usize, Job) -> Pin<Box<dyn Future<Output = Result<(), Retry>>>>>;
+pub type Work = Rc<dyn Fn(usize, Job) -> Pin<Box<dyn Future<Output = Result<(), JobError>>>>>;
 
 /// The event source of one queue.
 pub struct Source {

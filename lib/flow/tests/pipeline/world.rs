@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use switchboard_crm::Client;
 use switchboard_domain::{CallRecord, Delivery, Name};
 use switchboard_flow::Configuration;
-use switchboard_flow::Retry;
+use switchboard_flow::JobError;
 use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::analyze::Analyze;
@@ -239,7 +239,7 @@ impl World {
     }
 
     /// Does one job, as a worker.
-    pub async fn work(&self, job: &Job) -> Result<(), Retry> {
+    pub async fn work(&self, job: &Job) -> Result<(), JobError> {
         let (store, queue) = self.watched();
         let telemetry = self.telemetry.clone();
         match job {
@@ -276,7 +276,7 @@ impl World {
                 let clock = self.clock.clone();
                 worker.run(call, &self.configuration, || clock.now()).await
             }
-            Job::Pull { .. } => Err(Retry("no job of this kind is started here".into())),
+            Job::Pull { .. } => Err(JobError::Misplaced),
         }
     }
 

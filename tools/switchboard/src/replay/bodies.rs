@@ -116,7 +116,7 @@ impl Replayer<'_> {
             Err(unread) => return Ok(Err(unread)),
         };
         let before = self.store.call(&ingest.place(&record).await?).await?;
-        let taken = match ingest.take(record, self.now).await {
+        let taken = match ingest.ingest(record, self.now).await {
             Ok(taken) => taken,
             Err(NotIngested::Unread(unread)) => return Ok(Err(unread)),
             Err(NotIngested::Store(error)) => return Err(error.into()),

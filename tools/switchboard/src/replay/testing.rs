@@ -79,7 +79,7 @@ pub async fn post(store: &Store, target: &str, received_at: Timestamp, body: &st
     let message = authenticate(provider, &request, sources).unwrap();
     let Ok(Content::Calls(mut records)) = provider.parse(&message) else { panic!() };
     let ingest = Ingest { provider, store, sources };
-    let taken = ingest.take(records.remove(0).unwrap(), received_at).await;
+    let taken = ingest.ingest(records.remove(0).unwrap(), received_at).await;
     let Ok(taken) = taken else { panic!() };
     store.call(&taken.key).await.unwrap().unwrap()
 }
