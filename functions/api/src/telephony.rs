@@ -3,17 +3,20 @@
 
 mod dialing;
 mod ending;
-mod line;
 mod shown;
 mod sources;
 mod start;
 mod wanted;
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard_domain::dial_request::{Context, DialRequest};
 use switchboard_domain::{Digest, Personal};
 use switchboard_flow::Telemetry;
+use switchboard_http::Http;
+use switchboard_providers::rest::Logins;
 use switchboard_store::{Directory, Store};
 
 use crate::access::{Caller, Right};
@@ -21,7 +24,6 @@ use crate::asked::Asked;
 use crate::problem::Problem;
 use crate::serve::{Answer, Area};
 
-pub use line::{Line, Wire};
 pub use shown::{over, shown};
 pub use sources::{Configured, Sources};
 pub use start::start;
@@ -31,15 +33,17 @@ pub use wanted::Wanted;
 const LONGEST_KEY: usize = 255;
 
 /// The area: what it acts on.
-pub struct Telephony<C, W> {
+pub struct Telephony<C> {
     /// Dial requests, and calls: the id that ends one is found there.
     pub store: Store,
     /// The employees.
     pub directory: Directory,
     /// The sources that may place calls.
     pub sources: C,
-    /// The line to their providers.
-    pub line: Line<W>,
+    /// What reaches their providers.
+    pub http: Arc<dyn Http>,
+    /// The logins of this process.
+    pub logins: Logins,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
@@ -69,7 +73,7 @@ struct AnyEnding {
     call: String,
 }
 
-impl<C: Configured, W: Wire> Area for Telephony<C, W> {
+impl<C: Configured> Area for Telephony<C> {
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         caller.needs(Right::Dial)?;
         asked.only(&[])?;
@@ -111,7 +115,7 @@ impl<C: Configured, W: Wire> Area for Telephony<C, W> {
     }
 }
 
-impl<C: Configured, W: Wire> Telephony<C, W> {
+impl<C: Configured> Telephony<C> {
     /// A dial request by its id, if this caller may know of it.
     async fn pressed(&self, id: &str, caller: &Caller) -> Result<DialRequest, Problem> {
         let missing = || Problem::not_found("dial request");

@@ -14,14 +14,14 @@ use switchboard_domain::{
     CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Name, Person,
     Policy, Seconds, Update, Work, plan,
 };
-use switchboard_providers::Provider as _;
-use switchboard_providers::Source;
+use switchboard_http::Http;
 use switchboard_providers::elevenlabs::ElevenLabs;
+use switchboard_providers::{Provider as _, Source};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_store::{Directory, Put, Store};
 
 use crate::configuration::Configuration;
-use crate::conversations::Conversations;
+use crate::conversations;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::people::{self, Known};
 use crate::update::{self, Also, is_due, owes, update};
@@ -44,7 +44,7 @@ pub struct Enrich {
     /// Where contacts and employees are.
     pub directory: Directory,
     /// Where summaries come from.
-    pub conversations: Conversations,
+    pub conversations: Arc<dyn Http>,
     /// Where it logs and counts.
     pub telemetry: Telemetry,
 }
@@ -251,7 +251,7 @@ impl Enrich {
             Put::Stored(version) => record.version = version,
             Put::Conflict(_) => return Ok(None),
         }
-        let found = self.conversations.find(place, &record, now).await;
+        let found = conversations::find(&*self.conversations, place, &record, now).await;
         if let Some(problem) = &found.problem {
             self.telemetry.warn(
                 "the conversation could not be read",

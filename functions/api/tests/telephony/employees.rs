@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use switchboard_api::{Answer, Caller, Problem, Right};
 use switchboard_domain::directory::{Employee, Extension, Origin};
 use switchboard_domain::{Name, Personal};
-use switchboard_http::Client;
 use switchboard_store::Directory;
 
 use crate::world::{AGENT, CUSTOMER, World, at, dialler, order, told};
@@ -40,7 +39,7 @@ async fn world() -> World {
         directory.put_employee(&employee).await.unwrap();
     }
     directory.set_own_number(&Personal::new("+61491570110"), true).await.unwrap();
-    World::with(Client::new(true).unwrap(), directory).await
+    World::with(directory).await
 }
 
 fn bound_to(employee: &str) -> Caller {

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_api::telephony::{Configured, Line, Sources, Telephony, Wire};
+use switchboard_api::telephony::{Configured, Sources, Telephony};
 use switchboard_api::{Answer, Area as _, Asked, Caller, Problem, Right};
 use switchboard_flow::Telemetry;
 use switchboard_http::Client;
+use switchboard_providers::rest::Logins;
 use switchboard_shell::gateway::Parts;
 use switchboard_store::{Directory, Store};
 
@@ -49,8 +50,8 @@ impl Configured for Settings {
 }
 
 /// The area with everything around it.
-pub struct World<W = Client> {
-    pub area: Telephony<Settings, W>,
+pub struct World {
+    pub area: Telephony<Settings>,
     pub settings: Settings,
     pub provider: Provider,
     requests: Arc<AtomicUsize>,
@@ -81,19 +82,18 @@ pub fn values(base: &str) -> BTreeMap<String, Value> {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(Client::new(true).unwrap(), Directory::in_memory()).await
+        Self::with(Directory::in_memory()).await
     }
-}
 
-impl<W: Wire> World<W> {
-    pub async fn with(wire: W, directory: Directory) -> Self {
+    pub async fn with(directory: Directory) -> Self {
         let provider = Provider::start().await;
         let settings = Settings::of(&values(&provider.base));
         let area = Telephony {
             store: Store::in_memory(),
             directory,
             sources: settings.clone(),
-            line: Line::new(wire),
+            http: Arc::new(Client::new(true).unwrap()),
+            logins: Logins::default(),
             telemetry: Telemetry::memory("telephony"),
         };
         Self { area, settings, provider, requests: Arc::default() }
