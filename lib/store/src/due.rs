@@ -1,10 +1,9 @@
 //! Everything that is due, by the sparse index of it.
 
 use jiff::Timestamp;
-use switchboard_domain::{CallKey, DeliveryId, Name};
 
 use crate::item::{damaged, number, text};
-use crate::keys::{self, DUE};
+use crate::keys::{self, DUE, Overdue};
 use crate::table::{self, Item, Key, Query, Range, number_of};
 use crate::{Cursor, Page, Store, StoreError};
 
@@ -18,17 +17,6 @@ pub struct Due {
     pub what: Overdue,
     /// Since when.
     pub due_at: Timestamp,
-}
-
-/// What is overdue.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Overdue {
-    /// A call's own follow-up.
-    Call(CallKey),
-    /// A delivery of a call.
-    Delivery(CallKey, DeliveryId),
-    /// A job that pulls calls.
-    Pull(Name),
 }
 
 /// Puts an item into a partition of the index.

@@ -19,9 +19,9 @@ mod fault;
 use self::expression::Expression;
 use self::fault::{Conflict, by_code, fault, incomplete};
 use crate::StoreError;
-use crate::keys::PRIMARY;
 use crate::table::{
-    Action, Condition, Item, Key, Page, Query, TRANSACTION_LIMIT, Table, Unmet, Write, Written,
+    Action, Condition, Item, Key, PRIMARY, Page, Query, TRANSACTION_LIMIT, Table, Unmet, Write,
+    Written,
 };
 
 /// How often a batch read asks for keys that were left out.

@@ -31,24 +31,19 @@ use switchboard_domain::directory::{Handle, Holder};
 use switchboard_domain::sync::Gap;
 use switchboard_domain::{CallKey, Deferred, DeliveryId, Digest, Name};
 
-use crate::Overdue;
-use crate::table::Key;
+use crate::table::{Index, Key};
 
-/// The keys of the table, or of an index of it.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Index {
-    /// Its name; empty for the table itself.
-    pub name: &'static str,
-    /// The attribute that is its partition key.
-    pub partition: &'static str,
-    /// The attribute that is its sort key.
-    pub sort: &'static str,
-    /// The attribute that it holds beside all keys, if any.
-    pub projects: Option<&'static str>,
+/// What is overdue.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Overdue {
+    /// A call's own follow-up.
+    Call(CallKey),
+    /// A delivery of a call.
+    Delivery(CallKey, DeliveryId),
+    /// A job that pulls calls.
+    Pull(Name),
 }
 
-/// The table's own keys.
-pub const PRIMARY: Index = Index { name: "", partition: "pk", sort: "sk", projects: None };
 /// Everything due, by shard and time.
 pub const DUE: Index =
     Index { name: "due", partition: "due_shard", sort: "due_at", projects: None };

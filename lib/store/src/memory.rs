@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 
 use crate::StoreError;
-use crate::keys::{INDEXES, Index, PRIMARY};
+use crate::keys::INDEXES;
 use crate::table::{
-    Action, BATCH_LIMIT, Change, Condition, Item, Key, Page, Query, Range, TRANSACTION_LIMIT,
-    Table, Unmet, Value, Write, Written, text_of,
+    Action, BATCH_LIMIT, Change, Condition, Index, Item, Key, PRIMARY, Page, Query, Range,
+    TRANSACTION_LIMIT, Table, Unmet, Value, Write, Written, text_of,
 };
 
 /// The largest item, bytes.

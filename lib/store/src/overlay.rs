@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::keys::PRIMARY;
-use crate::table::{Condition, Item, Key, Page, Query, Table, Unmet, Write, Written};
+use crate::table::{Condition, Item, Key, PRIMARY, Page, Query, Table, Unmet, Write, Written};
 use crate::{MemoryTable, StoreError};
 
 /// A table over another. Scans and indexes show what is stored, without what was written here.

@@ -6,7 +6,6 @@ use async_trait::async_trait;
 pub use serde_dynamo::{AttributeValue as Value, Item};
 
 use crate::StoreError;
-use crate::keys::{Index, PRIMARY};
 
 /// The most keys that one batch read takes.
 pub const BATCH_LIMIT: usize = 100;
@@ -36,6 +35,22 @@ pub trait Table: Send + Sync {
     /// that did not hold: if there is one, nothing was written.
     async fn transact(&self, writes: Vec<Write>) -> Result<Vec<Unmet>, StoreError>;
 }
+
+/// The keys of the table, or of an index of it.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Index {
+    /// Its name; empty for the table itself.
+    pub name: &'static str,
+    /// The attribute that is its partition key.
+    pub partition: &'static str,
+    /// The attribute that is its sort key.
+    pub sort: &'static str,
+    /// The attribute that it holds beside all keys, if any.
+    pub projects: Option<&'static str>,
+}
+
+/// The table's own keys.
+pub const PRIMARY: Index = Index { name: "", partition: "pk", sort: "sk", projects: None };
 
 /// What an item is stored under.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 
 use super::{Effects, Fault};
 use crate::StoreError;
-use crate::keys::{self, DUE, PRIMARY};
+use crate::keys::{self, DUE};
 use crate::table::{
-    Action, Condition, Item, Key, Page, Query, Range, Table, Unmet, Write, Written,
+    Action, Condition, Item, Key, PRIMARY, Page, Query, Range, Table, Unmet, Write, Written,
 };
 
 /// A table over another.
