@@ -24,8 +24,8 @@ class World:
         self.stack, self.crm, self.elevenlabs = stack, crm, elevenlabs
         self._numbers = itertools.count(1)
 
-    def told(self, path: str, key: str) -> list[Received]:
-        """What a CRM got about a call."""
+    def delivered(self, path: str, key: str) -> list[Received]:
+        """The requests about a call that a CRM received."""
         correlation = correlation_id(key)
         return [one for one in self.crm.received(path) if one.headers["x-correlation-id"] == correlation]
 
@@ -41,7 +41,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     with Crm() as crm, ElevenLabs(key, {"conv_sample_by_id": 1}) as elevenlabs:
         stack = Stack(tmp_path_factory.mktemp("aws"), auth=True)
         try:
-            # The samples share a few numbers: what is told of one must not hang on what came before.
+            # The samples share a few numbers: the deliveries of one must not depend on earlier ones.
             sources = {name: value | {"create_contacts": False} for name, value in sample_sources(elevenlabs.url).items()}
             for name, value in (sources | sample_destinations(crm.url)).items():
                 stack.configure(name, value)

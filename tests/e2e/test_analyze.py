@@ -44,10 +44,10 @@ def model(world):
     world.stack.refresh()
 
 
-def told(world, key: str) -> dict:
-    """What the CRM of our own format was told of a call that is over, the last time."""
+def newest(world, key: str) -> dict:
+    """The newest payload of an ended call at the CRM of the format canonical."""
     wait_for(key, lambda: world.stack.settled(key))
-    return world.told("/warehouse", key)[-1].json()
+    return world.delivered("/warehouse", key)[-1].json()
 
 
 def send(world, name: str, **more: object) -> str:
@@ -60,14 +60,14 @@ def send(world, name: str, **more: object) -> str:
 
 def test_an_analysis_is_told_stored_and_paid_for(world, model):
     key = send(world, "analysed")
-    body = told(world, key)
+    body = newest(world, key)
     assert body["type"] == "call.completed"
     assert body["data"]["analysis"]["summary"] == "A fake analysis of the talk."
     (score,) = body["data"]["analysis"]["scorecard"]
     assert (score["criterion"], score["score"], score["scale"]) == ("greeting", 5, 5)
     assert score["evidence"] == [{"turn": 1, "quote": "Hello, this is Fake Ltd."}]
     assert body["data"]["tasks"] == [{"title": "Call back", "due": None, "owner": "employee"}]
-    (flat,) = world.told("/crm", key)
+    (flat,) = world.delivered("/crm", key)
     assert flat.json()["summary"] == "A fake analysis of the talk."
 
     mark = world.stack.call(key)["analysis"]
@@ -83,7 +83,7 @@ def test_a_model_that_throttles_is_asked_again(world, model):
     model.says.append(429)
     key = send(world, "throttled")
     # Within the minute for which the first delivery waits.
-    assert told(world, key)["data"]["analysis"]["outcome"] == "follow_up"
+    assert newest(world, key)["data"]["analysis"]["outcome"] == "follow_up"
     assert world.stack.call(key)["analysis"]["attempts"] == 2
 
 
@@ -91,7 +91,7 @@ def test_an_answer_that_does_not_hold_is_asked_for_once_more_and_then_has_failed
     before = len(model.asked)
     model.says += [{"summary": "Log in at https://evil.example"}] * 2
     key = send(world, "fooled")
-    body = told(world, key)
+    body = newest(world, key)
     assert (body["data"]["analysis"], body["data"]["tasks"]) == (None, [])
     mark = world.stack.call(key)["analysis"]
     assert mark["state"] == "failed"
@@ -104,10 +104,10 @@ def test_an_answer_that_does_not_hold_is_asked_for_once_more_and_then_has_failed
 def test_a_call_may_decide_for_itself(world, model):
     before = len(model.asked)
     quiet = send(world, "quiet", autoAnalyze=False)
-    assert told(world, quiet)["data"]["analysis"] is None
+    assert newest(world, quiet)["data"]["analysis"] is None
     assert "analysis" not in world.stack.call(quiet)
     without = send(world, "without-tasks", createTasks=False)
-    body = told(world, without)
+    body = newest(world, without)
     assert body["data"]["analysis"] and body["data"]["tasks"] == []
     assert len(model.asked) - before == 1
 
@@ -115,7 +115,7 @@ def test_a_call_may_decide_for_itself(world, model):
 def test_a_long_transcript_is_cut_by_turns(world, model):
     lines = "\n".join(f"Agent: a fake turn of some words, number {n:05}." for n in range(1, 5_001))
     key = send(world, "long", transcriptRaw=lines)
-    turns = told(world, key)["data"]["analysis"]["turns"]
+    turns = newest(world, key)["data"]["analysis"]["turns"]
     assert turns["total"] == 5_000 and 100 < turns["shown"] < 5_000
     prompt = model.asked[-1]["body"]["messages"][-1]["content"]
     assert "number 00001." in prompt and "number 05000." in prompt and "left_out" in prompt
@@ -132,7 +132,7 @@ def test_bedrock_is_asked_with_a_signature(world, model):
         own = {"AWS_ENDPOINT_URL_BEDROCK_RUNTIME": model.url}
         client.update_function_configuration(FunctionName=name, Environment={"Variables": kept | own})
         key = send(world, "bedrock")
-        assert told(world, key)["data"]["analysis"]["model"] == "fake.model-v1:0"
+        assert newest(world, key)["data"]["analysis"]["model"] == "fake.model-v1:0"
         assert model.asked[-1]["path"] == "/model/fake.model-v1%3A0/converse"
         assert "/bedrock/aws4_request" in model.asked[-1]["headers"]["authorization"]
     finally:

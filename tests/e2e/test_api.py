@@ -38,7 +38,7 @@ def api(world):
 
 
 def stored(world, source: str, prefix: str, **more) -> str:
-    """A call that was told to both CRMs."""
+    """A call that was delivered to both CRMs."""
     call_id = world.unique(prefix)
     assert world.stack.send(post(call_id, source, clientName="Kim Example", campaign="Spring", **more)).status == 200
     key = f"test/{source}/{call_id}"
@@ -75,7 +75,7 @@ def test_calls_are_listed_by_filters_over_pages(world, api):
 
 
 def test_a_calls_story_is_whole_and_masked_for_those_who_may_not(world, api):
-    key = stored(world, "api", "told")
+    key = stored(world, "api", "delivered")
     story = api("GET", f"/calls/{key}")
     assert story.status == 200, story.body
     assert story.headers["cache-control"] == "no-store" and story.headers["x-request-id"]
@@ -100,7 +100,7 @@ def test_a_calls_story_is_whole_and_masked_for_those_who_may_not(world, api):
         assert personal not in json.dumps(masked.body)
         assert not [line for line in world.stack.logs("calls") if personal in line]
     assert api("GET", f"/calls/{key}/transcript").status == 404
-    assert api("GET", "/calls/test/api/nobody").body["type"] == "urn:switchboard:problem:not-found"
+    assert api("GET", "/calls/test/api/absent").body["type"] == "urn:switchboard:problem:not-found"
 
 
 def test_a_transcript_is_read_by_those_who_may(world, api):
@@ -125,22 +125,22 @@ def test_an_id_with_slashes_is_found_however_it_is_written(world, api):
 
 def test_redelivery_posts_once_more_under_another_key(world, api):
     key = stored(world, "api", "again")
-    (first,) = world.told("/warehouse", key)
+    (first,) = world.delivered("/warehouse", key)
     answer = api("POST", f"/calls/{key}/redeliver", {"destinations": ["warehouse"]})
     assert answer.status == 202, answer.body
     (queued,) = answer.body["queued"]
     assert (queued["destination"], queued["event"], queued["state"]) == ("warehouse", "call.completed", "pending")
     # The API queues it itself: no sweep is asked to.
-    (second,) = wait_for("the second request", lambda: world.told("/warehouse", key)[1:])
+    (second,) = wait_for("the second request", lambda: world.delivered("/warehouse", key)[1:])
     assert second.body == first.body
     assert second.headers["idempotency-key"] == queued["idempotency_key"] != first.headers["idempotency-key"]
     wait_for(key, lambda: world.stack.settled(key))
-    assert len(world.told("/crm", key)) == 1
+    assert len(world.delivered("/crm", key)) == 1
     # To all, without a body.
     assert len(api("POST", f"/calls/{key}/redeliver").body["queued"]) == 2
-    wait_for("both", lambda: len(world.told("/warehouse", key)) == 3 and len(world.told("/crm", key)) == 2)
+    wait_for("both", lambda: len(world.delivered("/warehouse", key)) == 3 and len(world.delivered("/crm", key)) == 2)
     wait_for(key, lambda: world.stack.settled(key))
-    assert api("POST", f"/calls/{key}/redeliver", {"destinations": ["nobody"]}).status == 404
+    assert api("POST", f"/calls/{key}/redeliver", {"destinations": ["absent"]}).status == 404
 
 
 def test_a_twilio_call_is_sent_again_by_its_sid(world, api):
@@ -148,16 +148,16 @@ def test_a_twilio_call_is_sent_again_by_its_sid(world, api):
     key = f"twilio/twilio/{sid}"
     assert world.stack.send(callback(ended(sid), "contact_id=c-17&lead=L-42")).status == 200
     wait_for(key, lambda: world.stack.deliveries(key) and world.stack.settled(key), 90)
-    data = world.told("/warehouse", key)[0].json()["data"]
+    data = world.delivered("/warehouse", key)[0].json()["data"]
     assert (data["contact_id"], data["lead_id"]) == ("c-17", "L-42")
-    before = len(world.told("/warehouse", key))
+    before = len(world.delivered("/warehouse", key))
     answer = api("POST", "/api/test-crm-webhook", {"callSid": sid})
     assert answer.status == 202, answer.body
     assert (answer.body["source"], answer.body["call_id"]) == ("twilio", sid)
-    wait_for("one more", lambda: len(world.told("/warehouse", key)) == before + 1)
+    wait_for("one more", lambda: len(world.delivered("/warehouse", key)) == before + 1)
     assert api("POST", "/api/test-crm-webhook", {"callSid": "CA" + "f" * 32}).status == 404
     assert api("POST", "/api/test-crm-webhook", {"call": key}).status == 202
-    wait_for("and one more", lambda: len(world.told("/warehouse", key)) == before + 2)
+    wait_for("and one more", lambda: len(world.delivered("/warehouse", key)) == before + 2)
     wait_for(key, lambda: world.stack.settled(key))
 
 
@@ -176,8 +176,8 @@ def test_a_context_may_come_before_and_after_the_call(world, api):
     # What the webhook says beside it is folded in, and does not undo it.
     assert world.stack.send(post(call_id, "api", campaign="From the PBX")).status == 200
     wait_for(key, lambda: world.stack.deliveries(key) and world.stack.settled(key))
-    (told,) = world.told("/warehouse", key)
-    data = told.json()["data"]
+    (received,) = world.delivered("/warehouse", key)
+    data = received.json()["data"]
     assert (data["campaign"], data["contact_id"], data["lead_id"], data["conversation_id"]) == ("Renewals", "c-17", "L-42", "conv_x")
     assert data["talk_seconds"] == 5
 
@@ -185,10 +185,10 @@ def test_a_context_may_come_before_and_after_the_call(world, api):
     for campaign in ("Autumn", "Winter"):
         assert api("PUT", f"/calls/{key}/context", {"campaign": campaign}).status == 200
         wait_for(key, lambda: world.stack.settled(key))
-    first, *rest = world.told("/warehouse", key)
+    first, *rest = world.delivered("/warehouse", key)
     assert [one.json()["type"] for one in rest] == ["call.updated"]
     assert rest[0].json()["data"]["campaign"] == "Autumn"
-    assert len(world.told("/crm", key)) == 1
+    assert len(world.delivered("/crm", key)) == 1
     assert api("GET", f"/calls/{key}").body["campaign"] == "Winter"
     kinds = [update["kind"] for update in api("GET", f"/calls/{key}").body["updates"]]
     assert kinds == ["context", "call_finished", "context", "context"]
@@ -201,9 +201,9 @@ def test_nobody_gets_in_without_a_token_and_nobody_further_than_it(world, api):
         ("PUT", "/calls/test/api/x/context", "reader"), ("POST", "/api/test-crm-webhook", "reader"),
     ]  # fmt: skip
     for method, path, weak in paths:
-        nobody = api(method, path, {}, who=None)
-        assert (nobody.status, nobody.headers["content-type"]) == (401, "application/problem+json")
-        assert nobody.headers["www-authenticate"] == "Bearer"
+        anonymous = api(method, path, {}, who=None)
+        assert (anonymous.status, anonymous.headers["content-type"]) == (401, "application/problem+json")
+        assert anonymous.headers["www-authenticate"] == "Bearer"
         forbidden = api(method, path, {}, who=weak)
         assert (forbidden.status, forbidden.body["type"]) == (403, "urn:switchboard:problem:forbidden")
 

@@ -19,7 +19,7 @@ NUMBER = "+61491570110"
 
 @pytest.fixture(scope="module")
 def crms(world):
-    """A HubSpot and a Salesforce, each told of the calls of a source of its own."""
+    """A HubSpot and a Salesforce, each with the calls of its own source."""
     with HubSpot() as hubspot, Salesforce() as salesforce:
         events = ["call.completed", "call.updated"]
         common = {"contacts": "find_or_create", "retry_seconds": [1, 1, 1], "timeout_seconds": 10}

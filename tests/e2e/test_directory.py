@@ -22,19 +22,19 @@ TOKENS = {
 
 
 def token(name: str) -> str:
-    """A token that nobody would take for a real one."""
+    """A token that is obviously fake."""
     return f"fake-token-of-the-directory-{name}"
 
 
 @pytest.fixture(scope="module", autouse=True)
 def tokens(world):
-    """Somebody who may see, somebody who may do all, and somebody who may do neither."""
+    """Tokens that may read, may do everything, and may do neither."""
     for name, rights in TOKENS.items():
         world.stack.configure(f"api/directory-{name}", {"tokens": [token(name)], "rights": rights})
 
 
 def ask(world, method: str, path: str, body=None, who: str | None = "clerk", **headers: str):
-    """A request of somebody to the API."""
+    """A request to the API with one of the tokens."""
     sent = {name.replace("_", "-"): value for name, value in headers.items()}
     if who:
         sent["Authorization"] = f"Bearer {token(who)}"
@@ -75,7 +75,7 @@ def everyone(world, path: str, **filters: str) -> list[dict]:
 def test_who_may_do_what(world):
     body = {"name": "Kim Example", "numbers": ["+15550109001"]}
     assert ask(world, "GET", "/contacts", who=None).status == 401
-    unknown = world.stack.send(Request("GET", "/contacts", {"Authorization": "Bearer fake-token-of-nobody-at-all"}, b""))
+    unknown = world.stack.send(Request("GET", "/contacts", {"Authorization": "Bearer fake-token-that-is-unknown"}, b""))
     assert unknown.status == 401 and unknown.headers["content-type"] == "application/problem+json"
     for method, path in [
         ("GET", "/contacts"), ("GET", "/contacts/x"), ("GET", "/contacts/x/activities"), ("GET", "/leads"),
@@ -167,9 +167,9 @@ def test_what_is_wrong_is_told_by_its_place_and_never_by_its_value(world):
         assert answer.headers["content-type"] == "application/problem+json"
         assert field in answer.body["errors"][0]["field"], answer
         assert "Kim" not in json.dumps(answer.body) and "Example" not in json.dumps(answer.body)
-    for path in ("/contacts/nobody", "/employees/nobody", "/leads/nobody", "/contacts/a%20b", "/own-numbers/+15550109999"):
+    for path in ("/contacts/absent", "/employees/absent", "/leads/absent", "/contacts/a%20b", "/own-numbers/+15550109999"):
         assert ask(world, "GET", path).status == 404, path
-    assert ask(world, "PATCH", "/contacts/nobody", {"name": "Kim"}).status == 404
+    assert ask(world, "PATCH", "/contacts/absent", {"name": "Kim"}).status == 404
 
 
 def test_employees_and_our_own_numbers(world):
@@ -215,12 +215,12 @@ def test_an_import_by_the_api_says_what_became_of_each_row(world):
         "imp-1,Kim Example,0491570159,\n"
     )
     path = "/contacts/import?country=AU"
-    foretold = ask(world, "POST", f"{path}&dry_run=true", text, Content_Type="text/csv")
-    assert foretold.status == 200, foretold
+    rehearsed = ask(world, "POST", f"{path}&dry_run=true", text, Content_Type="text/csv")
+    assert rehearsed.status == 200, rehearsed
     assert everyone(world, "/contacts", external_id="imp-1") == []
     done = ask(world, "POST", path, text, Content_Type="text/csv").body
     counts = {"created": 2, "changed": 1, "unchanged": 0, "rejected": 1}
-    for body, dry_run in ((foretold.body, True), (done, False)):
+    for body, dry_run in ((rehearsed.body, True), (done, False)):
         assert {name: body[name] for name in counts} == counts and body["dry_run"] is dry_run
         assert [row["result"] for row in body["rows"]] == ["created", "rejected", "created", "changed"]
         assert [row["line"] for row in body["rows"]] == [2, 3, 4, 5]
@@ -318,12 +318,12 @@ def csv_of(tmp_path, count: int) -> str:
 def test_an_import_that_is_killed_half_way_goes_on_where_it_was(world, tmp_path):
     path = csv_of(tmp_path, 3_000)
     arguments = ("import", path, "--kind", "lead", "--country", "AU")
-    foretold = directory(world, *arguments, "--dry-run")
-    assert foretold.returncode == 0, foretold.stderr
-    assert "3000 rows: 2970 created, 0 changed, 0 unchanged, 30 rejected. Nothing was written." in foretold.stdout
-    rejected = [line for line in foretold.stdout.splitlines() if line.startswith("line ")]
+    rehearsed = directory(world, *arguments, "--dry-run")
+    assert rehearsed.returncode == 0, rehearsed.stderr
+    assert "3000 rows: 2970 created, 0 changed, 0 unchanged, 30 rejected. Nothing was written." in rehearsed.stdout
+    rejected = [line for line in rehearsed.stdout.splitlines() if line.startswith("line ")]
     assert rejected[0] == "line 9: numbers holds one that is no phone number of AU, nor international"
-    assert len(rejected) == 30 and "Kim" not in foretold.stdout
+    assert len(rejected) == 30 and "Kim" not in rehearsed.stdout
     notes = tmp_path / "people.csv.progress"
     assert not notes.exists() and everyone(world, "/contacts", external_id="bulk-0") == []
 
@@ -346,7 +346,7 @@ def test_an_import_that_is_killed_half_way_goes_on_where_it_was(world, tmp_path)
 
     resumed = directory(world, *arguments)
     assert resumed.returncode == 0, resumed.stderr
-    assert f"going on after row {noted['rows']}" in resumed.stdout
+    assert f"resuming after row {noted['rows']}" in resumed.stdout
     lines = [line for line in resumed.stdout.splitlines() if line.startswith("line ")]
     assert lines == rejected[noted["rejected"]:]
     summary = resumed.stdout.splitlines()[-1]
@@ -384,10 +384,10 @@ def test_the_command_line_lists_shows_and_deletes(world, tmp_path):
         shown = directory(world, "show", what)
         assert shown.returncode == 0, shown.stderr
         assert "cli-1" in shown.stdout and "Kim" not in shown.stdout and "5550109070" not in shown.stdout
-    told = directory(world, "show", "+15550109070", "--personal").stdout
-    assert "Kim Example" in told and "cli-2" in told and "+15550109070" in told
-    nobody = directory(world, "show", "+15550109999")
-    assert nobody.returncode == 1 and "5550109999" not in nobody.stderr
+    shown = directory(world, "show", "+15550109070", "--personal").stdout
+    assert "Kim Example" in shown and "cli-2" in shown and "+15550109070" in shown
+    absent = directory(world, "show", "+15550109999")
+    assert absent.returncode == 1 and "5550109999" not in absent.stderr
     for kind, word in (("contact", "client"), ("employee", "employee")):
         listed = directory(world, "list", "--kind", kind, "--limit", "10000").stdout
         assert ["cli-1", word] in [line.split()[:2] for line in listed.splitlines()]

@@ -37,9 +37,9 @@ def test_the_webhook_before_the_callback(world):
     assert world.stack.send(callback(ended(sid))).status == 200
     key = f"twilio/twilio/{sid}"
     wait_for(key, lambda: world.stack.settled(key))
-    (got,) = world.told("/crm", key)
+    (got,) = world.delivered("/crm", key)
     assert (got.json()["summary"], got.json()["duration"]) == ("A first summary.", 12)
-    assert [one.json()["type"] for one in world.told("/warehouse", key)] == ["call.completed"]
+    assert [one.json()["type"] for one in world.delivered("/warehouse", key)] == ["call.completed"]
 
 
 def test_the_webhook_after_the_delivery(world):
@@ -49,11 +49,11 @@ def test_the_webhook_after_the_delivery(world):
     wait_for(key, lambda: world.stack.settled(key))
     late = webhook(sid, "A late summary.")
     assert [world.stack.send(late).status for _ in range(2)] == [200, 200]
-    wait_for("the update", lambda: len(world.told("/warehouse", key)) == 2)
+    wait_for("the update", lambda: len(world.delivered("/warehouse", key)) == 2)
     wait_for(key, lambda: world.stack.settled(key))
-    told = [(one.json()["type"], one.json()["data"].get("summary")) for one in world.told("/warehouse", key)]
-    assert told == [("call.completed", None), ("call.updated", "A late summary.")]
-    assert len(world.told("/crm", key)) == 1
+    events = [(one.json()["type"], one.json()["data"].get("summary")) for one in world.delivered("/warehouse", key)]
+    assert events == [("call.completed", None), ("call.updated", "A late summary.")]
+    assert len(world.delivered("/crm", key)) == 1
 
 
 @pytest.mark.parametrize("fault", ["stale", "from the future", "another secret", "no signature", "altered"])

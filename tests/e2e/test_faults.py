@@ -32,7 +32,7 @@ def destination(url: str, source: str, **more) -> dict:
 
 
 def closed_port() -> int:
-    """A port where nobody listens."""
+    """A port without a listener."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
@@ -52,7 +52,7 @@ BEHAVIOURS = {
 
 @pytest.fixture(scope="module")
 def troubled(world):
-    """One call per behaviour, told to a CRM that behaves so and to one that is well."""
+    """One call per behaviour, delivered to a CRM with that behaviour and to a healthy one."""
     started = {}
     for name, (first, then, _, _) in BEHAVIOURS.items():
         url = f"{world.crm.url}/{name}" if then else f"http://127.0.0.1:{closed_port()}/"
@@ -94,10 +94,10 @@ def test_the_crm_that_is_well_is_not_kept_waiting(world, troubled):
     for name in BEHAVIOURS:
         key = f"test/{name}/{world_call(name)}"
         wait_for(key, lambda key=key: world.stack.settled(key), 120)
-        assert len(world.told("/warehouse", key)) == 1
+        assert len(world.delivered("/warehouse", key)) == 1
     hung = world.crm.received("/hangs")
     key = f"test/hangs/{world_call('hangs')}"
-    assert world.told("/warehouse", key)[0].at < hung[1].at, "the other destination waited for the one that hangs"
+    assert world.delivered("/warehouse", key)[0].at < hung[1].at, "the other destination waited for the one that hangs"
 
 
 def test_a_send_that_fails_is_made_up_for(world):
@@ -120,7 +120,7 @@ def test_a_send_that_fails_is_made_up_for(world):
     client.invoke(FunctionName=world.stack.stack["functions"]["sweep"], Payload=b"{}")
     wait_for("the swept call", lambda: world.stack.settled("test/lost/lost-swept"))
     for call in ("lost-redelivered", "lost-swept"):
-        assert len(world.told("/warehouse", f"test/lost/{call}")) == 1
+        assert len(world.delivered("/warehouse", f"test/lost/{call}")) == 1
 
 
 def test_a_message_that_is_no_job_is_dropped_and_its_neighbours_are_done(world):

@@ -14,7 +14,7 @@ from test_operator import switchboard
 SOURCE = "formats"
 TEMPLATE = """{
   "ticket": {{ data.call_id }},
-  "who": {{ data.contact_name | default("somebody") }},
+  "who": {{ data.contact_name | default("unknown") }},
   "phone": {{ data.contact.e164 | digits }},
   "talked": {{ data.talk_seconds | mmss }},
   "note": {{ data.summary }}
@@ -22,7 +22,7 @@ TEMPLATE = """{
 HOSTILE = 'Zoë "Q" \\ </b> {{ x }}\n(a,b)'
 
 
-def told(**more) -> dict:
+def destination(**more) -> dict:
     """A destination of this module's calls alone."""
     return {"filter": {"sources": [SOURCE], **more.pop("filter", {})}, "retry_seconds": [1, 1, 1]} | more
 
@@ -34,19 +34,19 @@ def crms(world):
         pipedrive.persons.append({"id": 5, "name": "Ann", "phones": ["+61 491 570 156"]})
         world.stack.configure(
             "destinations/pipedrive",
-            told(url=pipedrive.url, format="pipedrive", contacts="find_or_create",
+            destination(url=pipedrive.url, format="pipedrive", contacts="find_or_create",
                  auth={"type": "header", "name": "x-api-token", "value": "fake-pipedrive-token"}),
         )  # fmt: skip
         world.stack.configure(
             "destinations/zoho",
-            told(url=zoho.url, format="zoho", contacts="find_or_create",
+            destination(url=zoho.url, format="zoho", contacts="find_or_create",
                  filter={"events": ["call.completed", "call.updated"]},
                  auth={"type": "oauth_refresh", "token_url": f"{zoho.url}/oauth/v2/token", **zoho.client},
                  settings={"key_field": "Switchboard_Key"}),
         )  # fmt: skip
         world.stack.configure(
             "destinations/tickets",
-            told(url=f"{world.crm.url}/tickets", format="template", signing_secrets=[SIGNING_SECRET],
+            destination(url=f"{world.crm.url}/tickets", format="template", signing_secrets=[SIGNING_SECRET],
                  settings={"template": TEMPLATE, "method": "PUT", "content_type": "application/vnd.api+json"}),
         )  # fmt: skip
         world.stack.refresh()
@@ -58,7 +58,7 @@ def crms(world):
 
 
 def call(world, name: str, **more) -> str:
-    """Sends a call, and waits until it is told everywhere."""
+    """Sends a call, and waits until it is delivered everywhere."""
     call_id = world.unique(name)
     assert world.stack.send(post(call_id, SOURCE, **more)).status == 200
     key = f"test/{SOURCE}/{call_id}"
@@ -81,7 +81,7 @@ def test_a_call_is_there_in_the_words_of_each(world, crms):
     assert (record["Call_Duration"], record["Call_Result"]) == ("02:05", "Answered")
     (contact,) = zoho.records["Contacts"]
     assert (record["Who_Id"]["id"], contact["Phone"]) == (contact["id"], "+61491570156")
-    (ticket,) = world.told("/tickets", key)
+    (ticket,) = world.delivered("/tickets", key)
     assert ticket.headers["content-type"] == "application/vnd.api+json"
     assert ticket.headers["webhook-signature"].startswith("v1,")
     assert ticket.json() == {

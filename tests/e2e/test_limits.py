@@ -88,5 +88,5 @@ def test_a_transcript_of_two_megabytes_arrives_at_the_crm_intact(world):
     assert world.stack.send(post(body)).status == 200
     key = "test/limits/transcript-of-2-mb"
     wait_for(key, lambda: world.stack.settled(key))
-    (got,) = world.told("/warehouse", key)
+    (got,) = world.delivered("/warehouse", key)
     assert got.json()["data"]["transcript"] == json.loads(body)["transcriptRaw"]

@@ -1,4 +1,4 @@
-"""Who was on a call: contacts are created once, and calls are matched anew on request."""
+"""Matching: contacts are created once, and calls are matched again on request."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_a_hundred_first_calls_of_one_number_at_once_create_one_contact(world, s
     assert len({contact["entry"] for contact in contacts}) == 1
     assert sorted(contact["matched_by"] for contact in contacts) == ["created"] + ["number"] * 99
 
-    # The CRM is told whom it was with.
-    told = world.told("/warehouse", "test/matching/matching-0")[0]
-    side = json.loads(told.body)["data"]["contact"]
+    # The payload contains the contact.
+    received = world.delivered("/warehouse", "test/matching/matching-0")[0]
+    side = json.loads(received.body)["data"]["contact"]
     assert (side["id"], side["e164"]) == (contacts[0]["entry"], NUMBER)
 
     # National form, the same contact.
@@ -70,7 +70,7 @@ def test_a_call_is_matched_anew_on_request(world, source):
     contact_of(world, "matching-anew")
     again = switchboard(world, "rematch", "test/matching/matching-anew", "--dry-run")
     assert again.returncode == 0, again.stderr
-    assert "1 read: 0 matched anew, 1 as they were. Nothing was written" in again.stdout
+    assert "1 read: 0 matched again, 1 unchanged. Nothing was written" in again.stdout
     assert "270100002" not in again.stdout + again.stderr
 
 

@@ -49,12 +49,12 @@ def test_a_batch_of_a_thousand_within_the_function_s_time_and_one_more_refused(w
     # Each has follow-ups of its own, and none of them is lost or doubled.
     ids = {correlation_id(f"onecom/onecom/thousand.{n}") for n in range(1, 1001)}
 
-    def told() -> list[str]:
+    def received() -> list[str]:
         everything = (one.headers["x-correlation-id"] for one in world.crm.received("/warehouse"))
         return sorted(one for one in everything if one in ids)
 
-    wait_for("a thousand calls at the CRM", lambda: len(told()) >= 1000, seconds=180)
-    assert told() == sorted(ids)
+    wait_for("a thousand calls at the CRM", lambda: len(received()) >= 1000, seconds=180)
+    assert received() == sorted(ids)
 
     sent.body = json.dumps([*batch, record("thousand.1001")]).encode()
     refused = world.stack.send(sent)

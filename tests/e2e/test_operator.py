@@ -38,16 +38,16 @@ def test_a_call_is_found_and_sent_once_more(world):
     wait_for(key, lambda: world.stack.settled(key))
     story = switchboard(world, "call", key)
     assert story.returncode == 0, story.stderr
-    for told in ("Answered", "crm#call.completed delivered", "warehouse#call.completed delivered", "delivered: 200"):
-        assert told in story.stdout
+    for expected in ("Answered", "crm#call.completed delivered", "warehouse#call.completed delivered", "delivered: 200"):
+        assert expected in story.stdout
     assert "491570156" not in story.stdout
-    assert switchboard(world, "call", "test/story/nobody").returncode == 1
+    assert switchboard(world, "call", "test/story/absent").returncode == 1
 
-    first = world.told("/warehouse", key)
+    first = world.delivered("/warehouse", key)
     assert len(first) == 1
     assert switchboard(world, "redeliver", key, "warehouse#call.completed").returncode == 0
     world.stack.client("lambda").invoke(FunctionName=world.stack.stack["functions"]["sweep"], Payload=b"{}")
-    again = wait_for("the second request", lambda: world.told("/warehouse", key)[1:])
+    again = wait_for("the second request", lambda: world.delivered("/warehouse", key)[1:])
     assert again[0].body == first[0].body
     assert again[0].headers["idempotency-key"] != first[0].headers["idempotency-key"]
     assert SIGNING_SECRET not in story.stdout

@@ -62,7 +62,7 @@ def operate(world, *words: str) -> str:
 
 
 def delivered(world, name: str, call: str) -> dict:
-    """Waits until a call is told, with a sweep now and then, as there is one each minute."""
+    """Waits until a call is delivered, with a sweep now and then, as there is one each minute."""
     key, began = f"test/{name}/{call}", time.monotonic()
 
     def is_told() -> dict | None:
@@ -207,7 +207,7 @@ def test_the_official_package_verifies_old_and_new_secret_while_both_live(protec
         world.stack.refresh()
         assert world.stack.send(post(f"rotated-{n}", name)).status == 200
         delivered(world, name, f"rotated-{n}")
-        (got,) = world.told(f"/{name}", f"test/{name}/rotated-{n}")
+        (got,) = world.delivered(f"/{name}", f"test/{name}/rotated-{n}")
         for secret in good:
             Webhook(secret).verify(got.body, got.headers)
         for secret in bad:

@@ -48,7 +48,7 @@ class Recorder(Server):
             self.late[name] = max(0, left - 1)
         pair = base64.b64encode(f"{ACCOUNT}:{TOKEN}".encode()).decode()
         if path.startswith("/cdn/"):
-            # It is another host: who knows us here was told by mistake.
+            # Another host: it must not receive the credentials.
             self._say(handler, 400 if "authorization" in headers else 200, {"content-type": "audio/mpeg"}, AUDIO)
         elif headers.get("authorization") != f"Basic {pair}":
             self._say(handler, 401)
@@ -93,7 +93,7 @@ def send(world, fields: dict, path: str = "/call-status-callback") -> None:
 
 
 def recorded(world, recorder, late: int = 0) -> tuple[str, str]:
-    """A call with a recording: its key, and the link that the CRM was told."""
+    """A call with a recording: its key, and the link that the CRM received."""
     call_id = world.unique("CA-recorded")
     recording = "RE" + call_id
     recorder.late[f"{recording}.mp3"] = late
@@ -107,13 +107,13 @@ def recorded(world, recorder, late: int = 0) -> tuple[str, str]:
     )  # fmt: skip
     key = f"twilio/{SOURCE}/{call_id}"
 
-    def told() -> str | None:
-        for one in world.told("/warehouse", key):
+    def link() -> str | None:
+        for one in world.delivered("/warehouse", key):
             for heard in one.json()["data"]["recordings"]:
                 return heard["url"]
         return None
 
-    return key, wait_for("the CRM is told of the recording", told)
+    return key, wait_for("the link at the CRM", link)
 
 
 def copy_of(world, key: str) -> dict:
@@ -172,9 +172,9 @@ def test_a_recording_comes_into_the_bucket_and_the_crms_link_leads_to_its_bytes(
     with urllib.request.urlopen(headers["location"], timeout=30) as answer:
         assert (answer.read(), answer.headers["content-type"]) == (AUDIO, "audio/mpeg")
 
-    # Told once: a copy is no news. And nobody but Twilio was told who we are.
-    time_told = [one.json()["type"] for one in world.told("/warehouse", key)]
-    assert time_told.count("call.completed") == 1 and len(time_told) <= 2
+    # Delivered once: a copy is no update. Only Twilio received the credentials.
+    types = [one.json()["type"] for one in world.delivered("/warehouse", key)]
+    assert types.count("call.completed") == 1 and len(types) <= 2
     assert recorder.others.asked and not any(who for _, _, who in recorder.others.asked)
 
 
@@ -201,7 +201,7 @@ def test_a_link_opens_until_it_is_over_and_nothing_else_does(world, recorder):
         assert status == expected, (parameters, body)
         if status != 302:
             assert headers["content-type"] == "application/problem+json", body
-    for token, expected in [(LISTENER, 302), (READER, 403), ("fake-token-that-nobody-knows-01", 401)]:
+    for token, expected in [(LISTENER, 302), (READER, 403), ("fake-token-that-is-unknown-0001", 401)]:
         assert open_link(path, token)[0] == expected
 
 

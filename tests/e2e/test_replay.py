@@ -27,8 +27,8 @@ def note_of(world, request: Request) -> dict:
     raise AssertionError("the body is not in quarantine")
 
 
-def told(text: str, *words: str) -> None:
-    """Every word is in a text, and nobody is."""
+def shows(text: str, *words: str) -> None:
+    """Every word is in a text, and no personal value is."""
     for word in words:
         assert word in text, text
     for personal in ("491570156", "Kim", "Example"):
@@ -44,13 +44,13 @@ def test_what_is_in_quarantine_is_listed_and_shown_masked_and_stays_while_it_is_
     listed = switchboard(world, "quarantine", "list", "intake", "--limit", "1000", "--since", "2026-01-01")
     assert listed.returncode == 0, listed.stderr
     (line,) = [line for line in listed.stdout.splitlines() if short in line]
-    told(line, "intake", f"{len(request.body)} B", "durationSec: is not followed by a JSON value")
+    shows(line, "intake", f"{len(request.body)} B", "durationSec: is not followed by a JSON value")
     everywhere = switchboard(world, "quarantine", "list", "--limit", "1000")
     assert line.split() in [line.split() for line in everywhere.stdout.splitlines()]
     assert short not in switchboard(world, "quarantine", "list", "intake", "--until", "2026-01-01").stdout
 
     shown = switchboard(world, "quarantine", "show", "intake", short)
-    told(shown.stdout, before["digest"], "/api/crm/intake/calls", "application/json", '"durationSec":,', '"clientPhone": "+00000000000"')
+    shows(shown.stdout, before["digest"], "/api/crm/intake/calls", "application/json", '"durationSec":,', '"clientPhone": "+00000000000"')
     raw = switchboard(world, "quarantine", "show", "intake", short, "--raw")
     assert raw.stdout == request.body.decode()
     assert switchboard(world, "quarantine", "show", "intake", "f" * 32).returncode == 1
@@ -58,7 +58,7 @@ def test_what_is_in_quarantine_is_listed_and_shown_masked_and_stays_while_it_is_
     for arguments in (["--dry-run"], []):
         replayed = switchboard(world, "replay", "quarantine", "intake", "--id", short, *arguments)
         assert replayed.returncode == 0, replayed.stderr
-        told(replayed.stdout, short, "is still unreadable: durationSec:", "1 still unreadable")
+        shows(replayed.stdout, short, "is still invalid: durationSec:", "1 still invalid")
         assert note_of(world, request) == before
 
 
@@ -76,13 +76,13 @@ def test_a_body_that_is_understood_by_now_becomes_a_call_that_is_told_once(world
 
     key = f"test/replay/{call_id}"
     arguments = ("replay", "quarantine", "intake", "--id", note["digest"])
-    foretold = switchboard(world, *arguments, "--dry-run")
-    told(foretold.stdout, f"new call {key}: ", "outcome answered", "1 new calls", "Nothing was written")
+    dry_run = switchboard(world, *arguments, "--dry-run")
+    shows(dry_run.stdout, f"new call {key}: ", "outcome answered", "1 new calls", "Nothing was written")
     assert world.stack.call(key) is None
 
     replayed = switchboard(world, *arguments)
     assert replayed.returncode == 0, replayed.stderr
-    told(replayed.stdout, f"new call {key}: ", "outcome answered", "1 taken out of quarantine")
+    shows(replayed.stdout, f"new call {key}: ", "outcome answered", "1 removed from quarantine")
     left = world.stack.calls.query(KeyConditionExpression=Key("pk").eq(part["pk"]) & Key("sk").begins_with(note["sk"]))
     assert left["Items"] == [] and note["sk"] not in {one["sk"] for one in world.stack.items("quarantine#intake")}
     assert switchboard(world, *arguments).returncode == 1
@@ -90,7 +90,7 @@ def test_a_body_that_is_understood_by_now_becomes_a_call_that_is_told_once(world
     # It is stored as due, and the sweep sees to it.
     world.stack.client("lambda").invoke(FunctionName=world.stack.stack["functions"]["sweep"], Payload=b"{}")
     wait_for(key, lambda: world.stack.settled(key))
-    assert len(world.told("/warehouse", key)) == 1
+    assert len(world.delivered("/warehouse", key)) == 1
 
 
 def test_a_call_that_was_misread_is_mended_and_told_anew_once(world):
@@ -98,10 +98,10 @@ def test_a_call_that_was_misread_is_mended_and_told_anew_once(world):
     key = f"test/replay/{call_id}"
     assert world.stack.send(post(call_id, "replay")).status == 200
     stored = wait_for(key, lambda: world.stack.settled(key))
-    assert len(world.told("/warehouse", key)) == 1
+    assert len(world.delivered("/warehouse", key)) == 1
     same = switchboard(world, "replay", "calls", key)
     assert same.returncode == 0, same.stderr
-    told(same.stdout, "1 read: 0 new calls, 0 changed, 1 as they were; 0 still unreadable")
+    shows(same.stdout, "1 read: 0 new calls, 0 changed, 1 unchanged; 0 still invalid")
     assert world.stack.call(key) == stored
 
     # As if an earlier release had read 5 where it says 7.
@@ -110,18 +110,18 @@ def test_a_call_that_was_misread_is_mended_and_told_anew_once(world):
     update["raw"]["inline"] = raw.replace(b'"durationSec": 5', b'"durationSec": 7')
     world.stack.calls.put_item(Item=stored)
     arguments = ("replay", "calls", "--provider", "test", "--since", stored["call"]["started_at"])
-    foretold = switchboard(world, *arguments, "--dry-run")
-    told(foretold.stdout, f"call {key}: ", "talk 5 → 7", "its follow-ups are due", "Nothing was written")
+    dry_run = switchboard(world, *arguments, "--dry-run")
+    shows(dry_run.stdout, f"call {key}: ", "talk 5 → 7", "its follow-ups are due", "Nothing was written")
     assert world.stack.call(key)["call"]["talk"] == 5
     replayed = switchboard(world, *arguments)
-    told(replayed.stdout, f"call {key}: ", "talk 5 → 7")
+    shows(replayed.stdout, f"call {key}: ", "talk 5 → 7")
     mended = world.stack.call(key)
     assert mended["call"]["talk"] == 7 and mended["pk"] == pk(key)
-    told(switchboard(world, "call", key).stdout, "replayed ")
+    shows(switchboard(world, "call", key).stdout, "replayed ")
 
     world.stack.client("lambda").invoke(FunctionName=world.stack.stack["functions"]["sweep"], Payload=b"{}")
-    again = wait_for("the second request", lambda: world.told("/warehouse", key)[1:])
+    again = wait_for("the second request", lambda: world.delivered("/warehouse", key)[1:])
     assert again[0].json()["type"] == "call.updated"
     wait_for(key, lambda: world.stack.settled(key))
-    told(switchboard(world, *arguments).stdout, " 0 changed, ")
-    assert world.stack.settled(key) and len(world.told("/warehouse", key)) == 2
+    shows(switchboard(world, *arguments).stdout, " 0 changed, ")
+    assert world.stack.settled(key) and len(world.delivered("/warehouse", key)) == 2

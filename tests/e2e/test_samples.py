@@ -1,4 +1,4 @@
-"""Every sample through the deployed stack, and what the CRM is told of it."""
+"""Every sample through the deployed stack, up to the payload at the CRM."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from stack import SIGNING_SECRET, correlation_id, rejections, wait_for
 from standardwebhooks import Webhook
 
 # What the conversation-AI CRM gets of each sample: to, name, summary, status, duration, subject.
-TOLD = {
+EXPECTED = {
     "twilio/completed": (
         "+61491570156", "Kim Example",
         "The customer asked about pricing and availability. A follow-up meeting was agreed for next week.",
@@ -80,14 +80,14 @@ def test_sample(world, sent, path):
         stored = wait_for(key, lambda key=key: world.stack.settled(key))
         assert stored["call"].get("outcome") == call.get("outcome")
         assert stored["call"].get("talk") == call.get("talk")
-        got = world.told("/crm", key)
+        got = world.delivered("/crm", key)
         if "parent" in call or call.get("state") != "ended":
             assert got == [] and world.stack.deliveries(key) == {}
             continue
         assert len(got) == 1
         Webhook(SIGNING_SECRET).verify(got[0].body, got[0].headers)
-        if name in TOLD:
-            to, contact, summary, status, duration, subject = TOLD[name]
+        if name in EXPECTED:
+            to, contact, summary, status, duration, subject = EXPECTED[name]
             assert got[0].json() == {
                 "type": "conversationAICall", "subject": subject, "to": to, "name": contact,
                 "summary": summary, "status": status, "duration": duration,
@@ -99,7 +99,7 @@ def test_the_webhook_and_the_crm_share_one_correlation_id(world, sent):
     wait_for(key, lambda: world.stack.settled(key))
     answered = sent["intake/minimal"][0].headers["x-correlation-id"]
     assert answered == correlation_id(key)
-    assert world.told("/crm", key) and world.told("/warehouse", key)
+    assert world.delivered("/crm", key) and world.delivered("/warehouse", key)
 
     def said(function: str) -> list[str]:
         return [line for line in world.stack.logs(function) if answered in line]

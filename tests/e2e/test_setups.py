@@ -26,10 +26,10 @@ def get(path: str) -> Request:
     return Request("GET", path, {}, b"")
 
 
-def told(world, key: str) -> dict:
-    """What the flat CRM was told of a call, once it was."""
+def payload(world, key: str) -> dict:
+    """The payload of a call at the CRM of the format conversation-ai."""
     wait_for(key, lambda: world.stack.settled(key))
-    (got,) = world.told("/crm", key)
+    (got,) = world.delivered("/crm", key)
     return got.json()
 
 
@@ -86,7 +86,7 @@ def test_the_intakes_contract(world):
     ]:
         headers = INTAKE | ({"x-crm-intake-secret": named} if body.get("source") == "asterisk-main" else {})
         assert world.stack.send(post(path, body, headers)).status == 200
-        got = told(world, key)
+        got = payload(world, key)
         assert (got["to"], got["duration"], got["name"]) == ("+79991234567", seconds, name)
 
 
@@ -100,11 +100,11 @@ def test_the_dialplan_whose_strftime_reads_1970(world):
     }  # fmt: skip
     assert world.stack.send(post("/api/crm/intake/calls", body, INTAKE)).status == 200
     key = "asterisk/asterisk/1708416000.77"
-    assert told(world, key)["duration"] == 360
+    assert payload(world, key)["duration"] == 360
     call = world.stack.call(key)["call"]
     assert {"start_discarded", "start_estimated"} <= set(call["flags"])
     assert call["started_at"] == "2026-02-20T09:00:00Z"
-    (full,) = world.told("/warehouse", key)
+    (full,) = world.delivered("/warehouse", key)
     assert b"spool" not in full.body
 
 
@@ -129,7 +129,7 @@ def test_twilios_ends_in_the_words_of_the_crm(world, state, seconds, word):
     if state == "completed":
         assert world.stack.send(webhook(sid, "The customer expressed interest in the product.")).status == 200
     assert world.stack.send(callback(parameters)).status == 200
-    got = told(world, f"twilio/twilio/{sid}")
+    got = payload(world, f"twilio/twilio/{sid}")
     summary = "The customer expressed interest in the product." if state == "completed" else ""
     assert got == {
         "type": "conversationAICall", "subject": "Outbound Call", "to": to, "name": "", "summary": summary,
@@ -166,7 +166,7 @@ def test_3cx_at_the_start_and_at_the_end_of_a_call(world):
     start = post("/webhook/3cx/call-event", THREECX_START | agent, headers)
     end = post("/webhook/3cx/call-event", THREECX_END | agent, headers)
     (key,) = stored(world, "call#threecx", start, end, end)
-    got = told(world, key)
+    got = payload(world, key)
     assert (got["to"], got["status"], got["duration"]) == ("+41225551234", "held", 272)
     call = world.stack.call(key)["call"]
     assert (call["started_at"], call["ended_at"]) == ("2025-07-16T14:30:00Z", "2025-07-16T14:34:32Z")
@@ -180,7 +180,7 @@ def test_3cxs_template_with_its_variables_filled_in_and_some_left(world):
     }  # fmt: skip
     headers = JSON | {"x-api-key": source("threecx")["secrets"][0]}
     (key,) = stored(world, "call#threecx", post("/webhook/3cx/call-event", body, headers))
-    assert told(world, key)["duration"] == 272
+    assert payload(world, key)["duration"] == 272
     assert "recordings" not in world.stack.call(key)["call"]
 
 
@@ -206,7 +206,7 @@ def test_onecom_posts_one_record(world, open_to_their_network):
     answer = world.stack.send(post("/api/onecom/webhook", ONECOM))
     assert (answer.status, answer.body["accepted"]) == (202, 1)
     key = "onecom/onecom/1234567890.900"
-    got = told(world, key)
+    got = payload(world, key)
     assert (got["to"], got["status"], got["duration"]) == ("+972501234567", "held", 120)
     assert world.stack.call(key)["call"]["started_at"] == "2024-01-15T08:30:00Z"
 
@@ -216,14 +216,14 @@ def test_onecom_posts_a_batch(world, open_to_their_network):
     answer = world.stack.send(post("/api/onecom/webhook", batch))
     assert (answer.status, answer.body) == (202, {"accepted": 2, "duplicates": 0})
     for unique in ("1234567890.901", "1234567891.902"):
-        assert told(world, f"onecom/onecom/{unique}")["status"] == "held"
+        assert payload(world, f"onecom/onecom/{unique}")["status"] == "held"
 
 
 def test_onecom_tested_by_hand(world, open_to_their_network):
     wanted = ("call_id", "start", "src", "dst", "duration", "disposition")
     body = {"uniqueid": "1234567890.903"} | {name: ONECOM[name] for name in wanted}
     assert world.stack.send(post("/api/onecom/webhook", body)).status == 202
-    assert told(world, "onecom/onecom/1234567890.903")["to"] == "+972501234567"
+    assert payload(world, "onecom/onecom/1234567890.903")["to"] == "+972501234567"
     information = world.stack.send(get("/api/onecom/webhook"))
     assert information.status == 200 and "fake" not in json.dumps(information.body)
 
@@ -253,7 +253,7 @@ def test_smartflo_posts_the_body_that_was_pasted(world, open_to_their_network):
                  urlencode({k: v if isinstance(v, str) else json.dumps(v) for k, v in SMARTFLO.items()}).encode())):  # fmt: skip
         assert world.stack.send(sent).status == 200
     key = "smartflo/smartflo/69d75426f0900"
-    got = told(world, key)
+    got = payload(world, key)
     assert (got["to"], got["status"], got["duration"]) == ("+919876543210", "held", 7)
     call = world.stack.call(key)["call"]
     assert call["started_at"] == "2026-04-09T07:24:21Z"
@@ -266,5 +266,5 @@ def test_smartflo_simulated_by_hand(world, open_to_their_network):
         "ref_id": "REPLACE_WITH_REAL_LEAD_ID", "agent_number": "123456", "customer_number": "9876543210",
     }  # fmt: skip
     assert world.stack.send(post("/api/v1/smartflo/webhook", body)).status == 200
-    got = told(world, "smartflo/smartflo/test_call_123")
+    got = payload(world, "smartflo/smartflo/test_call_123")
     assert (got["to"], got["status"]) == ("+919876543210", "held")

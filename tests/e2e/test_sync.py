@@ -209,5 +209,5 @@ def test_the_schedule_reconciles_what_is_set_up_for_it(world: World, pbx: Pbx) -
     gaps = ask(world, "GET", "/sync", "read").body["gaps"]
     mine = [gap["missing"] for gap in gaps if gap["source"] == "onecom/reconciled"]
     assert sum(mine) == job["missing"]
-    told = [line for line in stack.records("pull") if "gap" in line]
-    assert any(line["gap"] == job["missing"] and line["source"] == "reconciled" for line in told)
+    lines = [line for line in stack.records("pull") if "gap" in line]
+    assert any(line["gap"] == job["missing"] and line["source"] == "reconciled" for line in lines)

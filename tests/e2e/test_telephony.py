@@ -165,7 +165,7 @@ def test_without_a_token_the_right_or_a_key_nobody_is_dialled(phone):
         assert phone.ask("POST", path, body).status == 400
     for path in ("/telephony/hangup", "/api/v1/smartflo/hangup"):
         assert phone.ask("POST", path, {"call": "x", "call_id": "x"}, READER).status == 403
-    # The directory knows no such employee here, so that this token can dial for nobody.
+    # The directory has no such employee here, so that this token can place no call.
     assert kind(phone.press(token="fake-token-of-kim-00000000")) == "not-your-agent"
     assert phone.smartflo.dialled == []
 

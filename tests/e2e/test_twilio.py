@@ -143,7 +143,7 @@ def test_a_request_that_is_not_authenticated_leaves_no_trace_but_one_metric(worl
         world.stack.configure("sources/twilio/mute", {"secrets": [], "public_url": BASE})
         world.stack.refresh()
     call = world.unique("CA-refused")
-    query = {"no-secret": "source=mute", "unknown-source": "source=nobody"}.get(case, "")
+    query = {"no-secret": "source=mute", "unknown-source": "source=absent"}.get(case, "")
     token = "fake-wrong" if case in ("wrong", "unknown-source") else TOKEN
     request = callback(ended(call, Marker="+61491570110"), query=query, token=token)
     if case == "missing":
@@ -178,7 +178,7 @@ def test_the_same_webhook_fifty_times_at_once_is_one_call_and_one_delivery(world
     assert sum(answer.body["duplicates"] for answer in answers) == 49
     stored = wait_for("the call", lambda: world.stack.settled(f"twilio/twilio/{call}"), 90)
     assert len(stored["updates"]) == 1
-    assert len(world.told("/crm", f"twilio/twilio/{call}")) == 1
+    assert len(world.delivered("/crm", f"twilio/twilio/{call}")) == 1
     # A duplicate of a call that owes nothing stays one.
     again = world.stack.send(request)
     assert again.body == {"accepted": 0, "duplicates": 1}
@@ -211,13 +211,13 @@ def test_four_callbacks_in_all_orders_are_the_same_call_and_the_same_entry(world
         requests = four(call)
         for n in order:
             assert world.stack.send(requests[n]).status == 200
-    stored, told = [], []
+    stored, received = [], []
     for call in calls.values():
         key = f"twilio/orders/{call}"
         stored.append(wait_for(key, lambda key=key: world.stack.settled(key), 120)["call"])
-        assert len(world.told("/warehouse", key)) == 1
-        told.append([one.body for one in world.told("/crm", key)])
+        assert len(world.delivered("/warehouse", key)) == 1
+        received.append([one.body for one in world.delivered("/crm", key)])
     assert len(stored) == 24
     assert all(one == stored[0] for one in stored)
-    assert len(told[0]) == 1 and all(one == told[0] for one in told)
+    assert len(received[0]) == 1 and all(one == received[0] for one in received)
     assert stored[0]["outcome"] == "voicemail"

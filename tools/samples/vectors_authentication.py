@@ -97,7 +97,7 @@ def shared_secret(provider: str) -> dict:
         **{"with": {"secrets": []}})
     add("from an allowed network", {"X-Webhook-Secret": secret}, sender=inside, **{"with": allowed})
     add("from another network", {"X-Webhook-Secret": secret}, "network", this, sender=outside, **{"with": allowed})
-    add("from nobody knows where", {"X-Webhook-Secret": secret}, "network", this, **{"with": allowed})
+    add("from an unknown address", {"X-Webhook-Secret": secret}, "network", this, **{"with": allowed})
     add("another secret from an allowed network", {"X-Webhook-Secret": "fake"}, "mismatch", sender=inside,
         **{"with": allowed})
     add("no secret from an allowed network", {}, ANYBODY, sender=inside, **{"with": allowed})
@@ -197,7 +197,7 @@ def twilio() -> dict:
         headers = {"Content-Type": kind}
         if signature is not None:
             headers["X-Twilio-Signature"] = signature
-        # The package takes a JSON body whose hash nobody states, and knows no networks.
+        # The package accepts a JSON body without a hash, and has no networks.
         if signature and "JSON body without" not in name and refusal not in ("network", "no_secret"):
             sent = MultiDict(parse_qsl(body, keep_blank_values=True)) if kind != JSON else {}
             sent = body if "bodySHA256" in target else sent

@@ -86,10 +86,10 @@ def smartflo() -> dict:
         case("JSON that says it is text", [send(answered, kind="text/plain")], {key: same}),
         case("a form that says nothing", [send(urlencode(answered), kind="")], {key: same}),
         case("the template in the query of a GET", [message(PATHS["smartflo"] + query, {}, "", "GET")], {key: same}),
-        one("answered, and nobody says when", {"call_status": "answered", "direction": "inbound", "answer_stamp": "", "billsec": "6"},
+        one("answered, without an answer time", {"call_status": "answered", "direction": "inbound", "answer_stamp": "", "billsec": "6"},
             {"outcome": "answered", "answered_at": None}),
         one("a trigger during the call", {"call_status": "Answered by agent", "direction": "click_to_call"}, {"outcome": None}),
-        case("one call, told by two triggers", [
+        case("one call, reported by two triggers", [
             send({"uuid": uuid, "call_status": "Answered by agent", "direction": "click_to_call"}),
             send({"uuid": uuid, "call_status": "answered", "direction": "clicktocall", "outbound_sec": "7"})],
             {key: {"outcome": "answered", "state": "ended", "talk": 7, "direction": "outbound"}}),
@@ -136,7 +136,7 @@ def twilio() -> dict:
         case("a machine is heard after the end", [done, amd], {key: {"outcome": "voicemail", "talk": 12, "answered_by": "machine"}}),
         case("a machine is heard before anything else", [amd], {key: {"outcome": None, "state": None, "answered_by": "machine"}}),
         case("a machine is heard before the end", [amd, done], {key: {"outcome": "voicemail", "talk": 12}}),
-        case("nobody can tell who answered", [done, send(f"{base}&AnsweredBy=unknown", "/amd-status-callback")],
+        case("answered by an unknown party", [done, send(f"{base}&AnsweredBy=unknown", "/amd-status-callback")],
              {key: {"outcome": "answered"}}),
         case("31 parameters, two blank, one not ASCII", [send(many)],
              {key: {"outcome": "answered", "talk": 49, "from": {"kind": "e164", "raw": "+16466063895"},
@@ -341,7 +341,7 @@ def fmc() -> dict:
         *[case(f"MegaFon: the status {word}", [history(type="in", status=word, duration="9")], {key: {"outcome": outcome}})
           for word, outcome in words.items()],
         case("MegaFon: another token", [wrong], {}, rejected=[{"status": 403, "refusal": "mismatch"}]),
-        case("MegaFon: somebody asks who calls", [send(cmd="contact", phone="79991112233", callid="1", crm_token="fake-fmc-secret")], {}, other=1),
+        case("MegaFon: a request for the caller's name", [send(cmd="contact", phone="79991112233", callid="1", crm_token="fake-fmc-secret")], {}, other=1),
         case("the generic fields", [sender("fmc")(generic)],
              {"fmc/fmc/fmc-7001": {"outcome": "answered", "talk": 61, "started_at": "2026-02-20T09:00:00Z", "ended_at": "2026-02-20T09:01:01Z",
                                    "contact": {"raw": "89991112233"}, "employee": {"raw": "101"}}}),
@@ -367,18 +367,18 @@ def elevenlabs() -> dict:
     summary = {"transcript_summary": "They agreed on Monday.", "call_successful": "success"}
     turns = [{"role": "agent", "message": "Hello", "time_in_call_secs": 0}, {"role": "user", "message": None, "time_in_call_secs": 3}]
     conversation = {"conversation": "conv_1"}
-    told = {"conversation": "conv_1", "summary": "They agreed on Monday."}
+    expected = {"conversation": "conv_1", "summary": "They agreed on Monday."}
     values = {"age": {"data_collection_id": "age", "value": {"years": [41]}, "rationale": "r"}}
     cases = [
         case("not analysed yet, the time as text", [send(stamp="1739537297", status="processing", analysis=None, metadata=phone)],
              [{**conversation, "summary": None}]),
-        case("analysed", [send(analysis=summary, metadata=phone, transcript=turns)], [told]),
-        case("on a call of Twilio", [send(analysis=summary, metadata=phone)], {f"twilio/twilio/{call_sid}": told}),
-        case("processing, and done after it", [send(status="processing", analysis=None, metadata=phone), send(analysis=summary, metadata=phone)], [told]),
-        case("held in a widget", [send(analysis=summary, metadata={**metadata, "phone_call": None})], [{**told, "contact": None}]),
+        case("analysed", [send(analysis=summary, metadata=phone, transcript=turns)], [expected]),
+        case("on a call of Twilio", [send(analysis=summary, metadata=phone)], {f"twilio/twilio/{call_sid}": expected}),
+        case("processing, and done after it", [send(status="processing", analysis=None, metadata=phone), send(analysis=summary, metadata=phone)], [expected]),
+        case("held in a widget", [send(analysis=summary, metadata={**metadata, "phone_call": None})], [{**expected, "contact": None}]),
         case("a type that did not exist", [send(kind="post_call_hologram")]),
         case("fields that did not exist", [send(analysis={**summary, "data_collection_results": values, "new": {"a": [1]}}, metadata={**phone, "new": [{}]}, new=1)],
-             [told]),
+             [expected]),
     ]
     return file("elevenlabs", cases, "What ElevenLabs posts when a conversation is over.", secrets=[secret])
 

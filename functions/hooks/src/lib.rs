@@ -114,7 +114,8 @@ impl Function {
 }
 
 fn not_configured() -> Value {
-    Reply::error(503, "our fault: the configuration cannot be read; send it again").into_event()
+    Reply::error(503, "service unavailable: the configuration cannot be read, send it again")
+        .into_event()
 }
 
 /// The sources of one provider. One that cannot be read is left out, so it refuses everything.

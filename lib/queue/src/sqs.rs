@@ -75,7 +75,7 @@ impl SqsQueue {
         let request = self.client.get_queue_attributes().queue_url(address);
         let answer = request.attribute_names(name.clone()).send().await.map_err(fault)?;
         let depth = answer.attributes().and_then(|attributes| attributes.get(&name)?.parse().ok());
-        depth.ok_or_else(|| QueueError { code: "no depth in the response".into() })
+        depth.ok_or_else(|| QueueError { code: "the response has no depth".into() })
     }
 
     async fn send_one(&self, address: &str, send: &Send) -> Result<(), QueueError> {

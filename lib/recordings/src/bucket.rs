@@ -188,10 +188,10 @@ mod tests {
         let url = Url::parse(address.expose()).unwrap();
         let mut query: Vec<(String, String)> = url.query_pairs().into_owned().collect();
         query.sort();
-        let told: Vec<String> =
+        let parameters: Vec<String> =
             query.iter().map(|(name, value)| format!("{name}={value}")).collect();
         assert_eq!(
-            told,
+            parameters,
             [
                 "X-Amz-Algorithm=AWS4-HMAC-SHA256",
                 "X-Amz-Credential=AKIAIOSFODNN7EXAMPLE/20130524/us-east-1/s3/aws4_request",

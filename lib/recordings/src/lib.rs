@@ -1,4 +1,4 @@
-//! Copies of recordings: the links that CRMs are told, what is taken for audio, and the bucket.
+//! Copies of recordings: links for CRMs, audio types, and the bucket.
 //!
 //! `enrich` makes links, the function `recordings` makes copies, and the API leads from a link to a
 //! copy. No hook knows of any of it.

@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(check(&other, "RE1", &until, &signature, soon), forged);
         assert_eq!(check(&key, "RE2", &until, &signature, soon), forged);
         assert_eq!(check(&key, "RE1", &later, &signature, soon), forged);
-        // Of a forged link nobody learns that its date is over.
+        // A forged link is refused as forged, also after its expiry.
         assert_eq!(check(&key, "RE1", "1", &signature, soon), forged);
         for wrong in
             ["", "AAAA", &signature[1..], &format!("{signature}="), &signature.to_uppercase()]

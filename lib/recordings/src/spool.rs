@@ -16,7 +16,7 @@ use crate::media::HEAD;
 /// As much is read from disk at a time.
 const PIECE: usize = 64 * 1024;
 
-/// A file that nobody else can see and that is gone with this value.
+/// A file without a name, which is deleted with this value.
 pub struct Spooled {
     /// How many bytes it has.
     pub bytes: u64,

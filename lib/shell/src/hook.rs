@@ -182,7 +182,7 @@ impl Hook {
         );
         self.telemetry.count(&[("received", 1), ("not_stored", 1)], &[("provider", provider)]);
         let status = if error.is_retryable() { 503 } else { 500 };
-        Reply::error(status, "our fault, nothing was lost that you still have: send it again")
+        Reply::error(status, "service unavailable: the message was not stored, send it again")
     }
 
     fn say(&self, taken: &[Ingested], rejected: &[(usize, Reject)], due: usize, id: &str) {

@@ -1,4 +1,4 @@
-//! A call's story, for whoever is asked where it is.
+//! A call in full, for the operator.
 
 use std::fmt::Write as _;
 
@@ -8,28 +8,26 @@ use switchboard_store::Store;
 
 use crate::Failure;
 
-/// Reads a call and its deliveries, and tells them without a number or a name in full.
+/// Reads a call and its deliveries, and shows them without an unmasked number or name.
 pub async fn story(store: &Store, key: &CallKey) -> Result<String, Failure> {
     let Some(record) = store.call(key).await? else {
         return Err(Failure::Wrong(format!("{key} is not stored")));
     };
     let deliveries = store.deliveries(key).await?;
-    Ok(tell(&record, &deliveries))
+    Ok(show(&record, &deliveries))
 }
 
-/// Makes a delivery due anew. The sweep sends it within a minute.
+/// Makes a delivery due again. The sweep sends it within a minute.
 pub async fn redeliver(store: &Store, key: &CallKey, id: &DeliveryId) -> Result<String, Failure> {
     let now = jiff::Timestamp::now();
     match redeliver::redeliver(store, key, id, &now.to_string(), now).await? {
         Again::Due(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),
         Again::Unknown => Err(Failure::Wrong(format!("{key} has no delivery {id}"))),
-        Again::Busy => {
-            Err(Failure::Wrong(format!("{id} is being sent just now; look again and repeat")))
-        }
+        Again::Busy => Err(Failure::Wrong(format!("a worker is sending {id}: retry in a minute"))),
     }
 }
 
-fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {
+fn show(record: &CallRecord, deliveries: &[Delivery]) -> String {
     let facts = &record.call.facts;
     let mut story = String::new();
     let mut line = |name: &str, text: String| {
@@ -48,7 +46,7 @@ fn tell(record: &CallRecord, deliveries: &[Delivery]) -> String {
     line("talk", facts.talk.map_or("–".to_owned(), |talk| format!("{} s", talk.0)));
     line("summary", if facts.summary.is_some() { "yes".into() } else { "no".into() });
     if let Some(lookup) = &record.lookup {
-        line("lookup", format!("{:?}, asked {} times", lookup.state, lookup.attempts));
+        line("lookup", format!("{:?}, {} attempts", lookup.state, lookup.attempts));
     }
     if let Some(mark) = &record.analysis {
         let why = mark.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
@@ -89,7 +87,7 @@ fn word<T: std::fmt::Debug>(value: &Option<T>) -> String {
 
 fn side(party: Option<&Party>, person: Option<&Person>) -> String {
     let Some(party) = party else {
-        // An id may be all that is known.
+        // The id alone may be known.
         let entry = person.and_then(|person| Some((person.entry.as_ref()?, person.reason()?)));
         return entry.map_or("–".to_owned(), |(entry, reason)| format!("{entry} by {reason}"));
     };
@@ -97,7 +95,7 @@ fn side(party: Option<&Party>, person: Option<&Person>) -> String {
     let number = person.and_then(|person| person.e164.as_ref()).unwrap_or(&party.raw);
     let who = match (person.and_then(|p| p.entry.as_ref()), person.and_then(Person::reason)) {
         (Some(entry), Some(reason)) => format!(", {entry} by {reason}"),
-        (None, Some(reason)) => format!(", nobody: {reason}"),
+        (None, Some(reason)) => format!(", none: {reason}"),
         (_, None) => String::new(),
     };
     format!("{kind:?} {}{who}", number.masked())
@@ -113,7 +111,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_story_is_whole_and_shows_nobody() {
+    fn a_call_is_shown_in_full_and_masked() {
         let now: jiff::Timestamp = "2026-02-20T09:00:00Z".parse().unwrap();
         let facts = Facts {
             state: Some(State::Ended),
@@ -143,8 +141,8 @@ mod tests {
         delivery.state = DeliveryState::Failed;
         let result = "refused: 422".to_owned();
         delivery.attempts = vec![Attempt { at: now, took_ms: 12, status: Some(422), result }];
-        let story = tell(&record, &[delivery]);
-        for told in [
+        let story = show(&record, &[delivery]);
+        for expected in [
             "asterisk/main/1",
             "Answered",
             "56",
@@ -154,10 +152,10 @@ mod tests {
             "failed",
             "replayed ",
             "failed: the model throttles (429); 0 tasks, 900 + 120 tokens",
-            ", nobody: ambiguous",
+            ", none: ambiguous",
             "ann by context",
         ] {
-            assert!(story.contains(told), "{told} is not in:\n{story}");
+            assert!(story.contains(expected), "{expected} is not in:\n{story}");
         }
         for kept in ["6149157", "Kim", "prices"] {
             assert!(!story.contains(kept), "{kept} is in:\n{story}");

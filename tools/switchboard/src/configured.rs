@@ -1,4 +1,4 @@
-//! The sources of a stage, as what they once opened is read again.
+//! The sources of a stage, for parsing stored messages again.
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl Configured {
         self.by_provider.get(provider).unwrap_or(&self.none)
     }
 
-    /// The source of a call, as the workers find it: its own, the intake's of that name, or one of the
+    /// The source of a call, found as the workers do: its own, the intake's of that name, or one of the
     /// defaults.
     pub fn source(&self, key: &CallKey) -> Option<&Source> {
         let generic = intake::NAME;
@@ -49,7 +49,7 @@ impl Configured {
             .or_else(|| named(generic, generic))
     }
 
-    /// What is wanted of a call that ended long ago: nothing more trickles in.
+    /// The policy for a call that ended long ago: no settling time.
     pub fn policy(&self, key: &CallKey) -> Policy {
         let legs = self.source(key).map(|source| source.legs);
         Policy { settle: Seconds(0), legs: legs.unwrap_or_default(), starts: false }

@@ -1,4 +1,4 @@
-//! Pausing, draining and resuming destinations, and how each stands.
+//! Pausing, draining and resuming destinations, and their status.
 
 use std::fmt::Write as _;
 
@@ -11,41 +11,41 @@ use switchboard_store::{Overdue, PutIf, Store};
 
 use crate::{Failure, Table};
 
-/// How often a change is tried against the workers.
+/// The number of attempts to write a change against concurrent workers.
 const ROUNDS: usize = 20;
-/// Up to so many are counted of what waits.
+/// The largest number of waiting deliveries that is counted.
 const MOST_COUNTED: usize = 10_000;
 
-/// What to do with a destination.
+/// Commands for destinations.
 #[derive(Subcommand)]
 pub enum Destination {
-    /// Tell how a destination stands, and what waits for it.
+    /// Show a destination's status and its waiting deliveries.
     Status {
-        /// Its name; without one, every destination of which something was ever noted.
+        /// The destination's name; default: every destination with a stored state.
         #[arg(value_parser = destination_name)]
         name: Option<Name>,
         #[command(flatten)]
         table: Table,
     },
-    /// Send it nothing more. What is due waits, and nothing is lost.
+    /// Pause a destination: due deliveries wait, and nothing is lost.
     Pause {
-        /// Its name.
+        /// The destination's name.
         #[arg(value_parser = destination_name)]
         name: Name,
         #[command(flatten)]
         table: Table,
     },
-    /// Send it what is planned by now. What comes from now on waits until it is resumed.
+    /// Drain a destination: deliveries planned until now are sent, later ones wait until it is resumed.
     Drain {
-        /// Its name.
+        /// The destination's name.
         #[arg(value_parser = destination_name)]
         name: Name,
         #[command(flatten)]
         table: Table,
     },
-    /// Send it everything again: what waited, and what comes. Also after a 410, or to probe at once.
+    /// Resume a destination: waiting and new deliveries are sent. Also after a 410, or to probe at once.
     Resume {
-        /// Its name.
+        /// The destination's name.
         #[arg(value_parser = destination_name)]
         name: Name,
         #[command(flatten)]
@@ -58,7 +58,7 @@ fn destination_name(text: &str) -> Result<Name, KeyError> {
 }
 
 impl Destination {
-    /// Which destination it is about, if about one, and where its gate is.
+    /// The destination of the command, if it has one, and the table of its gate.
     pub fn about(&self) -> (Option<&Name>, &Table) {
         match self {
             Self::Status { name, table } => (name.as_ref(), table),
@@ -68,12 +68,12 @@ impl Destination {
         }
     }
 
-    /// Whether it changes something.
+    /// Whether the command changes the destination.
     pub fn is_change(&self) -> bool {
         !matches!(self, Self::Status { .. })
     }
 
-    /// Does it.
+    /// Runs the command.
     pub async fn run(&self, store: &Store, now: Timestamp) -> Result<String, Failure> {
         let (name, change, done) = match self {
             Self::Status { name, .. } => return status(store, name.as_ref(), now).await,
@@ -85,13 +85,13 @@ impl Destination {
             let stored = store.gate(name).await?;
             let gate = stored.unwrap_or_else(|| Gate::new(name.clone()));
             let Some(next) = gate.after(&change, now) else {
-                return Ok(format!("{name} is {} already", stand(&gate)));
+                return Ok(format!("{name} is already {}", stand(&gate)));
             };
             if let PutIf::Stored(_) = store.put_gate(&next).await? {
-                return Ok(format!("{name} {done}; workers know within ten seconds"));
+                return Ok(format!("{name} {done}; workers apply it within ten seconds"));
             }
         }
-        Err(Failure::Aws(format!("too many workers write the state of {name}: try again")))
+        Err(Failure::Aws(format!("workers keep changing the state of {name}: retry")))
     }
 }
 
@@ -104,7 +104,7 @@ async fn status(store: &Store, name: Option<&Name>, now: Timestamp) -> Result<St
         None => store.gates().await?,
     };
     if gates.is_empty() {
-        return Ok("every destination runs, and nothing was ever noted of any".to_owned());
+        return Ok("no destination has a stored state: all are running".to_owned());
     }
     let mut text = String::new();
     for gate in &gates {
@@ -132,7 +132,7 @@ async fn status(store: &Store, name: Option<&Name>, now: Timestamp) -> Result<St
     Ok(text.trim_end().to_owned())
 }
 
-/// How many deliveries wait for their own time: retries, and who stands in line for a rate.
+/// The number of deliveries that wait for their own time: retries, and those queued by a rate limit.
 async fn scheduled(store: &Store, name: &Name) -> Result<usize, Failure> {
     let mut count = 0;
     for shard in 0..DUE_SHARDS {
@@ -154,10 +154,8 @@ fn stand(gate: &Gate) -> String {
     match gate.mode {
         Mode::Running => "running".to_owned(),
         Mode::Paused => "paused".to_owned(),
-        Mode::Draining { since } => format!("draining what was planned before {since}"),
-        Mode::Stopped => {
-            "stopped: it said that it is gone (410); resume it when it is not".to_owned()
-        }
+        Mode::Draining { since } => format!("draining deliveries planned before {since}"),
+        Mode::Stopped => "stopped: it responded 410 (gone); resume it when it is back".to_owned(),
     }
 }
 
@@ -170,12 +168,12 @@ fn breaker(gate: &Gate, now: Timestamp) -> String {
     };
     let why = match why {
         Why::Failing => "its requests fail",
-        Why::Asked => "it asked for time",
-        Why::Configuration => "its configuration pauses it or cannot be read",
-        Why::Resumed => "it was gone, and is resumed",
+        Why::Asked => "it sent Retry-After",
+        Why::Configuration => "its configuration pauses it or is invalid",
+        Why::Resumed => "it responded 410, and was resumed",
     };
     let how = match gate.breaker {
-        Breaker::Probing { .. } => "half-open, a probe is under way".to_owned(),
+        Breaker::Probing { .. } => "half-open, a probe is in progress".to_owned(),
         Breaker::Open { until, .. } if until > now => format!("open until {until}"),
         _ => "half-open, the next delivery is a probe".to_owned(),
     };
@@ -237,19 +235,19 @@ mod tests {
             assert!(text.contains(line), "{line} is not in:\n{text}");
         }
         let all = || Destination::Status { name: None, table: table() };
-        assert!(said(all()).await.contains("nothing was ever noted"));
+        assert!(said(all()).await.contains("no destination has a stored state"));
         let pause = || Destination::Pause { name: name(), table: table() };
         assert!(said(pause()).await.starts_with("crm is paused;"));
-        assert_eq!(said(pause()).await, "crm is paused already");
+        assert_eq!(said(pause()).await, "crm is already paused");
         assert!(said(status()).await.contains("state        paused"));
         let drain = Destination::Drain { name: name(), table: table() };
         assert!(said(drain).await.starts_with("crm is drained;"));
         assert!(
-            said(all()).await.contains("draining what was planned before 2026-02-20T08:45:00Z")
+            said(all()).await.contains("draining deliveries planned before 2026-02-20T08:45:00Z")
         );
         let resume = || Destination::Resume { name: name(), table: table() };
         assert!(said(resume()).await.starts_with("crm is resumed;"));
-        assert_eq!(said(resume()).await, "crm is running already");
+        assert_eq!(said(resume()).await, "crm is already running");
         assert_eq!(store.gate(&name()).await.unwrap().unwrap().mode, Mode::Running);
     }
 
@@ -264,8 +262,8 @@ mod tests {
         );
         assert!(breaker(&gate, at(31)).starts_with("half-open, the next delivery is a probe"));
         gate = gate.after(&Change::ProbeTaken { until: at(61) }, at(31)).unwrap();
-        assert!(breaker(&gate, at(32)).starts_with("half-open, a probe is under way"));
+        assert!(breaker(&gate, at(32)).starts_with("half-open, a probe is in progress"));
         gate = gate.after(&Change::ProbeFailed { not_before: Some(at(9_000)) }, at(33)).unwrap();
-        assert!(breaker(&gate, at(40)).ends_with("it asked for time; 1 probes failed in a row"));
+        assert!(breaker(&gate, at(40)).ends_with("it sent Retry-After; 1 probes failed in a row"));
     }
 }

@@ -1,7 +1,7 @@
 //! The operator's command line.
 //!
-//! It writes what functions read, so it refuses what they would refuse, and it shows secrets to nobody.
-#![allow(clippy::print_stdout, reason = "a command line prints its answers")]
+//! It validates configuration as the functions do, and masks secrets.
+#![allow(clippy::print_stdout, reason = "a command line prints its output")]
 
 mod call;
 mod configured;
@@ -34,16 +34,16 @@ use crate::quarantine::Quarantine;
 use crate::rematch::Rematch;
 use crate::replay::{Replay, Report};
 
-/// How long what is written here is kept, if nothing else is said: as long as the template's default.
+/// The default retention of written items, days: the template's default.
 const RETENTION_DAYS: u32 = 400;
 
-/// Configure Switchboard, and find out where a call is.
+/// Configure Switchboard, and find a call.
 ///
 /// Credentials and region are found as the AWS command line finds them: environment, profile, SSO.
 #[derive(Parser)]
 #[command(name = "switchboard", version)]
 struct Arguments {
-    /// The stage: whose parameters under /switchboard/<stage>/.
+    /// The stage, whose parameters are under /switchboard/<stage>/.
     #[arg(long, env = "STAGE", default_value = "dev", global = true)]
     stage: String,
     #[command(subcommand)]
@@ -52,82 +52,82 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check a source, a destination, a token of the API or the leads' rules without writing it.
+    /// Check a source, a destination, an API token or the lead rules without writing it.
     Check {
-        /// What it is to be: sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
+        /// The parameter: sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
-        /// The JSON; without it, standard input.
+        /// The JSON file; default: standard input.
         file: Option<PathBuf>,
     },
-    /// Write a source, a destination, a token of the API or the leads' rules, if it is right. Functions take it up within five minutes.
+    /// Write a source, a destination, an API token or the lead rules, if it is valid. Functions use it within five minutes.
     Put {
         /// sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
-        /// The JSON; without it, standard input.
+        /// The JSON file; default: standard input.
         file: Option<PathBuf>,
     },
-    /// Name every source, destination and token of the stage.
+    /// List every source, destination and token of the stage.
     List,
-    /// Show a source, a destination or a token, its secrets masked.
+    /// Show a source, a destination or a token with masked secrets.
     Show {
         /// sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
     },
-    /// Send a delivery once more, with the call as it is now and under a new idempotency key.
+    /// Redeliver a delivery, with the call as it is now and under a new idempotency key.
     Redeliver {
         /// provider/source/call id.
         key: CallKey,
-        /// Which delivery, as crm#call.completed.
+        /// The delivery, as crm#call.completed.
         delivery: DeliveryId,
         #[command(flatten)]
         table: Table,
     },
-    /// Tell a call's whole story: what came, what it owes, each delivery and its attempts. Masked.
+    /// Show a call in full: its updates, its follow-ups, each delivery with its attempts. Masked.
     Call {
         /// provider/source/call id, as twilio/twilio/CA….
         key: CallKey,
         #[command(flatten)]
         table: Table,
     },
-    /// Pause, drain and resume destinations, and see how each stands.
+    /// Pause, drain and resume destinations, and show their status.
     #[command(subcommand)]
     Destination(Destination),
-    /// What authenticated senders sent and nobody understood.
+    /// Authenticated messages that could not be parsed.
     #[command(subcommand)]
     Quarantine(Quarantine),
-    /// Read what is kept once more, after a mapping was mended.
+    /// Parse stored messages again after a corrected mapping.
     #[command(subcommand)]
     Replay(Replay),
-    /// Ask the directory once more who was on calls, after it was changed.
+    /// Match calls again after a change of the directory.
     Rematch(Rematch),
     /// Contacts, leads and employees, and our own numbers.
     #[command(subcommand)]
     Directory(Directory),
-    /// Pull what webhooks missed from a provider's REST interface.
+    /// Pull missed calls from a provider's REST API.
     Sync(sync::Sync),
 }
 
-/// Where calls are.
+/// The table of calls.
 #[derive(Args)]
 pub struct Table {
-    /// The table of calls, as the stack's output CallsTableName says.
+    /// The table of calls: the stack's output CallsTableName.
     #[arg(id = "table", long = "table", env = "CALLS_TABLE", value_name = "TABLE")]
     name: String,
 }
 
-/// When it came.
+/// A range of arrival times.
 #[derive(Args)]
 pub struct Range {
-    /// What came from then on: a time, as 2026-02-20T09:00:00Z, or a day, which begins at 00:00 UTC.
+    /// Received then or later: a time, as 2026-02-20T09:00:00Z, or a day, which begins at 00:00 UTC.
     #[arg(long, value_parser = moment)]
     since: Option<Timestamp>,
-    /// What came before then.
+    /// Received before then.
     #[arg(long, value_parser = moment)]
     until: Option<Timestamp>,
 }
 
 impl Range {
-    /// As the store takes it.
+    /// The range for the store.
     pub fn between(&self) -> Between {
         Between { since: self.since, until: self.until }
     }
@@ -143,35 +143,35 @@ fn moment(text: &str) -> Result<Timestamp, &'static str> {
     at.ok_or("is neither a time, as 2026-02-20T09:00:00Z, nor a day, as 2026-02-20")
 }
 
-/// What a command answers on standard output.
+/// The output of a command on standard output.
 pub enum Answer {
-    /// Words for the operator.
+    /// Text for the operator.
     Text(String),
-    /// Bytes as they are, for a file or the next command.
+    /// Unchanged bytes, for a file or the next command.
     Bytes(Vec<u8>),
 }
 
-/// What went wrong, in words for the operator.
+/// An error, in words for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
-    /// What was given is not right.
+    /// An argument is invalid.
     #[error("{0}")]
     Wrong(String),
     /// A file could not be read.
     #[error("{path} cannot be read: {error}")]
     Unreadable {
-        /// Which file.
+        /// The file.
         path: String,
-        /// Why not.
+        /// The cause.
         error: std::io::Error,
     },
-    /// Standard output takes no more.
-    #[error("the answer cannot be written: {error}")]
+    /// Standard output cannot be written.
+    #[error("the output cannot be written: {error}")]
     Unwritable {
-        /// Why not.
+        /// The cause.
         error: std::io::Error,
     },
-    /// AWS did not do it.
+    /// AWS refused or could not be reached.
     #[error("{0}; check credentials, region and stage")]
     Aws(String),
 }
@@ -207,7 +207,7 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
     let is_local = arguments.stage == "local";
     if let Command::Check { name, file } = arguments.command {
         parameter::check(&name, &read(file)?, is_local)?;
-        return Ok(Answer::Text(format!("{name} is right")));
+        return Ok(Answer::Text(format!("{name} is valid")));
     }
     let http = aws::http_client();
     let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
@@ -220,7 +220,7 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
             let json = read(file)?;
             parameter::check(&name, &json, is_local)?;
             parameters.put(&name, &json).await?;
-            format!("{name} is written; functions take it up within five minutes")
+            format!("{name} is written; functions use it within five minutes")
         }
         Command::List => parameters.list().await?,
         Command::Show { name } => parameters.show(&name).await?,
@@ -231,7 +231,7 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
         Command::Destination(command) => {
             let (name, table) = command.about();
             if let (Some(name), true) = (name, command.is_change()) {
-                // A misspelt one would be paused, and the one that is meant go on.
+                // A misspelt name would be paused, and the intended destination continue.
                 parameters.find(&format!("destinations/{name}")).await?;
             }
             command.run(&store(table, RETENTION_DAYS), Timestamp::now()).await?
@@ -253,7 +253,7 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
             let configured = parameters.sources().await?;
             let how = replay.how();
             let store = store(&how.table, how.retention_days);
-            // A pipe that was closed is no reason to stop half-way.
+            // A closed pipe must not stop the command half-way.
             let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
             let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
             return replay.run(&store, &configured, &mut report).await;
@@ -289,7 +289,7 @@ fn read(file: Option<PathBuf>) -> Result<String, Failure> {
     Ok(text)
 }
 
-#[allow(clippy::print_stderr, reason = "the one place where the command line complains")]
+#[allow(clippy::print_stderr, reason = "the one place where the command line prints errors")]
 fn eprint(text: &str) {
     eprintln!("switchboard: {text}");
 }

@@ -1,16 +1,16 @@
-//! What an operator may see of a body: its structure and the names of its fields, no value.
+//! Masking of a body for operators: its structure and field names stay, its values do not.
 //!
-//! Letters become `x` and digits `0`, and all else stays as it was sent, so that a hole, a missing
-//! quote or a date in the wrong order shows. It reads bodies that nobody could parse, so it goes by
-//! characters and takes for a value whatever is not clearly a name.
+//! Letters become `x` and digits `0`, and all other characters stay, so that a missing value, a missing
+//! quote or a date in the wrong order is visible. The body could not be parsed, so masking works on
+//! characters and treats every token that is not clearly a name as a value.
 
-/// So many characters of one value are shown, masked.
+/// The longest masked value, characters.
 const LONGEST_VALUE: usize = 120;
-/// And so many of a text without any structure that is known.
+/// The longest masked text without a known structure, characters.
 const LONGEST_TEXT: usize = 400;
 const LONGEST_NAME: usize = 64;
 
-/// A body, in whatever format it looks to be.
+/// A masked body, by its apparent format.
 pub fn body(bytes: &[u8], content_type: &str) -> String {
     let text = String::from_utf8_lossy(bytes);
     let is_form = content_type.to_ascii_lowercase().contains("form-urlencoded");
@@ -23,7 +23,7 @@ pub fn body(bytes: &[u8], content_type: &str) -> String {
     }
 }
 
-/// A path and query: the names of the parameters stay.
+/// A masked path and query: the names of the parameters stay.
 pub fn target(target: &str) -> String {
     match target.split_once('?') {
         Some((path, query)) => {
@@ -34,7 +34,7 @@ pub fn target(target: &str) -> String {
     }
 }
 
-/// Text that holds no value, and may hold what a terminal would act on.
+/// Text without control characters, which a terminal would execute.
 pub fn printable(text: &str) -> String {
     let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
     text.chars().map(|c| if is_plain(&c) { c } else { '?' }).collect()
@@ -62,8 +62,7 @@ fn character(c: char) -> char {
     }
 }
 
-/// Whether something in the place of a name is one, and not a number or a person that somebody
-/// made a key of.
+/// Whether a token in the place of a name is a name, and not a number or a person used as a key.
 fn is_name(text: &str) -> bool {
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.$@:[]".contains(c);

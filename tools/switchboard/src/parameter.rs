@@ -1,4 +1,4 @@
-//! Sources, destinations, models, tokens of the API and the leads' rules in the Parameter Store.
+//! Sources, destinations, models, API tokens and lead rules in the Parameter Store.
 
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
@@ -17,7 +17,7 @@ use switchboard_shell::parameters::Parameters;
 use crate::Failure;
 use crate::configured::Configured;
 
-/// Fields whose values are secrets, wherever they stand.
+/// Fields whose values are secrets, at any depth.
 const SECRET_FIELDS: [&str; 15] = [
     "keys",
     "secrets",
@@ -36,8 +36,7 @@ const SECRET_FIELDS: [&str; 15] = [
     "private_key",
 ];
 
-/// Checks a source, a destination, a model, a token or the leads' rules as the functions that read it
-/// will.
+/// Checks a source, a destination, a model, a token or the lead rules as the functions do.
 pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
     let wrong = |problem: String| Failure::Wrong(format!("{name}: {problem}"));
     let parts: Vec<&str> = name.split('/').collect();
@@ -56,14 +55,14 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
                     .ok_or_else(|| wrong("pull: this provider has none".into()))?;
                 one.check(&source).map_err(|error| wrong(error.to_string()))?;
             }
-            // Only workers know the numbering plans, so a function that took this would compare with
-            // nothing.
+            // Only workers have the numbering plans, so a hook would compare with an invalid number.
             let country = source.country.as_deref();
             let is_number = |own: &Personal| number::e164(own.expose(), country).is_some();
             match source.own_numbers.iter().all(is_number) {
                 true => Ok(()),
                 false => {
-                    let problem = "own_numbers: holds one that can be no number in its country";
+                    let problem =
+                        "own_numbers: holds one that is not a possible number in its country";
                     Err(wrong(problem.to_owned()))
                 }
             }
@@ -102,12 +101,12 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Of a stage.
+    /// The parameters of a stage.
     pub fn new(client: Client, stage: &str) -> Self {
         Self { client, prefix: format!("/switchboard/{stage}") }
     }
 
-    /// Writes one, encrypted.
+    /// Writes a parameter, encrypted.
     pub async fn put(&self, name: &str, json: &str) -> Result<(), Failure> {
         let put = self.client.put_parameter().name(format!("{}/{name}", self.prefix));
         let put = put.value(json).r#type(ParameterType::SecureString).overwrite(true);
@@ -115,7 +114,7 @@ impl Stage {
         put.send().await.map(|_| ()).map_err(failed)
     }
 
-    /// The names of all.
+    /// The names of all parameters.
     pub async fn list(&self) -> Result<String, Failure> {
         let values = Parameters::new(self.client.clone()).under(&self.prefix).await;
         let values = values.map_err(|error| Failure::Aws(error.to_string()))?;
@@ -124,20 +123,20 @@ impl Stage {
         Ok(if names.is_empty() { none() } else { names.join("\n") })
     }
 
-    /// Every source, as the functions read it. One that they would leave out is a failure here: what
-    /// came from it would be read without its time zone.
+    /// Every source, as the functions read it. An invalid source is an error here: its messages would be
+    /// parsed without its time zone.
     pub async fn sources(&self) -> Result<Configured, Failure> {
         Configured::read(&self.source_values().await?)
     }
 
-    /// Every source as it is written, by `<provider>/<source>`.
+    /// Every source's JSON, by `<provider>/<source>`.
     pub async fn source_values(&self) -> Result<Values, Failure> {
         let path = format!("{}/sources", self.prefix);
         let values = Parameters::new(self.client.clone()).under(&path).await;
         values.map_err(|error| Failure::Aws(error.to_string()))
     }
 
-    /// Whether one is there. Nothing of it is decrypted.
+    /// Checks that a parameter exists, without decrypting it.
     pub async fn find(&self, name: &str) -> Result<(), Failure> {
         let get = self.client.get_parameter().name(format!("{}/{name}", self.prefix));
         get.send().await.map(|_| ()).map_err(|error| match error.as_service_error() {
@@ -148,7 +147,7 @@ impl Stage {
         })
     }
 
-    /// One of them, its secrets masked.
+    /// A parameter with masked secrets.
     pub async fn show(&self, name: &str) -> Result<String, Failure> {
         let get = self.client.get_parameter().name(format!("{}/{name}", self.prefix));
         let answer = get.with_decryption(true).send().await;
@@ -159,13 +158,13 @@ impl Stage {
 }
 
 fn masked(json: &str) -> Result<String, Failure> {
-    let not_json = |_| Failure::Wrong("what is stored is not JSON".to_owned());
+    let not_json = |_| Failure::Wrong("the stored value is not JSON".to_owned());
     let mut value: Value = serde_json::from_str(json).map_err(not_json)?;
     mask(&mut value, false);
     serde_json::to_string_pretty(&value).map_err(not_json)
 }
 
-/// Replaces every text under a secret field. An account's name beside its secret stays.
+/// Masks every text under a secret field. An account's name beside its secret stays.
 fn mask(value: &mut Value, is_secret: bool) {
     match value {
         Value::String(text) if is_secret => "[secret]".clone_into(text),
@@ -210,7 +209,7 @@ mod tests {
             (
                 "sources/intake/main",
                 r#"{"country": "AU", "own_numbers": ["0255501234", "025550"]}"#,
-                "own_numbers: holds one that can be no number",
+                "own_numbers: holds one that is not a possible number",
             ),
             ("leads/rules", r#"{"statuses": []}"#, "leads/rules: statuses: is empty"),
             ("destinations/crm", r#"{"url": "http://crm.example.com"}"#, "destinations/crm: "),

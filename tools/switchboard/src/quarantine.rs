@@ -1,4 +1,4 @@
-//! What authenticated senders sent and nobody understood: listed and shown, never a value of it.
+//! Authenticated messages that could not be parsed: listed and shown without their values.
 
 use std::fmt::Write as _;
 
@@ -9,33 +9,33 @@ use switchboard_store::{Between, Quarantined, Store};
 
 use crate::{Answer, Failure, Range, Table, mask};
 
-/// So many digits of a digest tell one body from another.
+/// The number of digits of a digest that identify a body.
 const ID_DIGITS: usize = 12;
 
-/// What to do with what is in quarantine.
+/// Commands for the quarantine.
 #[derive(Subcommand)]
 pub enum Quarantine {
-    /// List what was sent and not understood, the newest first.
+    /// List messages that could not be parsed, newest first.
     List {
-        /// Whose webhook it came to, as intake; without it, any.
+        /// The provider whose webhook received it, as intake; default: any.
         #[arg(value_parser = crate::provider_name)]
         provider: Option<Name>,
         #[command(flatten)]
         range: Range,
-        /// At most so many.
+        /// The largest number of lines.
         #[arg(long, default_value_t = 20)]
         limit: usize,
         #[command(flatten)]
         table: Table,
     },
-    /// Show one: where it was sent, what was wrong, and its body with every value masked.
+    /// Show one: its path, its error, and its body with every value masked.
     Show {
-        /// Whose webhook it came to.
+        /// The provider whose webhook received it.
         #[arg(value_parser = crate::provider_name)]
         provider: Name,
-        /// Its id, as the list says, or the beginning of it.
+        /// Its id from the list, or the beginning of it.
         id: String,
-        /// The bytes as they came instead, and nothing else. They hold personal data.
+        /// Print only the received bytes. They contain personal data.
         #[arg(long)]
         raw: bool,
         #[command(flatten)]
@@ -43,12 +43,12 @@ pub enum Quarantine {
     },
 }
 
-/// What a body is called where people read it.
+/// The short id of a body, for operators.
 pub fn id(one: &Quarantined) -> String {
     one.digest.as_str().chars().take(ID_DIGITS).collect()
 }
 
-/// Everything of one provider, the newest first, at most `limit`.
+/// Bodies of one provider, newest first, at most `limit`.
 pub async fn find(
     store: &Store,
     provider: &Name,
@@ -68,7 +68,7 @@ pub async fn find(
     Ok(found)
 }
 
-/// Every arrival of the one body whose id begins so, the newest first.
+/// Every arrival of the one body whose id begins with `id`, newest first.
 pub async fn find_one(
     store: &Store,
     provider: &Name,
@@ -79,10 +79,10 @@ pub async fn find_one(
     let mut found = find(store, provider, between, usize::MAX).await?;
     found.retain(|one| one.digest.as_str().starts_with(&wanted));
     let Some(first) = found.first() else {
-        return Err(Failure::Wrong(format!("nothing of {provider} in quarantine has that id")));
+        return Err(Failure::Wrong(format!("the quarantine of {provider} has no such id")));
     };
     if wanted.is_empty() || found.iter().any(|one| one.digest != first.digest) {
-        return Err(Failure::Wrong("several ids begin so: give more of it".to_owned()));
+        return Err(Failure::Wrong("several ids begin with it: give more digits".to_owned()));
     }
     Ok(found)
 }
@@ -103,7 +103,7 @@ pub async fn list(
     found.sort_by_key(|one| std::cmp::Reverse(one.received_at));
     found.truncate(limit);
     if found.is_empty() {
-        return Ok(Answer::Text("nothing is in quarantine".to_owned()));
+        return Ok(Answer::Text("the quarantine is empty".to_owned()));
     }
     let wide = |text: fn(&Quarantined) -> &str| {
         found.iter().map(|one| text(one).len()).max().unwrap_or_default()
@@ -123,7 +123,7 @@ pub async fn list(
     Ok(Answer::Text(found.iter().map(line).collect::<Vec<_>>().join("\n")))
 }
 
-/// One body: masked, or as it came.
+/// One body: masked, or as received.
 pub async fn show(store: &Store, provider: &Name, id: &str, raw: bool) -> Result<Answer, Failure> {
     let arrivals = find_one(store, provider, &Between::default(), id).await?;
     let Some(one) = arrivals.first() else { return Ok(Answer::Text(String::new())) };
@@ -177,12 +177,12 @@ mod tests {
 
         let id = listed.split_whitespace().nth(1).unwrap();
         let shown = text(show(&store, &provider, id, false).await);
-        for told in [
+        for expected in [
             "target       /api/crm/intake/calls?source=xxxxxxxx-xxxx",
             "\"durationSec\":,",
             "  and",
         ] {
-            assert!(shown.contains(told), "{told} is not in:\n{shown}");
+            assert!(shown.contains(expected), "{expected} is not in:\n{shown}");
         }
         for kept in ["9991234", "Kim", "1708416000"] {
             assert!(!format!("{shown}{listed}").contains(kept), "{kept} is in:\n{shown}");

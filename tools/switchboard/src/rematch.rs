@@ -1,7 +1,7 @@
-//! Matching calls anew, after the directory has changed.
+//! Matching calls again after a change of the directory.
 //!
-//! Nothing is linked from here: a call whose contact or employee is another by now owes its follow-ups
-//! anew, and `enrich` sees to all of it, as with a call that has just ended.
+//! The command links nothing itself: a call whose contact or employee has changed owes `enrich` again,
+//! which links it as it links a call that has just ended.
 
 use clap::Args;
 use jiff::Timestamp;
@@ -18,7 +18,7 @@ use crate::{Answer, Failure, Range, Table};
 /// How often a write is tried against other writers of the same call.
 const ROUNDS: usize = 60;
 
-/// Which calls, and how.
+/// Arguments of the command.
 #[derive(Args)]
 pub struct Rematch {
     /// One call: provider/source/call id.
@@ -29,36 +29,36 @@ pub struct Rematch {
     key: Option<CallKey>,
     #[command(flatten)]
     range: Range,
-    /// Say what would change, and write nothing.
+    /// Report what would change, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// After how many days what is written is deleted: the stack's parameter RetentionDays.
+    /// The retention of written items, days: the stack's parameter RetentionDays.
     #[arg(long, env = "RETENTION_DAYS", default_value_t = crate::RETENTION_DAYS)]
     pub retention_days: u32,
     #[command(flatten)]
     pub table: Table,
-    /// The table of contacts and employees, as the stack's output DirectoryTableName says.
+    /// The table of contacts and employees: the stack's output DirectoryTableName.
     #[arg(long = "directory-table", env = "DIRECTORY_TABLE", value_name = "TABLE")]
     pub directory: String,
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RateCounter {
-    /// Calls that were looked at.
+    /// Calls that were read.
     read: u64,
-    /// Calls that are with somebody else, or with nobody for another reason.
+    /// Calls with another contact or employee, or with another reason for none.
     changed: u64,
-    /// Calls that are as they were.
+    /// Calls without a change.
     same: u64,
-    /// Calls that are matched anyway: they owe it already.
+    /// Calls that owe `enrich` already.
     due: u64,
-    /// Calls that nobody is told of: they last, or are legs of others.
-    untold: u64,
+    /// Calls that are not delivered: in progress, or legs of other calls.
+    undelivered: u64,
 }
 
 impl Rematch {
-    /// Does it, and sums it up.
+    /// Runs the command, and returns its summary.
     pub async fn run(
         &self,
         store: &Store,
@@ -71,9 +71,9 @@ impl Rematch {
         let done = self.each(store, directory, configured, now, &mut tally, report).await;
         report.bar.finish_and_clear();
         done?;
-        let RateCounter { read, changed, same, due, untold } = tally;
-        let mut text = format!("{read} read: {changed} matched anew, {same} as they were");
-        for (count, what) in [(due, "due already"), (untold, "not told to anybody")] {
+        let RateCounter { read, changed, same, due, undelivered } = tally;
+        let mut text = format!("{read} read: {changed} matched again, {same} unchanged");
+        for (count, what) in [(due, "due already"), (undelivered, "not delivered")] {
             if count > 0 {
                 text.push_str(&format!(", {count} {what}"));
             }
@@ -115,7 +115,7 @@ impl Rematch {
     }
 }
 
-/// What is acted on.
+/// The stores and settings of a run.
 struct Task<'a> {
     store: &'a Store,
     directory: &'a Directory,
@@ -140,7 +140,7 @@ impl Task<'_> {
                 return Ok(());
             }
             if !record.call.has_ended() || !plan::is_told(&record.call, source.legs) {
-                tally.untold += 1;
+                tally.undelivered += 1;
                 return Ok(());
             }
             let Some(line) = self.change(&record, source).await? else {
@@ -162,10 +162,10 @@ impl Task<'_> {
             report.line(&line);
             return Ok(());
         }
-        Err(Failure::Aws(format!("{} has too many writers just now", record.key)))
+        Err(Failure::Aws(format!("other writers keep changing {}: retry", record.key)))
     }
 
-    /// What would be another about a call, in words without a number or a name.
+    /// The changes of a call's contact and employee, without a number or a name.
     async fn change(
         &self,
         record: &CallRecord,
@@ -193,13 +193,13 @@ impl Task<'_> {
     }
 }
 
-/// Whom a side is linked to, by id, and why.
+/// The linked entry of a side, by id, and the reason.
 fn side(person: Option<&Person>) -> String {
     let Some(person) = person else { return "–".to_owned() };
-    let reason = person.reason().unwrap_or("never asked");
+    let reason = person.reason().unwrap_or("never matched");
     match &person.entry {
         Some(entry) => format!("{entry} ({reason})"),
-        None => format!("nobody ({reason})"),
+        None => format!("none ({reason})"),
     }
 }
 
@@ -260,28 +260,30 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_call_whose_contact_is_another_by_now_owes_enrich_and_others_are_left_alone() {
+    async fn a_call_with_a_changed_contact_owes_enrich_and_others_stay() {
         let (store, directory) = (Store::in_memory(), Directory::in_memory());
         post(&store, INTAKE, at(1), WHOLE).await;
         let said = rematch(&store, &directory, CALL).await;
-        assert_eq!(said, "1 read: 0 matched anew, 0 as they were, 1 due already");
+        assert_eq!(said, "1 read: 0 matched again, 0 unchanged, 1 due already");
 
         let before = enriched(&store, &directory).await;
         assert!(
-            rematch(&store, &directory, CALL).await.starts_with("1 read: 0 matched anew, 1 as")
+            rematch(&store, &directory, CALL)
+                .await
+                .starts_with("1 read: 0 matched again, 1 unchanged")
         );
         directory.put_contact(&kim()).await.unwrap();
-        let line = format!("call {CALL}: contact nobody (unknown) → kim (number)\n");
+        let line = format!("call {CALL}: contact none (unknown) → kim (number)\n");
         let range = "--since 2026-02-20 --until 2026-02-21";
         let foretold = rematch(&store, &directory, &format!("{range} --dry-run")).await;
         assert_eq!(
             foretold,
-            format!("{line}1 read: 1 matched anew, 0 as they were. Nothing was written")
+            format!("{line}1 read: 1 matched again, 0 unchanged. Nothing was written")
         );
         assert_eq!(store.calls(), [before]);
 
         let said = rematch(&store, &directory, range).await;
-        assert_eq!(said, format!("{line}1 read: 1 matched anew, 0 as they were"));
+        assert_eq!(said, format!("{line}1 read: 1 matched again, 0 unchanged"));
         let after = store.call(&CALL.parse().unwrap()).await.unwrap().unwrap();
         assert!(after.owed.contains_key(&Work::Enrich));
         // What it was linked to stays until `enrich` has taken it off that timeline.
@@ -290,23 +292,25 @@ mod tests {
 
         enriched(&store, &directory).await;
         assert!(
-            rematch(&store, &directory, range).await.starts_with("1 read: 0 matched anew, 1 as")
+            rematch(&store, &directory, range)
+                .await
+                .starts_with("1 read: 0 matched again, 1 unchanged")
         );
         assert_eq!(
             rematch(&store, &directory, "--since 2026-02-21").await,
-            "0 read: 0 matched anew, 0 as they were"
+            "0 read: 0 matched again, 0 unchanged"
         );
     }
 
     #[tokio::test]
-    async fn a_call_of_which_the_directory_was_never_asked_may_create_a_contact() {
+    async fn a_call_that_was_never_matched_may_create_a_contact() {
         let (store, directory) = (Store::in_memory(), Directory::in_memory());
         post(&store, INTAKE, at(1), WHOLE).await;
         let mut record = enriched(&store, &directory).await;
         record.people = switchboard_people::of(&record.call, None);
         store.put_call(&record).await.unwrap();
         let said = rematch(&store, &directory, &format!("{CALL} --dry-run")).await;
-        assert!(said.contains("contact nobody (never asked) → a new one (created)"), "{said}");
+        assert!(said.contains("contact none (never matched) → a new one (created)"), "{said}");
         assert_eq!(directory.all_contacts(), []);
     }
 }

@@ -17,25 +17,25 @@ use switchboard_store::Store;
 
 use crate::{Failure, Table};
 
-/// How often a job is looked at while it is followed.
+/// The interval of reads while a job is followed.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// What to pull.
+/// Arguments of the command.
 #[derive(Args)]
 pub struct Sync {
-    /// From where: provider/source, as onecom/onecom.
+    /// The source: provider/source, as onecom/onecom.
     source: String,
-    /// From when on: a time, as 2026-02-20T09:00:00Z, or a day of the source's zone.
+    /// The start: a time, as 2026-02-20T09:00:00Z, or a day in the source's zone.
     #[arg(long)]
     from: String,
-    /// Up to when: a time, or a day, which is pulled to its end.
+    /// The end: a time, or a day, which is included.
     #[arg(long)]
     to: String,
-    /// Shows the job until it is over.
+    /// Follow the job until it has ended.
     #[arg(long)]
     follow: bool,
-    /// The queue of pull, as the stack's output PullQueueUrl says. Without it, the sweep takes the
-    /// job up within a minute.
+    /// The queue of pull: the stack's output PullQueueUrl. Without it, the sweep starts the job within a
+    /// minute.
     #[arg(long, env = "PULL_QUEUE_URL", value_name = "URL")]
     queue: Option<String>,
     #[command(flatten)]
@@ -43,7 +43,7 @@ pub struct Sync {
 }
 
 impl Sync {
-    /// Starts the job, and follows it where that is wanted. `values` are the parameters named
+    /// Starts the job, and follows it with `--follow`. `values` are the parameters named
     /// `<provider>/<source>`.
     pub async fn run(
         self,
@@ -84,12 +84,12 @@ impl Sync {
         if self.follow {
             return follow(store, &job.id).await;
         }
-        let how = if is_new { "is started" } else { "is running already" };
+        let how = if is_new { "is started" } else { "was already running" };
         Ok(format!("job {} {how}", job.id))
     }
 }
 
-/// Shows a job until it is over.
+/// Shows a job until it has ended.
 async fn follow(store: &Store, id: &Name) -> Result<String, Failure> {
     let bar = ProgressBar::new_spinner();
     if let Ok(style) = ProgressStyle::with_template("{spinner} [{elapsed}] {msg}") {
@@ -111,7 +111,7 @@ async fn follow(store: &Store, id: &Name) -> Result<String, Failure> {
     }
 }
 
-/// How a job stands.
+/// A job's state and counts.
 fn line(job: &Job) -> String {
     let counts = &job.counts;
     let state = match job.progress {

@@ -74,7 +74,7 @@ impl Provider for ThreeCx {
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
         if message.request().path.ends_with(TEST) {
             let (source, _) = message.source(None, None)?;
-            let said = "the secret is right; nothing was stored";
+            let said = "the secret is valid; nothing was stored";
             return Ok(Content::Other(json!({"test": true, "source": source, "message": said})));
         }
         let records = json::records(body::value(message)?)?;

@@ -1,4 +1,4 @@
-//! A file of people into the directory, so that it can be stopped at any moment and run again.
+//! Import of a file into the directory, which can be stopped at any moment and run again.
 
 use std::path::{Path, PathBuf};
 
@@ -13,27 +13,27 @@ use switchboard_store::{Directory, Upserted, Upserts};
 use crate::Failure;
 use crate::replay::Report;
 
-/// So many rows are written before it is noted how far the import has come.
+/// The number of rows between two writes of the progress file.
 const CHUNK: usize = 1_000;
 
-/// An import, as it was asked for.
+/// The arguments of an import.
 pub struct Import {
-    /// Which file.
+    /// The file.
     pub file: PathBuf,
-    /// What holds where a row does not say otherwise.
+    /// The defaults of rows.
     pub defaults: Defaults,
     /// Write nothing.
     pub dry_run: bool,
-    /// Begin anew.
+    /// Start over.
     pub restart: bool,
-    /// Into which table.
+    /// The table of the directory.
     pub table: String,
 }
 
-/// How far an import has come: kept beside its file until it is done.
+/// The progress of an import, stored beside its file until it is done.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Progress {
-    /// What is imported how, and to where.
+    /// The digest of the file and the arguments.
     input: String,
     rows: u64,
     created: u64,
@@ -43,7 +43,7 @@ struct Progress {
 }
 
 impl Import {
-    /// Reads the file and writes its people, from where an import of it was stopped.
+    /// Reads the file and writes its entries, from the row at which an earlier import stopped.
     pub async fn run(
         self,
         directory: &Directory,
@@ -59,7 +59,7 @@ impl Import {
         let notes = PathBuf::from(notes);
         let mut progress = self.begin(&text, &notes)?;
         if progress.rows > 0 {
-            (report.say)(&format!("going on after row {}", progress.rows));
+            (report.say)(&format!("resuming after row {}", progress.rows));
         }
         let style = "{elapsed_precise} {wide_bar} line {pos} of {len}  {msg}  {eta}";
         if let Ok(style) = ProgressStyle::with_template(style) {
@@ -74,9 +74,7 @@ impl Import {
             let chunk: Vec<Row> = left.by_ref().take(CHUNK).collect();
             let stopped = |error| {
                 let rows = progress.rows;
-                wrong(format!(
-                    "stopped after row {rows}: {error}; run it again to go on from there"
-                ))
+                wrong(format!("stopped after row {rows}: {error}; run it again to resume there"))
             };
             let done = chunk_done(&mut upserts, &chunk, progress.clone(), report).await;
             progress = done.map_err(|error| stopped(error.to_string()))?;
@@ -100,8 +98,8 @@ impl Import {
         ))
     }
 
-    /// Where to begin. A note about another file under the same name is a reason to stop: rows that
-    /// it counts as done may be others now.
+    /// The row to begin at. Progress of another file with the same name is an error: its rows may be
+    /// different ones now.
     fn begin(&self, text: &[u8], notes: &Path) -> Result<Progress, Failure> {
         let country = self.defaults.country.as_deref().unwrap_or_default();
         let kind = format!("{:?}", self.defaults.kind);
@@ -120,8 +118,8 @@ impl Import {
         let known: Option<Progress> = serde_json::from_slice(&written).ok();
         known.filter(|known| known.input == fresh.input).ok_or_else(|| {
             Failure::Wrong(format!(
-                "{}: an import was stopped, and the file, --kind, --country or the table is another since; \
-                 to begin anew, add --restart: what is written already is found again",
+                "{}: the file, --kind, --country or the table has changed since the import was stopped; \
+                 add --restart to start over: rows already written are found again",
                 notes.display()
             ))
         })
@@ -163,11 +161,13 @@ async fn chunk_done(
     Ok(progress)
 }
 
-/// Notes how far it has come, whole or not at all.
+/// Writes the progress file atomically.
 fn note(path: &Path, progress: &Progress) -> Result<(), Failure> {
     let unwritable = |error: std::io::Error| {
         let path = path.display();
-        Failure::Wrong(format!("{path} cannot be written: {error}; without it no import can go on"))
+        Failure::Wrong(format!(
+            "{path} cannot be written: {error}; without it the import cannot be resumed"
+        ))
     };
     let mut new = path.as_os_str().to_owned();
     new.push(".new");

@@ -1,4 +1,4 @@
-//! The directory: who people are, for an operator.
+//! Commands for the directory.
 
 mod import;
 
@@ -18,41 +18,40 @@ use switchboard_store::{Directory as Store, EntryPage, PutIf};
 use crate::replay::Report;
 use crate::{Answer, Failure};
 
-/// As many entries as are read at a time.
+/// The number of entries per read.
 const PAGE: u16 = 100;
 
-/// What to do with the directory.
+/// Commands for the directory.
 #[derive(Subcommand)]
 pub enum Directory {
-    /// Write people from a CSV or JSON file into the directory. One that was stopped goes on where it
-    /// was: run it again.
+    /// Import a CSV or JSON file into the directory. Run a stopped import again to resume it.
     Import {
         /// CSV with a header, a JSON array, or a JSON object on each line.
         file: PathBuf,
-        /// What they are, where a row does not say.
+        /// The kind of rows that do not state one.
         #[arg(long)]
         kind: Kind,
-        /// The country of national numbers, where a row does not say: two capital letters, as AU.
+        /// The country of national numbers in rows that do not state one: two capital letters, as AU.
         #[arg(long, value_parser = country)]
         country: Option<String>,
-        /// Say what would be written, and write nothing.
+        /// Report what would be written, and write nothing.
         #[arg(long)]
         dry_run: bool,
-        /// Begin anew, whatever an import that was stopped has done.
+        /// Start over instead of resuming a stopped import.
         #[arg(long)]
         restart: bool,
         #[command(flatten)]
         table: Table,
     },
-    /// List entries, in the order of their ids.
+    /// List entries, ordered by id.
     List {
-        /// Of which kind. Contacts are clients and leads.
+        /// The kind. Contacts are clients and leads.
         #[arg(long, default_value = "contact")]
         kind: Kind,
-        /// Leads of this status alone.
+        /// Only leads with this status.
         #[arg(long)]
         status: Option<String>,
-        /// At most so many.
+        /// The largest number of entries.
         #[arg(long, default_value_t = 20)]
         limit: usize,
         #[command(flatten)]
@@ -60,44 +59,44 @@ pub enum Directory {
         #[command(flatten)]
         table: Table,
     },
-    /// Show every entry that has an id, number, email or external id.
+    /// Show every entry with an id, number, email or external id.
     Show {
-        /// Its id, a number in international form, an email address or an external id.
+        /// An id, a number in international form, an email address or an external id.
         what: PersonalArgument,
         #[command(flatten)]
         shown: Shown,
         #[command(flatten)]
         table: Table,
     },
-    /// Delete an entry, with all it is found by and its timeline.
+    /// Delete an entry, its handles and its timeline.
     Delete {
-        /// Its id.
+        /// The entry's id.
         #[arg(value_parser = entry_id)]
         id: Name,
-        /// Which, where a contact and an employee have the same id.
+        /// The kind, if a contact and an employee have the same id.
         #[arg(long)]
         kind: Option<Kind>,
         #[command(flatten)]
         table: Table,
     },
-    /// Our own numbers: they are never contacts.
+    /// Our own numbers, which never become contacts.
     #[command(subcommand)]
     Own(Own),
 }
 
-/// What to do with a number of our own.
+/// Commands for our own numbers.
 #[derive(Subcommand)]
 pub enum Own {
-    /// Say that a number is one of our own.
+    /// Add a number to our own numbers.
     Add(OwnNumber),
-    /// Say that it is no longer.
+    /// Remove a number from our own numbers.
     Remove(OwnNumber),
 }
 
-/// One of our numbers.
+/// One of our own numbers.
 #[derive(Args)]
 pub struct OwnNumber {
-    /// In international form, or national with --country.
+    /// The number in international form, or national with --country.
     number: PersonalArgument,
     /// The country of a national number.
     #[arg(long, value_parser = country)]
@@ -106,34 +105,34 @@ pub struct OwnNumber {
     table: Table,
 }
 
-/// Where the directory is.
+/// The table of the directory.
 #[derive(Args)]
 pub struct Table {
-    /// The table of contacts and employees, as the stack's output DirectoryTableName says.
+    /// The table of contacts and employees: the stack's output DirectoryTableName.
     #[arg(long = "directory-table", env = "DIRECTORY_TABLE", value_name = "TABLE")]
     name: String,
 }
 
-/// How much is shown.
+/// Masking of personal values.
 #[derive(Args)]
 pub struct Shown {
-    /// Show personal values as they are. Without it, they are masked.
+    /// Show personal values unmasked.
     #[arg(long)]
     personal: bool,
 }
 
-/// Who is meant.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Kind {
-    /// A customer; in lists, a lead too.
+    /// A customer; in lists, leads as well.
     Contact,
-    /// Somebody who may become one.
+    /// A potential customer.
     Lead,
-    /// Somebody on our side.
+    /// A person on our side.
     Employee,
 }
 
-/// A personal value on the command line: it does not print.
+/// A personal value on the command line, without `Display`.
 #[derive(Clone, Debug)]
 pub struct PersonalArgument(Personal);
 
@@ -162,7 +161,7 @@ fn entry_id(text: &str) -> Result<Name, switchboard_domain::KeyError> {
 }
 
 impl Directory {
-    /// Which table it is about.
+    /// The table of the command.
     pub fn table(&self) -> &str {
         match self {
             Self::Import { table, .. }
@@ -175,7 +174,7 @@ impl Directory {
         }
     }
 
-    /// Does it.
+    /// Runs the command.
     pub async fn run(self, directory: &Store, report: &mut Report<'_>) -> Result<Answer, Failure> {
         let text = match self {
             Self::Import { file, kind, country, dry_run, restart, table } => {
@@ -232,7 +231,7 @@ async fn list(
         }
     }
     if entries.is_empty() {
-        return Ok("nobody is there".to_owned());
+        return Ok("no entries".to_owned());
     }
     let wide = entries.iter().map(|entry| entry.id().as_str().len()).max().unwrap_or_default();
     let line = |entry: &Entry| {
@@ -240,8 +239,8 @@ async fn list(
             Entry::Contact(one) => (word(one), &one.name, &one.numbers, one.status.as_deref()),
             Entry::Employee(one) => ("employee", &one.name, &one.numbers, None),
         };
-        let name = name.as_ref().map_or("–".to_owned(), |name| told(name, personal));
-        let numbers: Vec<String> = numbers.iter().map(|number| told(number, personal)).collect();
+        let name = name.as_ref().map_or("–".to_owned(), |name| shown(name, personal));
+        let numbers: Vec<String> = numbers.iter().map(|number| shown(number, personal)).collect();
         let status = status.unwrap_or_default();
         let text = format!(
             "{:wide$}  {word:8}  {status:10}  {name}  {}",
@@ -253,7 +252,7 @@ async fn list(
     Ok(entries.iter().map(line).collect::<Vec<_>>().join("\n"))
 }
 
-/// Everybody who is meant.
+/// Every entry with a handle or id.
 async fn show(directory: &Store, what: &Personal, personal: bool) -> Result<String, Failure> {
     let mut asked = BTreeSet::new();
     if let Ok(id) = Name::new("id", what.expose()) {
@@ -273,7 +272,9 @@ async fn show(directory: &Store, what: &Personal, personal: bool) -> Result<Stri
         stories.push("it is one of our own numbers".to_owned());
     }
     if stories.is_empty() {
-        return Err(Failure::Wrong("nobody is found under that".to_owned()));
+        return Err(Failure::Wrong(
+            "no entry has that id, number, email or external id".to_owned(),
+        ));
     }
     Ok(stories.join("\n\n"))
 }
@@ -309,14 +310,14 @@ fn story(entry: &Entry, personal: bool) -> String {
             line("kind", "employee");
             for extension in &employee.extensions {
                 let source = extension.source.as_ref().map_or("any source", Name::as_str);
-                line("extension", &format!("{} of {source}", told(&extension.number, personal)));
+                line("extension", &format!("{} of {source}", shown(&extension.number, personal)));
             }
         }
     }
-    line("name", &name.as_ref().map_or("–".to_owned(), |name| told(name, personal)));
+    line("name", &name.as_ref().map_or("–".to_owned(), |name| shown(name, personal)));
     for (what, values) in [("number", numbers), ("email", emails), ("external id", external_ids)] {
         for value in values {
-            line(what, &told(value, personal));
+            line(what, &shown(value, personal));
         }
     }
     line(
@@ -343,20 +344,18 @@ async fn delete(directory: &Store, id: &Name, kind: Option<Kind>) -> Result<Stri
         (Some(contact), None) => directory.delete_contact(id, contact.version).await?,
         (None, Some(employee)) => directory.delete_employee(id, employee.version).await?,
         (Some(_), Some(_)) => {
-            let problem = "a contact and an employee have that id: say which with --kind";
+            let problem = "a contact and an employee have that id: choose one with --kind";
             return Err(Failure::Wrong(problem.to_owned()));
         }
-        // What an earlier deletion may have left.
+        // An earlier deletion may have left a timeline.
         (None, None) => {
             directory.delete_contact(id, 0).await?;
-            return Err(Failure::Wrong(format!("nobody has the id {id}")));
+            return Err(Failure::Wrong(format!("no entry has the id {id}")));
         }
     };
     match put {
         PutIf::Stored(_) => Ok(format!("{id} is deleted")),
-        PutIf::Conflict => {
-            Err(Failure::Wrong(format!("{id} is being changed just now; look again and repeat")))
-        }
+        PutIf::Conflict => Err(Failure::Wrong(format!("other requests keep changing {id}: retry"))),
     }
 }
 
@@ -364,11 +363,11 @@ async fn own(directory: &Store, one: &OwnNumber, own: bool) -> Result<String, Fa
     let number = e164(one.number.0.expose(), one.country.as_deref()).map(Personal::new);
     let number = number.ok_or_else(|| {
         let problem =
-            "the number cannot be read; write it with + and the country's code, or add --country";
+            "the number is invalid: write it with + and the country code, or add --country";
         Failure::Wrong(problem.to_owned())
     })?;
     directory.set_own_number(&number, own).await?;
-    let is = if own { "is one of our own" } else { "is none of our own" };
+    let is = if own { "is one of our own" } else { "is not one of our own" };
     Ok(format!("{} {is}", number.masked()))
 }
 
@@ -379,7 +378,7 @@ fn word(contact: &Contact) -> &'static str {
     }
 }
 
-fn told(value: &Personal, personal: bool) -> String {
+fn shown(value: &Personal, personal: bool) -> String {
     let plain = |c: char| if c.is_control() { '?' } else { c };
     if personal { value.expose().chars().map(plain).collect() } else { value.masked() }
 }

@@ -1,4 +1,4 @@
-//! Bodies in quarantine, by the way of a webhook.
+//! Bodies in quarantine, processed like webhooks.
 
 use jiff::Timestamp;
 use switchboard_domain::Name;
@@ -11,8 +11,8 @@ use switchboard_store::{Between, Quarantined, StoreError};
 use super::{RateCounter, Replayer, Report, changes};
 use crate::{Failure, quarantine};
 
-impl Replayer<'_> {
-    /// Reads bodies of one provider, the oldest first.
+impl Replayer<'_, S> {
+    /// Parses bodies of one provider, the oldest first.
     pub(super) async fn bodies(
         &self,
         provider: &'static dyn Provider,
@@ -59,13 +59,13 @@ impl Replayer<'_> {
             one.source.split(',').filter_map(|name| Name::new("source", name).ok()).collect();
         let Some(message) = opened_by(provider, &request, sources, &opened) else {
             tally.unread += 1;
-            report.line(&format!("{head} it is not known which source it is from"));
+            report.line(&format!("{head} its source is unknown"));
             return Ok(());
         };
         let records = match provider.parse(&message) {
             Ok(Content::Calls(records)) => records,
             Ok(Content::Other(_)) => {
-                report.line(&format!("{head} is understood, and about no call"));
+                report.line(&format!("{head} is valid, and about no call"));
                 return self.release(one, tally).await;
             }
             Err(why) => {
@@ -82,8 +82,8 @@ impl Replayer<'_> {
                 Err(left) => unread.push(left),
             }
         }
-        // As the webhook does, each record that is not understood is kept by itself, and the body no
-        // longer: unless it is that very record, or one that is not kept.
+        // As the webhook does, each invalid record is stored by itself, and the body is removed, unless it is
+        // that very record, or a record that is not stored.
         let mut apart = Vec::new();
         let mut stays = false;
         for Unread { why, raw } in &unread {
@@ -99,12 +99,15 @@ impl Replayer<'_> {
         }
         for (kept, raw) in apart {
             self.store.put_quarantined(&kept, raw).await?;
-            report.line(&format!("{head} keeps a record of it aside as {}", quarantine::id(&kept)));
+            report.line(&format!(
+                "{head} leaves a record of it in quarantine as {}",
+                quarantine::id(&kept)
+            ));
         }
         self.release(one, tally).await
     }
 
-    /// Takes one record, and says what that changed.
+    /// Ingests one record, and returns its changes.
     async fn record(
         &self,
         ingest: &Ingest<'_>,
@@ -136,7 +139,7 @@ impl Replayer<'_> {
             (_, None) => None,
         };
         tally.same += u64::from(changed.is_none());
-        Ok(Ok(changed.unwrap_or_else(|| format!("call {} knows it already", taken.key))))
+        Ok(Ok(changed.unwrap_or_else(|| format!("call {} has it already", taken.key))))
     }
 
     async fn release(&self, one: &Quarantined, tally: &mut RateCounter) -> Result<(), Failure> {
@@ -146,8 +149,8 @@ impl Replayer<'_> {
     }
 }
 
-/// A request as it came, as far as it was kept. Nothing says its method: one without a body that can
-/// say anything is a GET.
+/// A request as received, as far as it is stored. Its method is not stored: a request without a body is
+/// a GET.
 pub(super) fn kept_request(
     target: &str,
     content_type: &str,
@@ -159,7 +162,7 @@ pub(super) fn kept_request(
     if content_type.is_empty() { request } else { request.header("content-type", content_type) }
 }
 
-/// A message as it was when these sources' secrets had opened it. `None` without any.
+/// A message authenticated by the secrets of these sources. `None` without any source.
 pub(super) fn opened_by<'a>(
     provider: &dyn Provider,
     request: &'a Request,
@@ -171,12 +174,12 @@ pub(super) fn opened_by<'a>(
     Some(others.iter().fold(message, |message, source| message.opened_by(source)))
 }
 
-/// What is wrong today.
+/// The current error.
 fn still(why: &Reject) -> String {
     match why {
         Reject::Forbidden(refusal) => {
-            format!("is of a source that is not configured ({})", refusal.as_str())
+            format!("belongs to a source that is not configured ({})", refusal.as_str())
         }
-        why => format!("is still unreadable: {why}"),
+        why => format!("is still invalid: {why}"),
     }
 }

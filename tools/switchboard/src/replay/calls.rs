@@ -1,4 +1,4 @@
-//! Stored messages of calls, each read once more.
+//! Stored updates of calls, each parsed again.
 
 use std::collections::BTreeMap;
 
@@ -14,17 +14,17 @@ use crate::configured::Configured;
 /// How often a write is tried against other writers of the same call.
 const ROUNDS: usize = 60;
 
-/// The messages of a call as they are read today.
+/// The updates of a call as parsed today.
 struct Reread {
     updates: BTreeMap<Digest, Update>,
-    /// What must be stored before the call points to it.
+    /// Blobs that must be stored before the call points to them.
     blobs: Vec<Blob>,
-    /// Why some of them are as they were.
+    /// Why some updates stay as they were.
     problems: Vec<String>,
 }
 
-impl Replayer<'_> {
-    /// Reads every call of a provider that was told of in a stretch of time.
+impl Replayer<'_, S> {
+    /// Parses every call of a provider with an update in a range of time.
     pub(super) async fn calls(
         &self,
         provider: Option<&Name>,
@@ -48,7 +48,7 @@ impl Replayer<'_> {
         }
     }
 
-    /// Reads one call.
+    /// Parses one call.
     pub(super) async fn one_call(
         &self,
         key: &CallKey,
@@ -104,7 +104,7 @@ impl Replayer<'_> {
             }
             return Ok(());
         }
-        Err(Failure::Aws(format!("{key} has too many writers just now")))
+        Err(Failure::Aws(format!("other writers keep changing {key}: retry")))
     }
 
     async fn put(&self, record: &CallRecord, blobs: &[Blob]) -> Result<Put, StoreError> {
@@ -118,7 +118,7 @@ impl Replayer<'_> {
         let mut reread =
             Reread { updates: BTreeMap::new(), blobs: Vec::new(), problems: Vec::new() };
         for old in record.updates.values() {
-            // What a caller of the API said is no message of a provider: there is nothing to read anew.
+            // Context from the API is not a provider's message: there is nothing to parse again.
             if old.is_context() {
                 reread.updates.insert(old.digest.clone(), old.clone());
                 continue;
@@ -140,12 +140,12 @@ impl Replayer<'_> {
                 }
                 Err(problem) => {
                     let (at, kind) = (old.received_at, &old.kind);
-                    let text = format!("its message {kind} of {at:.3} stays as it was: {problem}");
+                    let text = format!("its update {kind} of {at:.3} stays as it was: {problem}");
                     reread.problems.push(text);
                     old.clone()
                 }
             };
-            // Two messages may turn out to be one.
+            // Two updates may turn out to be the same.
             let first = reread.updates.get(&update.digest).map(|one| one.received_at);
             if first.is_none_or(|first| update.received_at < first) {
                 reread.updates.insert(update.digest.clone(), update);
@@ -155,7 +155,7 @@ impl Replayer<'_> {
     }
 }
 
-/// A message as it is read today, or why it cannot be. Never a value of it.
+/// An update as parsed today, or the reason why it cannot be parsed, without its values.
 fn read_again(
     old: &Update,
     raw: Vec<u8>,
@@ -168,18 +168,18 @@ fn read_again(
         return read.map(|read| read.update).map_err(|why| why.to_string());
     }
     let path = target.split('?').next().unwrap_or_default();
-    let provider = provider_at(path).ok_or("no provider has a webhook where it was sent")?;
+    let provider = provider_at(path).ok_or("no provider has a webhook at its path")?;
     let sources = configured.of(provider.name());
     let content_type = content_type(&raw);
     let request = kept_request(target, content_type, raw, old.received_at);
-    // Which source it was taken for is in the call's key, unless that names the call's own phone
-    // system, or one that another source stood in for. Then each is tried, the default first.
+    // The call's key contains the source, unless it names the call's own phone system, or a source that
+    // the default replaced. Then each source is tried, the default first.
     let mut names: Vec<&Name> = sources.keys().collect();
     names.sort_by_key(|name| name.as_str() != provider.name());
     if sources.contains_key(&key.source) || names.is_empty() {
         names = vec![&key.source];
     }
-    let mut problem = "it says nothing about a call".to_owned();
+    let mut problem = "it is about no call".to_owned();
     for name in names {
         let opened = std::slice::from_ref(name);
         let Some(message) = opened_by(provider, &request, sources, opened) else { continue };
@@ -205,13 +205,13 @@ fn read_again(
             (Some(at), _) => return Ok(ours.swap_remove(at)),
             (None, 1) => return Ok(ours.swap_remove(0)),
             (None, 0) => {}
-            (None, _) => problem = "it is several messages today".to_owned(),
+            (None, _) => problem = "it is several updates today".to_owned(),
         }
     }
     Err(problem)
 }
 
-/// What a body looks to have been sent as: that was not kept.
+/// The apparent content type of a body: it was not stored.
 fn content_type(raw: &[u8]) -> &'static str {
     match raw.trim_ascii_start().first() {
         None => "",

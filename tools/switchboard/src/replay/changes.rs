@@ -1,10 +1,10 @@
-//! What is different about a call, by the names of its facts and without what is personal.
+//! The changes of a call, by the names of its facts and without personal values.
 
 use serde_json::{Map, Value};
 use switchboard_domain::CallRecord;
 
-/// Facts that say nothing of anybody, and so are told with their values.
-const TOLD: [&str; 12] = [
+/// Facts that are not personal, and so are shown with their values.
+const PUBLIC: [&str; 12] = [
     "outcome",
     "state",
     "disposition",
@@ -19,16 +19,16 @@ const TOLD: [&str; 12] = [
     "flags",
 ];
 
-/// A call of which nobody knew.
+/// A call that was not stored before.
 pub fn new(call: &CallRecord) -> String {
-    let facts = facts(call).into_iter().map(|(name, value)| match is_told(&name) {
+    let facts = facts(call).into_iter().map(|(name, value)| match is_public(&name) {
         true => format!("{name} {}", text(Some(&value))),
         false => name,
     });
     format!("new call {}: {}{}", call.key, join(facts), owes(call))
 }
 
-/// A call that was known: `None` if it is as it was.
+/// The changes of a stored call: `None` if there are none.
 pub fn between(before: &CallRecord, after: &CallRecord) -> Option<String> {
     if (&before.updates, &before.call) == (&after.updates, &after.call) {
         return None;
@@ -39,7 +39,7 @@ pub fn between(before: &CallRecord, after: &CallRecord) -> Option<String> {
         let new = new.remove(name);
         match &new {
             Some(new) if new == old => {}
-            _ if is_told(name) => {
+            _ if is_public(name) => {
                 changes.push(format!("{name} {} → {}", text(Some(old)), text(new.as_ref())));
             }
             Some(_) => changes.push(format!("{name} changed")),
@@ -47,15 +47,14 @@ pub fn between(before: &CallRecord, after: &CallRecord) -> Option<String> {
         }
     }
     for (name, new) in &new {
-        match is_told(name) {
+        match is_public(name) {
             true => changes.push(format!("{name} – → {}", text(Some(new)))),
             false => changes.push(format!("{name} new")),
         }
     }
     if changes.is_empty() {
         let count = after.updates.iter().filter(|(id, one)| before.updates.get(id) != Some(one));
-        changes
-            .push(format!("{} messages are read otherwise, the call is the same", count.count()));
+        changes.push(format!("{} updates changed, the call is the same", count.count()));
     }
     Some(format!("call {}: {}{}", after.key, join(changes), owes(after)))
 }
@@ -67,8 +66,8 @@ fn facts(call: &CallRecord) -> Map<String, Value> {
     }
 }
 
-fn is_told(name: &str) -> bool {
-    TOLD.contains(&name)
+fn is_public(name: &str) -> bool {
+    PUBLIC.contains(&name)
 }
 
 fn text(value: Option<&Value>) -> String {

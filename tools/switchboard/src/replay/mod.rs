@@ -1,6 +1,6 @@
-//! Reading what is kept once more, with the mapping of today.
+//! Parsing stored messages again, with the current mapping.
 //!
-//! Nothing is sent from here: what a call owes afterwards is stored as due, and the sweep sees to it.
+//! The command sends nothing: follow-ups are stored as due, and the sweep sends them.
 
 mod bodies;
 mod calls;
@@ -20,15 +20,15 @@ use switchboard_store::Store;
 use crate::configured::Configured;
 use crate::{Answer, Failure, Range, Table};
 
-/// What is read once more.
+/// The messages to parse again.
 #[derive(Subcommand)]
 pub enum Replay {
-    /// Bodies in quarantine: what is understood by now goes the way of a webhook and is taken out.
+    /// Bodies in quarantine: those that can now be parsed are processed like webhooks and removed.
     Quarantine {
-        /// Whose webhook they came to, as intake.
+        /// The provider whose webhook received them, as intake.
         #[arg(value_parser = crate::provider_name)]
         provider: Name,
-        /// Only this one, by its id or the beginning of it.
+        /// Only the body with this id or beginning of an id.
         #[arg(long)]
         id: Option<String>,
         #[command(flatten)]
@@ -36,7 +36,7 @@ pub enum Replay {
         #[command(flatten)]
         how: How,
     },
-    /// Stored messages of calls: each is read anew, and a call that changes owes its follow-ups anew.
+    /// Stored updates of calls: each is parsed again, and a changed call owes its follow-ups again.
     Calls {
         #[command(flatten)]
         which: Which,
@@ -45,7 +45,7 @@ pub enum Replay {
     },
 }
 
-/// Which calls.
+/// The calls to parse again.
 #[derive(Args)]
 pub struct Which {
     /// One call: provider/source/call id.
@@ -54,20 +54,20 @@ pub struct Which {
         conflicts_with_all = ["provider", "since", "until"]
     )]
     key: Option<CallKey>,
-    /// Those of one provider, as it stands first in their keys.
+    /// Calls of one provider: the first part of their keys.
     #[arg(long, value_parser = crate::provider_name)]
     provider: Option<Name>,
     #[command(flatten)]
     range: Range,
 }
 
-/// How it is done.
+/// Options of a replay.
 #[derive(Args)]
 pub struct How {
-    /// Say what would change, and write nothing.
+    /// Report what would change, and write nothing.
     #[arg(long)]
     dry_run: bool,
-    /// After how many days what is written is deleted: the stack's parameter RetentionDays.
+    /// The retention of written items, days: the stack's parameter RetentionDays.
     #[arg(long, env = "RETENTION_DAYS", default_value_t = crate::RETENTION_DAYS)]
     pub retention_days: u32,
     #[command(flatten)]
@@ -75,14 +75,14 @@ pub struct How {
 }
 
 impl Replay {
-    /// How it is done.
+    /// The options.
     pub fn how(&self) -> &How {
         match self {
             Self::Quarantine { how, .. } | Self::Calls { how, .. } => how,
         }
     }
 
-    /// Does it, and sums it up.
+    /// Runs the command, and returns its summary.
     pub async fn run(
         &self,
         store: &Store,
@@ -120,30 +120,30 @@ impl Replay {
     }
 }
 
-/// Reads things once more.
+/// Parses messages again.
 struct Replayer<'a> {
     store: &'a Store,
     configured: &'a Configured,
-    /// When all of it takes place.
+    /// The time of the replay.
     now: Timestamp,
 }
 
-/// Where a long command says what it finds, and how far it is.
+/// The output and progress of a long command.
 pub struct Report<'a> {
-    /// Takes a line.
+    /// Prints a line.
     pub say: &'a mut dyn FnMut(&str),
-    /// On standard error, if that is a terminal.
+    /// Progress on standard error, if that is a terminal.
     pub bar: ProgressBar,
 }
 
 impl Report<'_> {
-    /// Says something.
+    /// Prints a line without disturbing the progress bar.
     pub fn line(&mut self, text: &str) {
         let Self { say, bar } = self;
         bar.suspend(|| say(text));
     }
 
-    /// Begins to count, of so many if that is known.
+    /// Starts the progress bar, with the total if it is known.
     pub fn begin(&self, count: Option<usize>) {
         let known = "{bar:30} {pos} of {len}, {eta} left";
         let template =
@@ -157,22 +157,22 @@ impl Report<'_> {
     }
 }
 
-/// What came of it.
+/// The result of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct RateCounter {
     /// Bodies or calls that were read.
     read: u64,
-    /// Calls that nobody knew.
+    /// Calls that were not stored before.
     new: u64,
-    /// Known calls that are another by now.
+    /// Stored calls that changed.
     changed: u64,
-    /// Calls that are as they were.
+    /// Calls without a change.
     same: u64,
-    /// Bodies or messages that are not understood, or could not be read back.
+    /// Bodies or updates that cannot be parsed, or not be read from the store.
     unread: u64,
-    /// Bodies that were taken out of quarantine.
+    /// Bodies that were removed from quarantine.
     released: u64,
-    /// What the store would not take.
+    /// Writes that the store refused.
     refused: u64,
 }
 
@@ -180,11 +180,11 @@ impl RateCounter {
     fn sum(&self, dry_run: bool) -> String {
         let Self { read, new, changed, same, unread, released, refused } = self;
         let mut text = format!(
-            "{read} read: {new} new calls, {changed} changed, {same} as they were; \
-             {unread} still unreadable"
+            "{read} read: {new} new calls, {changed} changed, {same} unchanged; \
+             {unread} still invalid"
         );
         if *released > 0 {
-            text.push_str(&format!("; {released} taken out of quarantine"));
+            text.push_str(&format!("; {released} removed from quarantine"));
         }
         if *refused > 0 {
             text.push_str(&format!("; {refused} refused by the table"));

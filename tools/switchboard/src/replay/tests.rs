@@ -25,8 +25,8 @@ fn all(store: &Store) -> (Vec<CallRecord>, Vec<(Quarantined, Vec<u8>)>) {
     (store.calls(), store.all_quarantined())
 }
 
-/// As the workers leave it when its destinations were told.
-async fn told(store: &Store, text: &str) -> CallRecord {
+/// A call as the workers leave it after its deliveries.
+async fn delivered(store: &Store, text: &str) -> CallRecord {
     let mut record = call(store, text).await;
     assert!(record.owed.remove(&Work::Enrich).is_some());
     store.put_call(&record).await.unwrap();
@@ -56,8 +56,8 @@ async fn a_body_that_is_understood_by_now_becomes_a_call_and_leaves() {
         "outcome answered, ",
         "contact, contact_name, ",
         "talk 42; its follow-ups are due",
-        "call asterisk/asterisk-main/1708416000.1 knows it already",
-        "2 read: 1 new calls, 0 changed, 1 as they were; 0 still unreadable; 2 taken out of quarantine",
+        "call asterisk/asterisk-main/1708416000.1 has it already",
+        "2 read: 1 new calls, 0 changed, 1 unchanged; 0 still invalid; 2 removed from quarantine",
     ] {
         assert!(said.contains(line), "{line} is not in:\n{said}");
         assert!(foretold.contains(line), "{line} is not in:\n{foretold}");
@@ -77,15 +77,15 @@ async fn a_body_that_is_understood_by_now_becomes_a_call_and_leaves() {
 }
 
 #[tokio::test]
-async fn a_body_that_was_taken_and_not_taken_out_tells_nobody_again() {
+async fn a_body_that_was_ingested_and_stays_in_quarantine_is_not_delivered_again() {
     let store = Store::in_memory();
     keep(&store, "intake", at(1), WHOLE).await;
     replay(&store, "quarantine intake").await;
-    let done = told(&store, CALL).await;
+    let done = delivered(&store, CALL).await;
     // As if it had ended between the two.
     keep(&store, "intake", at(1), WHOLE).await;
     let said = replay(&store, "quarantine intake").await;
-    assert!(said.contains("1 as they were") && said.contains("1 taken out"), "{said}");
+    assert!(said.contains("1 unchanged") && said.contains("1 removed"), "{said}");
     assert_eq!(call(&store, CALL).await, done);
     assert_eq!(store.all_quarantined(), []);
 }
@@ -98,9 +98,9 @@ async fn what_is_still_not_understood_stays() {
     keep(&store, "twilio", at(3), "CallStatus=completed").await;
     let before = all(&store);
     let said = replay(&store, "quarantine intake").await;
-    assert!(said.contains("is still unreadable: durationSec: "), "{said}");
-    assert!(said.contains("is still unreadable: externalCallId: is required"), "{said}");
-    assert!(said.contains("2 still unreadable"), "{said}");
+    assert!(said.contains("is still invalid: durationSec: "), "{said}");
+    assert!(said.contains("is still invalid: externalCallId: is required"), "{said}");
+    assert!(said.contains("2 still invalid"), "{said}");
     is_private(&said);
     let said = replay(&store, "quarantine twilio").await;
     assert!(said.contains("CallSid: is required"), "{said}");
@@ -115,7 +115,7 @@ async fn of_a_batch_what_is_not_understood_is_kept_by_itself() {
     let bad = r#"{"provider":"asterisk","clientName":"Kim"}"#;
     keep(&store, "intake", at(1), &format!("[{}, {bad}, {}]", one(1), one(2))).await;
     let said = replay(&store, "quarantine intake").await;
-    assert!(said.contains("keeps a record of it aside as"), "{said}");
+    assert!(said.contains("leaves a record of it in quarantine as"), "{said}");
     assert!(said.contains("1 read: 2 new calls"), "{said}");
     let kept = store.all_quarantined();
     let bodies: Vec<_> = kept.iter().map(|(_, body)| String::from_utf8_lossy(body)).collect();
@@ -124,7 +124,7 @@ async fn of_a_batch_what_is_not_understood_is_kept_by_itself() {
     assert_eq!(store.calls().len(), 2);
     let before = all(&store);
     let said = replay(&store, "quarantine intake").await;
-    assert!(said.contains("1 still unreadable") && !said.contains("aside"), "{said}");
+    assert!(said.contains("1 still invalid") && !said.contains("leaves a record"), "{said}");
     assert_eq!(all(&store), before);
 }
 
@@ -167,14 +167,14 @@ async fn a_message_that_was_misread_is_read_again_and_told_once() {
         update.facts.contact_name = None;
     })
     .await;
-    let wrong = told(&store, CALL).await;
+    let wrong = delivered(&store, CALL).await;
     let foretold = replay(&store, &format!("calls {CALL} --dry-run")).await;
     assert_eq!(call(&store, CALL).await, wrong);
     let said = replay(&store, "calls --provider asterisk").await;
     assert!(said.contains("talk – → 42"), "{said}");
     assert!(said.contains("contact changed") && said.contains("contact_name new"), "{said}");
     assert!(said.contains("; its follow-ups are due"), "{said}");
-    assert!(said.contains("1 read: 0 new calls, 1 changed, 0 as they were"), "{said}");
+    assert!(said.contains("1 read: 0 new calls, 1 changed, 0 unchanged"), "{said}");
     assert!(foretold.starts_with(said.lines().next().unwrap()), "{foretold}");
     is_private(&said);
     let mended = call(&store, CALL).await;
@@ -182,10 +182,10 @@ async fn a_message_that_was_misread_is_read_again_and_told_once() {
     assert!(mended.owed.contains_key(&Work::Enrich) && mended.replayed_at.is_some());
     assert_eq!(mended.version, wrong.version + 1);
 
-    let done = told(&store, CALL).await;
+    let done = delivered(&store, CALL).await;
     for _ in 0..2 {
         let said = replay(&store, &format!("calls {CALL}")).await;
-        assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 as they were"), "{said}");
+        assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 unchanged"), "{said}");
         assert_eq!(call(&store, CALL).await, done);
     }
 }
@@ -239,10 +239,10 @@ async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
     for line in [
         "hole of 2026-02-20T08:48:20.000Z stays as it was: durationSec: ",
         "it is about asterisk/asterisk-main/1708416000.2 today",
-        "no provider has a webhook where it was sent",
+        "no provider has a webhook at its path",
         "missing of 2026-02-20T08:48:20.000Z stays as it was: a stored blob cannot be read",
         "talk 1 → 42",
-        "4 still unreadable",
+        "4 still invalid",
     ] {
         assert!(said.contains(line), "{line} is not in:\n{said}");
     }
@@ -252,7 +252,7 @@ async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
     assert_eq!(call(&store, CALL).await.updates, expected);
     assert_eq!(store.calls().len(), 1);
     let said = replay(&store, &format!("calls {CALL}")).await;
-    assert!(said.contains("1 as they were; 4 still unreadable"), "{said}");
+    assert!(said.contains("1 unchanged; 4 still invalid"), "{said}");
 }
 
 #[tokio::test]
@@ -276,7 +276,7 @@ async fn a_conversation_that_was_fetched_is_read_again_with_its_large_values_in_
     let right = CallRecord::first(key.clone(), update.clone(), policy, at(0));
     store.put_call(&right).await.unwrap();
     let said = replay(&store, "calls twilio/twilio/CA1").await;
-    assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 as they were; 0 still"), "{said}");
+    assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 unchanged; 0 still"), "{said}");
 
     // An earlier release took half of it.
     update.facts.transcript = Some(Text::Inline(Personal::new("agent: turn 0")));
@@ -306,7 +306,7 @@ async fn what_was_stored_apart_because_a_call_had_many_messages_stays_apart() {
     store.put_call(&CallRecord { version: 1, ..apart }).await.unwrap();
     let before = all(&store);
     let said = replay(&store, &format!("calls {CALL}")).await;
-    assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 as they were; 0 still"), "{said}");
+    assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 unchanged; 0 still"), "{said}");
     assert_eq!(all(&store), before);
 }
 
@@ -373,7 +373,7 @@ async fn a_context_is_kept_as_it_was_given() {
     use switchboard_domain::context::Given;
     let store = Store::in_memory();
     post(&store, &format!("{INTAKE}?source=asterisk-main"), at(1), WHOLE).await;
-    let mut record = told(&store, CALL).await;
+    let mut record = delivered(&store, CALL).await;
     let context = Context { campaign: Some("Given".into()), ..Context::default() };
     let Given::New(update) = context.given_to(Some(&record), at(2)) else { panic!("it is new") };
     record.absorb(*update, Policy { settle: Seconds(0), legs: Legs::Parent, starts: false }, at(2));
@@ -381,7 +381,7 @@ async fn a_context_is_kept_as_it_was_given() {
     store.put_call(&record).await.unwrap();
     let before = all(&store);
     let said = replay(&store, &format!("calls {CALL}")).await;
-    assert!(said.contains("0 changed, 1 as they were; 0 still unreadable"), "{said}");
+    assert!(said.contains("0 changed, 1 unchanged; 0 still invalid"), "{said}");
     assert_eq!(all(&store), before);
     assert_eq!(call(&store, CALL).await.call.facts.campaign.as_deref(), Some("Given"));
 }
