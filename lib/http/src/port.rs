@@ -126,7 +126,7 @@ pub enum SendError {
     /// None came in time. The other side may have taken the request all the same.
     #[error("timed out")]
     TimedOut,
-    /// Nobody listens there, or there is no way there.
+    /// No process listens there, or there is no way there.
     #[error("could not connect")]
     NotConnected,
     /// The host's name leads to no address.

@@ -41,7 +41,7 @@ impl Object for Known {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let name = key.as_str()?;
         Some(self.fields.get(name).cloned().unwrap_or_else(|| {
-            // Nobody reads a place on its own: the error comes where it is used.
+            // No one reads a place on its own: the error comes where it is used.
             let words = unknown(&self.path, name, self.fields.keys().map(String::as_str));
             Error::new(ErrorKind::UndefinedError, words).into()
         }))

@@ -173,7 +173,7 @@ fn a_known_contact_is_not_looked_for_and_one_that_is_gone_is_once() {
     let attempt = deliver_again(&mut portal, &destination, &marked(), &known_as("499"));
     assert_eq!(attempt.result(), "delivered: 200, contact found");
     assert_eq!(attempt.remote.contact.as_deref(), Some("502"));
-    // Nobody has it, and what was created is gone at once, too.
+    // No contact has it, and what was created is gone at once, too.
     let mut portal = Portal::set_up();
     let payload = rendered(&destination, &marked());
     let mut forgetting = |request: &switchboard_http::Request| {
