@@ -8,7 +8,6 @@ use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
-use switchboard_crm::Client;
 use switchboard_flow::pull_jobs::{self, Pullable};
 use switchboard_flow::telemetry::Level;
 use switchboard_flow::{JobError, Telemetry, Values};
@@ -170,16 +169,16 @@ pub async fn analyze() -> Result<(), Error> {
 pub async fn deliver() -> Result<(), Error> {
     let parts = parts("deliver")?;
     let configuration = parts.configuration(&["destinations"])?;
-    let client = Client::new(parts.allow_private()?)?;
+    let http = Arc::new(switchboard_http::Client::new(parts.allow_private()?)?);
     let directory = Directory::dynamodb(&aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
-    let token_store = ParameterTokenStore::new(
+    let token_store = Arc::new(ParameterTokenStore::new(
         Parameters::new(aws::ssm(&parts.aws)),
         required("PARAMETER_PREFIX")?,
-    );
+    ));
     parts.open(&configuration).await?;
     let Parts { store, queue, telemetry, .. } = parts;
-    let tokens = TokenCache::new(client.clone(), store.clone(), token_store, telemetry.clone());
-    let deliverer = Deliverer { client, directory, tokens, telemetry: telemetry.clone() };
+    let tokens = TokenCache::new(http.clone(), store.clone(), token_store, telemetry.clone());
+    let deliverer = Deliverer { http, directory, tokens, telemetry: telemetry.clone() };
     let gates = Gates::default();
     let worker = Arc::new(Deliver { store, queue, deliverer, gates, telemetry: telemetry.clone() });
     batches(telemetry, move |job| {

@@ -1,5 +1,6 @@
 //! Access tokens in the Parameter Store.
 
+use async_trait::async_trait;
 use switchboard_domain::Name;
 use switchboard_flow::tokens::TokenStore;
 use switchboard_shell::parameters::Parameters;
@@ -22,6 +23,7 @@ impl ParameterTokenStore {
     }
 }
 
+#[async_trait]
 impl TokenStore for ParameterTokenStore {
     async fn read(&self, destination: &Name) -> Result<Option<(String, u64)>, String> {
         let one = self.parameters.one(&self.path(destination)).await;

@@ -1,10 +1,13 @@
-//! How requests prove that they may come in, beside their signature.
+//! The credentials of requests, beside their signature.
 
+use http::HeaderName;
 use serde_json::Value;
 use switchboard_domain::{ConfigError, Secret};
+use url::Url;
 
-use crate::fields::Fields;
-use crate::format::Format;
+use crate::credentials::is_header_value;
+use crate::fields::{Fields, listed};
+use crate::format::Capabilities;
 use crate::oauth::{self, OAuth};
 
 /// Headers that a request has anyway: `auth` may set none of them.
@@ -22,7 +25,7 @@ const OWN_HEADERS: [&str; 11] = [
     "x-correlation-id",
 ];
 
-/// How requests prove that they may come in, beside their signature.
+/// The credentials of requests, beside their signature.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Auth {
     /// By the signature alone.
@@ -43,23 +46,23 @@ pub enum Auth {
     /// A header of the CRM's own.
     Header {
         /// Its name.
-        name: String,
+        name: HeaderName,
         /// Its value.
         value: Secret,
     },
-    /// By an access token that is fetched, kept, and fetched anew when it is no longer taken.
+    /// By an access token that is fetched, kept, and fetched anew when it is no longer accepted.
     OAuth(OAuth),
 }
 
-/// Reads `auth` for a format, whose API stands at `base`.
+/// Reads `auth` for a format whose API is at `base`.
 pub(crate) fn read(
     value: Option<Value>,
-    format: Format,
-    base: &url::Url,
+    format: &Capabilities,
+    base: &Url,
     allow_private: bool,
 ) -> Result<Auth, ConfigError> {
-    let taken = format.kind().auths;
-    let types = format!("must be {}", crate::format::listed(taken.iter().copied()));
+    let taken = format.auths;
+    let types = format!("must be {}", listed(taken.iter().copied()));
     let Some(value) = value else {
         return match taken.contains(&"none") {
             true => Ok(Auth::None),
@@ -86,18 +89,16 @@ pub(crate) fn read(
         }
         "header" => {
             let name: String = fields.required("name", "must be a text")?;
-            let name = name.to_ascii_lowercase();
-            let is_token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
-            if name.is_empty() || !name.bytes().all(is_token) {
+            let Ok(name) = HeaderName::from_bytes(name.as_bytes()) else {
                 return Err(fields.fault("name", "is not the name of an HTTP header"));
-            }
-            if OWN_HEADERS.contains(&name.as_str()) || name.starts_with("webhook-") {
+            };
+            if OWN_HEADERS.contains(&name.as_str()) || name.as_str().starts_with("webhook-") {
                 return Err(fields.fault("name", "is a header that every request has already"));
             }
             Auth::Header { name, value: header_value(&mut fields, "value")? }
         }
         "oauth_refresh" | "oauth_jwt" => {
-            Auth::OAuth(oauth::read(&mut fields, &kind, format, base, allow_private)?)
+            Auth::OAuth(oauth::read(&mut fields, &kind, format.token, base, allow_private)?)
         }
         _ => Auth::None,
     };
@@ -116,9 +117,4 @@ fn header_value(fields: &mut Fields, name: &str) -> Result<Secret, ConfigError> 
         return Err(fields.fault(name, "must be of plain ASCII characters, on one line"));
     }
     Ok(secret)
-}
-
-/// Whether a text can stand in a header as it is.
-pub(crate) fn is_header_value(text: &str) -> bool {
-    text.bytes().all(|b| (b' '..=b'~').contains(&b))
 }

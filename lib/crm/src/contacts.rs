@@ -1,38 +1,76 @@
-//! Which contact of a CRM a call is attached to: the one it is known to be, or the one that has the
-//! customer's number, or one that is created. Of several with the number it is none: a wrong one would
-//! be worse.
+//! Which contact of a CRM a call is linked to: the one it is known to be, or the one that has the
+//! customer's number, or one that is created. Where several have the number the call is linked to none:
+//! a wrong one would be worse.
 
 use std::collections::BTreeSet;
 
-use jiff::Timestamp;
-use switchboard_domain::delivery::Verdict;
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use switchboard_domain::delivery::{Remote, Verdict};
+use switchboard_domain::{Name, Personal};
 
-use crate::destination::Contacts;
-use crate::exchange::{Answer, Ask, Whom};
+use crate::outcome::Outcome;
 use crate::phone;
 
-/// How a CRM is asked for its contacts.
-pub trait Book: Send {
+/// Whether calls are linked to contacts of the CRM.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Contacts {
+    /// They are not.
+    #[default]
+    None,
+    /// To the one that has the customer's number, if there is exactly one.
+    Find,
+    /// The same, and where there is none, one is created.
+    FindOrCreate,
+}
+
+/// Whom the call was with. A format that links calls to the CRM's contacts has it under `contact` in the
+/// payload that it renders.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ContactRef {
+    /// The number by which the CRM's contact is searched for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub e164: Option<Personal>,
+    /// The name that one is created with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<Personal>,
+    /// The directory's contact, which remembers the CRM's id of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entry: Option<Name>,
+}
+
+impl ContactRef {
+    /// Out of a rendered payload.
+    pub fn of(payload: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Payload {
+            contact: ContactRef,
+        }
+        serde_json::from_slice(payload).ok().map(|payload: Payload| payload.contact)
+    }
+}
+
+/// A CRM's contacts. An error is what the response means.
+#[async_trait]
+pub trait ContactsApi: Send + Sync {
     /// The n-th search for a number, from 0. `None`: there is no further one. `creates` says that a
     /// contact is created if nothing is found.
-    fn search(&self, e164: &str, n: usize, creates: bool) -> Option<Ask>;
+    async fn search(
+        &self,
+        e164: &str,
+        nth: usize,
+        creates: bool,
+    ) -> Result<Option<Vec<Match>>, Outcome>;
 
-    /// Who was found by a search that succeeded. `None`: the answer cannot be understood.
-    fn found(&self, answer: &Answer) -> Option<Vec<Match>>;
-
-    /// The request that creates a contact.
-    fn create(&self, e164: &str, name: Option<&str>) -> Ask;
-
-    /// The id of the contact that was created. `None`: the answer cannot be understood.
-    fn created(&self, answer: &Answer) -> Option<String>;
-
-    /// What an answer means, and the same in a few words.
-    fn judge(&self, answer: &Answer, now: Timestamp) -> (Verdict, String);
+    /// Creates a contact and gives its id.
+    async fn create(&self, e164: &str, name: Option<&str>) -> Result<String, Outcome>;
 }
 
 /// A contact that a search brought.
 pub struct Match {
-    /// What the CRM calls it.
+    /// The CRM's id of it.
     pub id: String,
     /// Its numbers as they are written there.
     pub numbers: Vec<String>,
@@ -40,161 +78,109 @@ pub struct Match {
     pub rank: u8,
 }
 
-/// What is next on the way to a contact.
-pub enum Turn {
-    /// Send this, and come back with the answer.
-    Ask(Ask),
-    /// It is known whom to attach to, or that it is nobody.
-    Settled,
-    /// It cannot be found out now: the attempt ends, to be made again.
-    Later(Verdict, u16, String),
+/// Finds or creates the contact of one call. The contact's id is in [`Remote::contact`] as soon as it is
+/// known, so that it is kept when a later request fails.
+pub struct ContactMatcher<'a> {
+    mode: Contacts,
+    contact: &'a ContactRef,
+    may_search_again: bool,
+    note: String,
 }
 
-/// The way to a contact.
-pub struct Attaching {
-    wants: Contacts,
-    whom: Whom,
-    contact: Option<String>,
-    state: State,
-    looked_again: bool,
-    outcome: String,
-}
+impl<'a> ContactMatcher<'a> {
+    /// Begins with the contact that is known, if one is.
+    pub fn new(mode: Contacts, contact: &'a ContactRef, remote: &mut Remote) -> Self {
+        if mode == Contacts::None {
+            remote.contact = None;
+        }
+        let note = remote.contact.as_ref().map_or("", |_| ", contact known").to_owned();
+        Self { mode, contact, may_search_again: true, note }
+    }
 
-enum State {
-    Begun,
-    Searching(usize),
-    Creating,
-    Settled,
-}
+    /// Whether the call is linked to a contact or why not, to stand behind the words of a result.
+    pub fn note(&self) -> &str {
+        &self.note
+    }
 
-impl Attaching {
-    /// Begins, with what the contact is known to be.
-    pub fn new(wants: Contacts, whom: Whom, known: Option<&String>) -> Self {
-        let contact = known.filter(|_| wants != Contacts::None).cloned();
-        let (state, outcome) = match contact {
-            Some(_) => (State::Settled, ", contact known".to_owned()),
-            None => (State::Begun, String::new()),
+    /// Finds the contact, or creates it. A refusal for good leaves the call without one; any other
+    /// failure ends the attempt.
+    pub async fn find_or_create(
+        &mut self,
+        api: &dyn ContactsApi,
+        remote: &mut Remote,
+    ) -> Result<(), Outcome> {
+        if self.mode == Contacts::None || remote.contact.is_some() {
+            return Ok(());
+        }
+        let Some(e164) = &self.contact.e164 else {
+            self.note = ", no contact: no number".to_owned();
+            return Ok(());
         };
-        Self { wants, whom, contact, state, looked_again: false, outcome }
-    }
-
-    /// What the CRM calls the contact, once it is settled that there is one.
-    pub fn contact(&self) -> Option<&str> {
-        self.contact.as_deref()
-    }
-
-    /// Whether it is attached or why it is not, to stand behind the words of a result.
-    pub fn outcome(&self) -> &str {
-        &self.outcome
-    }
-
-    /// What to do next. `answer` is that to the last request of this way.
-    pub fn next(&mut self, book: &dyn Book, answer: Option<&Answer>, now: Timestamp) -> Turn {
-        if matches!(self.state, State::Settled) {
-            return Turn::Settled;
-        }
-        let creates = self.wants == Contacts::FindOrCreate;
-        let Some(e164) = self.whom.e164.as_ref().map(|number| number.expose().to_owned()) else {
-            return match self.wants {
-                Contacts::None => self.settle(None, ""),
-                _ => self.settle(None, ", no contact: no number"),
-            };
-        };
-        match self.state {
-            State::Begun if self.wants == Contacts::None => self.settle(None, ""),
-            State::Begun => self.search(book, &e164, 0, creates),
-            State::Searching(n) => {
-                let Some(answer) = answer else { return self.settle(None, "") };
-                if !answer.is_success() {
-                    return self.failed(book, answer, now);
-                }
-                let Some(found) = book.found(answer) else { return not_understood(answer) };
-                match only_one(found, &e164) {
-                    Found::One(id) => self.settle(Some(id), ", contact found"),
-                    Found::Several => self.settle(None, ", no contact: ambiguous"),
-                    Found::None => self.search(book, &e164, n + 1, creates),
-                }
+        match self.matched(api, e164.expose()).await {
+            Ok((contact, note)) => {
+                remote.contact = contact;
+                self.note = note.to_owned();
             }
-            State::Creating => {
-                let Some(answer) = answer else { return self.settle(None, "") };
-                if !answer.is_success() {
-                    return self.failed(book, answer, now);
-                }
-                match book.created(answer) {
-                    Some(id) => self.settle(Some(id), ", contact created"),
-                    None => not_understood(answer),
-                }
+            Err(refused) if refused.verdict == Verdict::Refused => {
+                self.note = format!(", no contact: {}", refused.result);
             }
-            State::Settled => Turn::Settled,
+            Err(failed) => return Err(failed.during("contact")),
         }
+        Ok(())
     }
 
-    /// The contact is not there any more: whether it is looked for once more.
-    pub fn is_gone(&mut self) -> bool {
-        self.contact = None;
-        self.outcome = ", no contact: it is gone".to_owned();
-        if self.looked_again {
-            return false;
-        }
-        self.looked_again = true;
-        self.state = State::Begun;
-        true
-    }
-
-    /// It could not be attached, for good.
-    pub fn is_refused(&mut self, words: &str) {
-        self.outcome = format!(", contact not attached: {words}");
-    }
-
-    fn search(&mut self, book: &dyn Book, e164: &str, n: usize, creates: bool) -> Turn {
-        if let Some(ask) = book.search(e164, n, creates) {
-            self.state = State::Searching(n);
-            return Turn::Ask(ask);
+    async fn matched(
+        &self,
+        api: &dyn ContactsApi,
+        e164: &str,
+    ) -> Result<(Option<String>, &'static str), Outcome> {
+        let creates = self.mode == Contacts::FindOrCreate;
+        let mut nth = 0;
+        while let Some(matches) = api.search(e164, nth, creates).await? {
+            let mut ids = having(matches, e164);
+            match (ids.pop_first(), ids.is_empty()) {
+                (Some(id), true) => return Ok((Some(id), ", contact found")),
+                (Some(_), false) => return Ok((None, ", no contact: ambiguous")),
+                (None, _) => nth += 1,
+            }
         }
         if !creates {
-            return self.settle(None, ", no contact: unknown");
+            return Ok((None, ", no contact: unknown"));
         }
-        self.state = State::Creating;
-        let name = self.whom.name.as_ref().map(|name| name.expose().trim());
-        Turn::Ask(book.create(e164, name.filter(|name| !name.is_empty())))
+        let name = self.contact.name.as_ref().map(|name| name.expose().trim());
+        let id = api.create(e164, name.filter(|name| !name.is_empty())).await?;
+        Ok((Some(id), ", contact created"))
     }
 
-    /// What will pass ends the attempt. What is refused for good does not keep the call back.
-    fn failed(&mut self, book: &dyn Book, answer: &Answer, now: Timestamp) -> Turn {
-        match book.judge(answer, now) {
-            (Verdict::Refused, words) => self.settle(None, &format!(", no contact: {words}")),
-            (verdict, words) => Turn::Later(verdict, answer.status, format!("contact: {words}")),
+    /// The contact does not exist any more: forgets it and searches once more, the first time.
+    pub async fn replace_gone(
+        &mut self,
+        api: &dyn ContactsApi,
+        remote: &mut Remote,
+    ) -> Result<(), Outcome> {
+        remote.contact = None;
+        self.note = ", no contact: it is gone".to_owned();
+        if std::mem::take(&mut self.may_search_again) {
+            self.find_or_create(api, remote).await?;
         }
+        Ok(())
     }
 
-    fn settle(&mut self, contact: Option<String>, outcome: &str) -> Turn {
-        self.contact = contact;
-        self.outcome = outcome.to_owned();
-        self.state = State::Settled;
-        Turn::Settled
+    /// A contact that is gone is not searched for again: the search would find the same one.
+    pub fn search_no_more(&mut self) {
+        self.may_search_again = false;
     }
-}
 
-enum Found {
-    None,
-    One(String),
-    Several,
-}
-
-/// The one who has the number, by what is written there and not by what the search took for like it.
-fn only_one(found: Vec<Match>, e164: &str) -> Found {
-    let has_it = |one: &Match| one.numbers.iter().any(|written| phone::is_same(written, e164));
-    let having: Vec<Match> = found.into_iter().filter(has_it).collect();
-    let Some(rank) = having.iter().map(|one| one.rank).min() else { return Found::None };
-    let mut ids: BTreeSet<String> =
-        having.into_iter().filter(|one| one.rank == rank).map(|one| one.id).collect();
-    match (ids.pop_first(), ids.is_empty()) {
-        (Some(id), true) => Found::One(id),
-        _ => Found::Several,
+    /// The CRM refused the link for good.
+    pub fn not_attached(&mut self, words: &str) {
+        self.note = format!(", contact not attached: {words}");
     }
 }
 
-fn not_understood(answer: &Answer) -> Turn {
-    let verdict = Verdict::Retry { not_before: None };
-    Turn::Later(verdict, answer.status, format!("contact: not understood: {}", answer.status))
+/// The ids of those who have the number, by what is written there and not by what the search took for
+/// like it; of the lowest rank alone.
+fn having(mut matches: Vec<Match>, e164: &str) -> BTreeSet<String> {
+    matches.retain(|one| one.numbers.iter().any(|written| phone::is_same(written, e164)));
+    let rank = matches.iter().map(|one| one.rank).min();
+    matches.into_iter().filter(|one| Some(one.rank) == rank).map(|one| one.id).collect()
 }

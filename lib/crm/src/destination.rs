@@ -1,31 +1,41 @@
-//! One CRM endpoint, as it is configured: the JSON of one parameter.
+//! One CRM endpoint, as it is configured: the JSON of one parameter; and one attempt to deliver to it.
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
+use switchboard_domain::delivery::Remote;
 use switchboard_domain::plan::Subscriber;
 use switchboard_domain::{
-    CallRecord, ConfigError, Direction, Event, Name, Outcome, Pace, Seconds, Secret,
+    CallRecord, ConfigError, Direction, Event, Name, Outcome as CallOutcome, Pace, Seconds, Secret,
 };
+use switchboard_http::Http;
+use switchboard_http::layers::{Budget, Deadline};
 use url::Url;
 
-use crate::auth;
-pub use crate::auth::Auth;
-use crate::fields::{Fields, read_url};
-use crate::format::{Format, listed};
-use crate::signing;
+use crate::auth::{self, Auth};
+use crate::contacts::Contacts;
+use crate::fields::{Fields, listed, read_url};
+use crate::format::{Capabilities, Clock, Deduplication, Endpoint, Format};
+use crate::layers::{Authorized, Signed};
+use crate::oauth::Tokens;
+use crate::outcome::Outcome;
+use crate::{registry, signing};
 
-/// How long one attempt may take, however many requests it is, where a destination says nothing else:
+/// No attempt sends more requests, whatever the responses are. The most that is of use: a cached contact
+/// is gone, a new one is searched for twice and created, the call is searched for, created and linked.
+pub const MOST_REQUESTS: usize = 10;
+/// How long one attempt may take, however many requests it is, where a destination has none of its own:
 /// seconds.
 pub const DEFAULT_TIMEOUT: u32 = 15;
-/// The waits after the first, second, … failed attempt, where a destination says nothing else:
+/// The waits after the first, second, … failed attempt, where a destination has none of its own:
 /// those of Standard Webhooks, seconds. A little over three days in all.
 pub const DEFAULT_RETRIES: [u32; 9] =
     [5, 300, 1_800, 7_200, 18_000, 36_000, 50_400, 72_000, 86_400];
 
-/// A worker must be able to wait for an answer and to write down what came of it.
+/// A worker must be able to wait for a response and to store the outcome.
 const LONGEST_TIMEOUT: u32 = 25;
 /// As many attempts as a delivery remembers.
 const MOST_RETRIES: usize = 20;
@@ -37,23 +47,23 @@ const LARGEST_BURST: u32 = 1_000;
 /// More are never needed to rotate one, and each makes a header longer.
 const MOST_SIGNING_SECRETS: usize = 4;
 
-/// A CRM endpoint. Its name is that of its parameter and does not stand in the JSON.
-#[derive(Clone, PartialEq, Eq)]
+/// A CRM endpoint. Its name is that of its parameter and not in the JSON.
+#[derive(Clone)]
 pub struct Destination {
     /// Where requests go. A query may hold a key: log [`Destination::host`] instead.
     pub url: Url,
-    /// In which shape a call is told.
-    pub format: Format,
-    /// What that format wants to know beside: an object, checked by it.
-    pub settings: Value,
-    /// How requests prove that they may come in.
+    /// What its format is and can.
+    pub capabilities: &'static Capabilities,
+    /// Its format, with the settings of this destination.
+    pub format: Arc<dyn Format>,
+    /// The credentials of its requests.
     pub auth: Auth,
     /// What requests are signed with. The first is the one in use; each further one, while they are
     /// rotated, adds a signature. None: they are not signed, which only a CRM's own API may want.
     pub signing_secrets: Vec<Secret>,
-    /// Which calls and events it is told of.
+    /// Which calls and events are delivered to it.
     pub filter: Filter,
-    /// What calls are attached to.
+    /// Which contacts of the CRM calls are linked to.
     pub contacts: Contacts,
     /// How long one attempt may take, all its requests together.
     pub timeout: Seconds,
@@ -61,13 +71,25 @@ pub struct Destination {
     pub retries: Vec<u32>,
     /// How it recognises a request that it has seen.
     pub deduplication: Deduplication,
-    /// How fast it may be sent to, if it has a limit.
+    /// How fast deliveries to it may be, if it has a limit.
     pub pace: Option<Pace>,
     /// While it is set nothing is sent, and nothing is lost.
     pub paused: bool,
 }
 
-/// Which calls and events a destination is told of. An empty set lets every call pass.
+/// What one attempt delivers: all of it is stored with the delivery, so that every attempt delivers the
+/// same.
+#[derive(Clone, Copy)]
+pub struct Payload<'a> {
+    /// What [`Format::render`] made of the call at the first attempt.
+    pub body: &'a [u8],
+    /// The delivery's idempotency key: the same for every attempt, for ever.
+    pub idempotency_key: &'a str,
+    /// The call's correlation id, from the webhook's log line to this request's header.
+    pub correlation_id: &'a str,
+}
+
+/// Which calls and events are delivered to a destination. An empty set lets every call pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter {
     /// Kinds of phone system.
@@ -77,7 +99,7 @@ pub struct Filter {
     /// Ways. A call of unknown direction passes only where none is listed.
     pub directions: BTreeSet<Direction>,
     /// Outcomes. A call of unknown outcome passes only where none is listed.
-    pub outcomes: BTreeSet<Outcome>,
+    pub outcomes: BTreeSet<CallOutcome>,
     /// Calls with less talk do not pass. A talk of unknown length counts as none.
     pub min_talk: Seconds,
     /// Which events.
@@ -97,46 +119,6 @@ impl Default for Filter {
     }
 }
 
-/// How a destination recognises a call that it was told of.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Deduplication {
-    /// By `Idempotency-Key`, which is also `webhook-id`.
-    #[default]
-    Key,
-    /// By a field of its own that holds the call's key and is unique: what is there is overwritten.
-    Upsert,
-    /// It is looked for before it is created.
-    Search,
-    /// Not at all.
-    None,
-}
-
-impl Deduplication {
-    /// The word as it is written everywhere.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Key => "key",
-            Self::Upsert => "upsert",
-            Self::Search => "search",
-            Self::None => "none",
-        }
-    }
-}
-
-/// Whether calls are attached to contacts of the CRM.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Contacts {
-    /// They are not.
-    #[default]
-    None,
-    /// To the one that has the customer's number, if there is exactly one.
-    Find,
-    /// The same, and where there is none, one is created.
-    FindOrCreate,
-}
-
 impl Destination {
     /// Reads and checks the JSON of a destination's parameter. With `allow_private`, for a stage
     /// on one's own machine, its URL may be `http` and lead to private addresses.
@@ -148,25 +130,30 @@ impl Destination {
         })?;
         let mut fields = Fields::of("destination", "", value)?;
 
-        let format: Format = fields.required("format", &format!("must be {}", Format::names()))?;
-        let url = read_base(&mut fields, format, allow_private)?;
-        let auth = auth::read(fields.raw("auth"), format, &url, allow_private)?;
+        let expected = format!("must be {}", registry::names());
+        let format: String = fields.required("format", &expected)?;
+        let capabilities =
+            registry::find(&format).ok_or_else(|| fields.fault("format", expected))?;
+        let url = read_base(&mut fields, capabilities, allow_private)?;
+        let auth = auth::read(fields.raw("auth"), capabilities, &url, allow_private)?;
         let settings = fields.raw("settings").unwrap_or_else(|| Value::Object(Map::new()));
-        (format.kind().check)(&settings)?;
+        let contacts = read_contacts(&mut fields, capabilities)?;
+        let deduplication = read_deduplication(&mut fields, capabilities)?;
+        let endpoint = Endpoint { url: url.clone(), contacts, deduplication };
         let destination = Self {
             url,
-            format,
-            settings,
+            capabilities,
+            format: (capabilities.open)(endpoint, settings)?,
             auth,
-            signing_secrets: read_signing_secrets(&mut fields, format)?,
+            signing_secrets: read_signing_secrets(&mut fields, capabilities)?,
             filter: match fields.raw("filter") {
-                Some(filter) => read_filter(filter, format)?,
+                Some(filter) => read_filter(filter, capabilities)?,
                 None => Filter::default(),
             },
-            contacts: read_contacts(&mut fields, format)?,
+            contacts,
             timeout: read_timeout(&mut fields)?,
             retries: read_retries(&mut fields)?,
-            deduplication: read_deduplication(&mut fields, format)?,
+            deduplication,
             pace: read_pace(&mut fields)?,
             paused: fields.optional("paused", "must be true or false")?.unwrap_or_default(),
         };
@@ -174,12 +161,41 @@ impl Destination {
         Ok(destination)
     }
 
+    /// One attempt to deliver a payload, with as many requests as that takes, all of them within the
+    /// timeout. `remote` holds what the CRM is known to call the call and its contact, from earlier
+    /// deliveries and attempts; what the attempt learns is there even where it fails.
+    pub async fn deliver(
+        &self,
+        http: &dyn Http,
+        tokens: &dyn Tokens,
+        payload: &Payload<'_>,
+        remote: &mut Remote,
+        clock: Clock<'_>,
+    ) -> Outcome {
+        let within = Deadline::new(http, Duration::from_secs(self.timeout.0.into()));
+        let signed = Signed {
+            inner: &within,
+            secrets: &self.signing_secrets,
+            idempotency_key: payload.idempotency_key,
+            correlation_id: payload.correlation_id,
+            is_webhook: !self.capabilities.is_api,
+            clock,
+        };
+        let authorized = Authorized::new(&signed, &self.auth, tokens);
+        let http = Budget::new(&authorized, MOST_REQUESTS);
+        let delivered = self.format.deliver(&http, payload.body, remote, clock).await;
+        match authorized.failure() {
+            Some(no_token) => no_token.into(),
+            None => delivered.unwrap_or_else(|ended| ended),
+        }
+    }
+
     /// The host that requests go to: what of the URL may be logged.
     pub fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
 
-    /// Whether it wants to be told this of this call.
+    /// Whether this event of this call is delivered to it.
     pub fn wants(&self, record: &CallRecord, event: Event) -> bool {
         fn lists<T: Ord>(set: &BTreeSet<T>, value: Option<&T>) -> bool {
             set.is_empty() || value.is_some_and(|value| set.contains(value))
@@ -196,7 +212,7 @@ impl Destination {
                     && call.facts.talk.unwrap_or_default() >= *min_talk))
     }
 
-    /// What it wants to hear of this call, for the plan of its deliveries.
+    /// The events of this call that are delivered to it, for the plan of its deliveries.
     pub fn subscriber(&self, name: Name, record: &CallRecord) -> Subscriber {
         let events = self.filter.events.iter().copied();
         let events = events.filter(|event| self.wants(record, *event)).collect();
@@ -208,63 +224,62 @@ impl fmt::Debug for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Destination")
             .field("host", &self.host())
-            .field("format", &self.format)
+            .field("format", &self.capabilities)
             .field("paused", &self.paused)
             .finish_non_exhaustive()
     }
 }
 
 /// Where requests go. A CRM's own API has one host for all, or the operator says which.
-fn read_base(fields: &mut Fields, format: Format, allow_private: bool) -> Result<Url, ConfigError> {
-    let kind = format.kind();
+fn read_base(
+    fields: &mut Fields,
+    format: &Capabilities,
+    allow_private: bool,
+) -> Result<Url, ConfigError> {
     let expected = "must be a text, as https://crm.example.com/calls";
-    let text = match fields.optional::<String>("url", expected)? {
-        Some(text) => text,
-        None => match kind.host {
-            Some(host) => host.to_owned(),
-            None => return Err(fields.fault("url", format!("is missing: {expected}"))),
-        },
+    let text = match (fields.optional::<String>("url", expected)?, format.host) {
+        (Some(text), _) => text,
+        (None, Some(host)) => host.to_owned(),
+        (None, None) => return Err(fields.fault("url", format!("is missing: {expected}"))),
     };
     let url = read_url("url", &text, allow_private)?;
-    if kind.is_api && url.query().is_some() {
+    if format.is_api && url.query().is_some() {
         return Err(fields.fault("url", "must not have a query: it is where the API begins"));
     }
     Ok(url)
 }
 
-fn read_signing_secrets(fields: &mut Fields, format: Format) -> Result<Vec<Secret>, ConfigError> {
+fn read_signing_secrets(
+    fields: &mut Fields,
+    format: &Capabilities,
+) -> Result<Vec<Secret>, ConfigError> {
     const FIELD: &str = "signing_secrets";
     const EXPECTED: &str = "must be a list of one to four secrets, each whsec_ and the base64 of \
                             24 to 64 random bytes";
-    let secrets: Vec<Secret> = match format.kind().is_api {
-        true => match fields.optional(FIELD, EXPECTED)? {
-            Some(secrets) => secrets,
-            None => return Ok(Vec::new()),
-        },
-        false => fields.required(FIELD, EXPECTED)?,
-    };
-    let count_is_good = (1..=MOST_SIGNING_SECRETS).contains(&secrets.len());
-    if !count_is_good || !secrets.iter().all(signing::is_good) {
-        return Err(fields.fault(FIELD, EXPECTED));
+    let secrets = fields.checked(FIELD, EXPECTED, |secrets: &Vec<Secret>| {
+        (1..=MOST_SIGNING_SECRETS).contains(&secrets.len()) && secrets.iter().all(signing::is_valid)
+    })?;
+    match secrets {
+        Some(secrets) => Ok(secrets),
+        None if format.is_api => Ok(Vec::new()),
+        None => Err(fields.fault(FIELD, format!("is missing: {EXPECTED}"))),
     }
-    Ok(secrets)
 }
 
-fn read_contacts(fields: &mut Fields, format: Format) -> Result<Contacts, ConfigError> {
+fn read_contacts(fields: &mut Fields, format: &Capabilities) -> Result<Contacts, ConfigError> {
     const FIELD: &str = "contacts";
-    let has_them = format.kind().has_contacts;
     let said = fields.optional(FIELD, "must be none, find or find_or_create")?;
     match said {
-        Some(Contacts::Find | Contacts::FindOrCreate) if !has_them => {
+        Some(Contacts::Find | Contacts::FindOrCreate) if !format.has_contacts => {
             Err(fields.fault(FIELD, "must be none: this format knows no contacts of the CRM"))
         }
         Some(said) => Ok(said),
-        None if has_them => Ok(Contacts::Find),
+        None if format.has_contacts => Ok(Contacts::Find),
         None => Ok(Contacts::None),
     }
 }
 
-fn read_filter(value: Value, format: Format) -> Result<Filter, ConfigError> {
+fn read_filter(value: Value, format: &Capabilities) -> Result<Filter, ConfigError> {
     let mut fields = Fields::of("filter", "filter.", value)?;
     let names = "must be a list of names, each 1 to 64 of A-Z a-z 0-9 . _ -";
     let directions = "must be a list of inbound, outbound, internal";
@@ -290,8 +305,8 @@ fn read_filter(value: Value, format: Format) -> Result<Filter, ConfigError> {
         let problem = "must have call.completed: an update is only sent after it";
         return Err(fields.fault("events", problem));
     }
-    if let Some(event) = filter.events.iter().find(|event| !format.events().contains(event)) {
-        let problem = format!("must not have {}: this format cannot tell it", event.as_str());
+    if let Some(event) = filter.events.iter().find(|event| !format.events.contains(event)) {
+        let problem = format!("must not have {}: this format cannot deliver it", event.as_str());
         return Err(fields.fault("events", problem));
     }
     fields.end()?;
@@ -299,56 +314,51 @@ fn read_filter(value: Value, format: Format) -> Result<Filter, ConfigError> {
 }
 
 fn read_timeout(fields: &mut Fields) -> Result<Seconds, ConfigError> {
-    const EXPECTED: &str = "must be a whole number of seconds, 1 to 25";
-    let seconds: u32 = fields.optional("timeout_seconds", EXPECTED)?.unwrap_or(DEFAULT_TIMEOUT);
-    if !(1..=LONGEST_TIMEOUT).contains(&seconds) {
-        return Err(fields.fault("timeout_seconds", EXPECTED));
-    }
-    Ok(Seconds(seconds))
+    let is_valid = |seconds: &u32| (1..=LONGEST_TIMEOUT).contains(seconds);
+    let expected = "must be a whole number of seconds, 1 to 25";
+    let seconds = fields.checked("timeout_seconds", expected, is_valid)?;
+    Ok(Seconds(seconds.unwrap_or(DEFAULT_TIMEOUT)))
 }
 
 fn read_retries(fields: &mut Fields) -> Result<Vec<u32>, ConfigError> {
-    const EXPECTED: &str = "must be a list of up to 20 waits in seconds, each 1 to 86400";
-    let Some(waits) = fields.optional::<Vec<u32>>("retry_seconds", EXPECTED)? else {
-        return Ok(DEFAULT_RETRIES.to_vec());
+    let is_valid = |waits: &Vec<u32>| {
+        waits.len() <= MOST_RETRIES && waits.iter().all(|wait| (1..=LONGEST_RETRY).contains(wait))
     };
-    let all_good = waits.iter().all(|wait| (1..=LONGEST_RETRY).contains(wait));
-    if waits.len() > MOST_RETRIES || !all_good {
-        return Err(fields.fault("retry_seconds", EXPECTED));
-    }
-    Ok(waits)
+    let expected = "must be a list of up to 20 waits in seconds, each 1 to 86400";
+    let waits = fields.checked("retry_seconds", expected, is_valid)?;
+    Ok(waits.unwrap_or_else(|| DEFAULT_RETRIES.to_vec()))
 }
 
 fn read_pace(fields: &mut Fields) -> Result<Option<Pace>, ConfigError> {
-    const RATE: &str = "must be a number of requests per second, 0.01 to 1000";
-    const BURST: &str = "must be a whole number, 1 to 1000";
-    let rate: Option<f64> = fields.optional("rate_per_second", RATE)?;
-    let burst: Option<u32> = fields.optional("burst", BURST)?;
-    let Some(rate) = rate else {
-        return match burst {
-            Some(_) => Err(fields.fault("burst", "needs rate_per_second")),
-            None => Ok(None),
-        };
-    };
-    if !(SLOWEST..=FASTEST).contains(&rate) {
-        return Err(fields.fault("rate_per_second", RATE));
+    let rate: Option<f64> = fields.checked(
+        "rate_per_second",
+        "must be a number of requests per second, 0.01 to 1000",
+        |rate| (SLOWEST..=FASTEST).contains(rate),
+    )?;
+    let burst: Option<u32> =
+        fields.checked("burst", "must be a whole number, 1 to 1000", |burst| {
+            (1..=LARGEST_BURST).contains(burst)
+        })?;
+    match (rate, burst) {
+        // By default as much at once as a second lets through.
+        (Some(rate), burst) => Ok(Some(Pace::new(rate, burst.unwrap_or(rate.ceil() as u32)))),
+        (None, Some(_)) => Err(fields.fault("burst", "needs rate_per_second")),
+        (None, None) => Ok(None),
     }
-    if burst.is_some_and(|burst| !(1..=LARGEST_BURST).contains(&burst)) {
-        return Err(fields.fault("burst", BURST));
-    }
-    // Without a word, as much at once as a second lets through.
-    Ok(Some(Pace::new(rate, burst.unwrap_or_else(|| rate.ceil() as u32))))
 }
 
-fn read_deduplication(fields: &mut Fields, format: Format) -> Result<Deduplication, ConfigError> {
+fn read_deduplication(
+    fields: &mut Fields,
+    format: &Capabilities,
+) -> Result<Deduplication, ConfigError> {
     const FIELD: &str = "deduplication";
-    let can = format.kind().deduplications;
-    let words = format!("must be {}", listed(can.iter().map(|one| one.as_str())));
-    match fields.optional(FIELD, &words)? {
+    let can = format.deduplications;
+    let words = format!("must be {}", listed(can.iter().map(Into::into)));
+    match fields.optional::<Deduplication>(FIELD, &words)? {
         Some(said) if can.contains(&said) => Ok(said),
         Some(said) => {
-            let why = format.kind().cannot;
-            Err(fields.fault(FIELD, format!("{words}, and not {}: {why}", said.as_str())))
+            let why = format.no_other_deduplication;
+            Err(fields.fault(FIELD, format!("{words}, and not {}: {why}", <&str>::from(said))))
         }
         None => Ok(can.first().copied().unwrap_or_default()),
     }

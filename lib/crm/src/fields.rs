@@ -34,6 +34,19 @@ impl Fields {
         serde_json::from_value(value).map(Some).map_err(|_| self.fault(name, expected))
     }
 
+    /// An optional field whose value must be valid as well. The error is the same.
+    pub(crate) fn checked<T: DeserializeOwned>(
+        &mut self,
+        name: &str,
+        expected: &str,
+        is_valid: impl FnOnce(&T) -> bool,
+    ) -> Result<Option<T>, ConfigError> {
+        match self.optional(name, expected)? {
+            Some(value) if !is_valid(&value) => Err(self.fault(name, expected)),
+            value => Ok(value),
+        }
+    }
+
     pub(crate) fn required<T: DeserializeOwned>(
         &mut self,
         name: &str,
@@ -80,4 +93,14 @@ pub(crate) fn read_url(field: &str, text: &str, allow_private: bool) -> Result<U
         return fault("must not lead to a private, local or otherwise special address");
     }
     Ok(url)
+}
+
+/// Words as a sentence lists them: `a, b or c`.
+pub(crate) fn listed<'a>(words: impl Iterator<Item = &'a str>) -> String {
+    let words: Vec<&str> = words.collect();
+    match words.split_last() {
+        Some((last, [])) => (*last).to_owned(),
+        Some((last, rest)) => format!("{} or {last}", rest.join(", ")),
+        None => String::new(),
+    }
 }

@@ -1,13 +1,16 @@
-//! Access tokens by OAuth 2: what to ask a token endpoint, and what its answer means. Who fetches one,
-//! and where it is kept, is for whoever sends.
+//! Access tokens by OAuth 2: the request to a token endpoint, and what its response means. Who fetches
+//! one, and where it is kept, is for the caller.
 //!
 //! Two grants: a refresh token (RFC 6749, section 6), and a JWT that is signed with the private key of a
 //! connected app (RFC 7523, as Salesforce takes it).
 
 use std::fmt;
 
+use async_trait::async_trait;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, Method};
 use jiff::{SignedDuration, Timestamp};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
@@ -15,32 +18,35 @@ use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::json;
+use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{ConfigError, Digest, Secret};
+use switchboard_http::{Http, Request, Response, SendError};
 use url::Url;
 use url::form_urlencoded::Serializer;
 
-use crate::auth::is_header_value;
-use crate::exchange::Answer;
+use crate::credentials::{self, is_header_value};
 use crate::fields::{Fields, read_url};
-use crate::format::Format;
+use crate::format::TokenEndpoint;
+use crate::outcome::Outcome;
 
-/// A JWT is good for so long: it is used at once, and clocks differ. Salesforce takes five minutes at
-/// most.
+/// How long a JWT is valid: it is used at once, and clocks differ. Salesforce takes five minutes at most.
 const ASSERTION_LIVES: SignedDuration = SignedDuration::from_secs(180);
-/// A token that ends sooner is not begun with.
+/// No attempt begins with a token that ends sooner.
 const MARGIN: SignedDuration = SignedDuration::from_secs(60);
 const JWT_GRANT: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-/// How access tokens are come by.
+/// How access tokens are obtained.
 #[derive(Clone, PartialEq, Eq)]
 pub struct OAuth {
     /// The token endpoint.
     pub token_url: Url,
-    /// Who we are to it: the client's id, a connected app's consumer key.
+    /// Our id there: the client's id, a connected app's consumer key.
     client_id: String,
     grant: Grant,
     /// Whether the client's id and secret go into a header and not into the form.
     in_header: bool,
+    /// The word before the token in `Authorization`.
+    scheme: &'static str,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -55,29 +61,26 @@ impl fmt::Debug for OAuth {
     }
 }
 
-/// A request to a token endpoint: a POST.
-pub struct TokenAsk {
-    /// Where.
-    pub url: Url,
-    /// The form.
-    pub form: String,
-    /// The client's id and secret, where they go into a header.
-    pub basic: Option<(String, Secret)>,
+/// Where the access tokens of one destination come from.
+#[async_trait]
+pub trait Tokens: Send + Sync {
+    /// One to begin with or, where `refused` was not accepted, another.
+    async fn access(&self, oauth: &OAuth, refused: Option<&Secret>) -> Result<Secret, NoToken>;
 }
 
-/// What a token endpoint gave.
+/// What a token endpoint granted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Granted {
-    /// What requests come with.
+    /// The access token, which requests hold.
     pub access_token: Secret,
-    /// When it ends, if that was said. Otherwise it serves until it is no longer taken.
+    /// When it ends, if that was said. Otherwise it serves until it is no longer accepted.
     pub expires_at: Option<Timestamp>,
     /// What is to be used from now on in place of the refresh token that was used.
     pub refresh_token: Option<Secret>,
 }
 
 impl Granted {
-    /// Whether a request may begin with it.
+    /// Whether an attempt may begin with it.
     pub fn is_fresh(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|at| at.duration_since(now) > MARGIN)
     }
@@ -107,28 +110,28 @@ pub enum NoToken {
         /// Not before this moment, if it said so.
         not_before: Option<Timestamp>,
     },
-    /// There was no answer.
+    /// There was no response.
     #[error("no access token: {0}")]
-    NotReached(String),
-    /// Somebody else is fetching one.
+    NotReached(#[from] SendError),
+    /// Another worker is fetching one.
     #[error("no access token yet: it is being fetched")]
     Busy {
-        /// When somebody else may try.
+        /// When another may try.
         not_before: Option<Timestamp>,
     },
-    /// It could not be had a moment ago, and is not asked for again so soon.
+    /// None was granted a moment ago, and it is not requested again so soon.
     #[error("no access token: it was not granted a moment ago")]
     Resting {
-        /// When it is asked for again.
+        /// When it is requested again.
         not_before: Timestamp,
     },
-    /// Where tokens are kept cannot be read.
-    #[error("no access token: where it is kept could not be read or written ({0})")]
+    /// The token store cannot be read or written.
+    #[error("no access token: the token store could not be read or written ({0})")]
     Unkept(String),
 }
 
 impl NoToken {
-    /// The status that decided it, if there was an answer.
+    /// The status that decided it, if there was a response.
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } | Self::Failed { status, .. } => Some(*status),
@@ -143,6 +146,14 @@ impl NoToken {
             Self::Resting { not_before } => Some(*not_before),
             _ => None,
         }
+    }
+}
+
+/// Without a token an attempt ends, to be made again.
+impl From<NoToken> for Outcome {
+    fn from(error: NoToken) -> Self {
+        let verdict = Verdict::Retry { not_before: error.not_before() };
+        Self { verdict, status: error.status(), result: error.to_string() }
     }
 }
 
@@ -161,36 +172,54 @@ impl OAuth {
         Digest::of(&[self.token_url.as_str().as_bytes(), self.client_id.as_bytes(), a, b, c, d])
     }
 
-    /// What to ask the token endpoint. `newer` is the refresh token that came in place of the
-    /// configured one, if one has. `None`: the private key cannot sign.
-    pub fn ask(&self, newer: Option<&Secret>, now: Timestamp) -> Option<TokenAsk> {
+    /// The value of `Authorization` with this token.
+    pub fn authorization(&self, token: &Secret) -> Result<HeaderValue, SendError> {
+        credentials::token(self.scheme, token)
+    }
+
+    /// Requests an access token. `newer` is the refresh token that came in place of the configured one,
+    /// if one has.
+    pub async fn grant(
+        &self,
+        http: &dyn Http,
+        newer: Option<&Secret>,
+        now: Timestamp,
+    ) -> Result<Granted, NoToken> {
+        granted(&http.send(self.request(newer, now)?).await?, now)
+    }
+
+    fn request(&self, newer: Option<&Secret>, now: Timestamp) -> Result<Request, SendError> {
         let mut form = Serializer::new(String::new());
-        let mut basic = None;
+        let mut request = Request::new(Method::POST, self.token_url.clone());
         match &self.grant {
             Grant::Refresh { client_secret, refresh_token } => {
                 form.append_pair("grant_type", "refresh_token");
                 form.append_pair("refresh_token", newer.unwrap_or(refresh_token).expose());
                 if self.in_header {
-                    basic = Some((self.client_id.clone(), client_secret.clone()));
+                    let basic = credentials::basic(&self.client_id, client_secret)?;
+                    request.headers.insert(AUTHORIZATION, basic);
                 } else {
                     form.append_pair("client_id", &self.client_id);
                     form.append_pair("client_secret", client_secret.expose());
                 }
             }
             Grant::Jwt { user, audience, private_key } => {
-                let ends = now.checked_add(ASSERTION_LIVES).ok()?.as_second();
-                let claims =
-                    json!({"iss": self.client_id, "sub": user, "aud": audience, "exp": ends});
+                let ends = now.checked_add(ASSERTION_LIVES).map_err(|_| SendError::NotBuilt)?;
+                let claims = json!({
+                    "iss": self.client_id, "sub": user, "aud": audience, "exp": ends.as_second(),
+                });
+                let assertion = jwt(private_key, &claims).ok_or(SendError::NotBuilt)?;
                 form.append_pair("grant_type", JWT_GRANT);
-                form.append_pair("assertion", &jwt(private_key, &claims)?);
+                form.append_pair("assertion", &assertion);
             }
         }
-        Some(TokenAsk { url: self.token_url.clone(), form: form.finish(), basic })
+        let content_type = HeaderValue::from_static("application/x-www-form-urlencoded");
+        Ok(request.with_body(content_type, form.finish().into_bytes()))
     }
 }
 
-/// What a token endpoint's answer means. Some say an error with the status 200.
-pub fn granted(answer: &Answer, now: Timestamp) -> Result<Granted, NoToken> {
+/// What a token endpoint's response means. Some say an error with the status 200.
+fn granted(response: &Response, now: Timestamp) -> Result<Granted, NoToken> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Body {
@@ -199,18 +228,14 @@ pub fn granted(answer: &Answer, now: Timestamp) -> Result<Granted, NoToken> {
         expires_in: Option<u32>,
         error: Option<String>,
     }
-    let status = answer.status;
+    let status = response.status;
     if status == 429 || !(200..500).contains(&status) {
-        let (verdict, _) = crate::verdict::judge(status, answer.retry_after.as_deref(), now);
-        let not_before = match verdict {
-            switchboard_domain::delivery::Verdict::Retry { not_before } => not_before,
-            _ => None,
-        };
+        let not_before = Outcome::of(response, now).not_before();
         return Err(NoToken::Failed { status, not_before });
     }
-    let body: Body = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let good = |secret: &Secret| !secret.is_empty() && is_header_value(secret.expose());
-    match body.access_token.filter(good) {
+    let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
+    let is_valid = |secret: &Secret| !secret.is_empty() && is_header_value(secret.expose());
+    match body.access_token.filter(is_valid) {
         Some(access_token) if status < 300 => {
             let lives = body.expires_in.map(|seconds| SignedDuration::from_secs(seconds.into()));
             Ok(Granted {
@@ -249,21 +274,20 @@ fn rsa_key(pem: &Secret) -> Option<RsaKeyPair> {
     }
 }
 
-/// Reads the fields of `oauth_refresh` and `oauth_jwt`.
+/// Reads the fields of `oauth_refresh` and `oauth_jwt`, for an API that is at `base`.
 pub(crate) fn read(
     fields: &mut Fields,
     kind: &str,
-    format: Format,
+    endpoint: Option<&TokenEndpoint>,
     base: &Url,
     allow_private: bool,
 ) -> Result<OAuth, ConfigError> {
     let client_id: String = filled(fields, "client_id")?;
-    let known = format.kind().token;
     let token_url = match fields.optional::<String>("token_url", "must be a text")? {
         Some(text) => read_url("auth.token_url", &text, allow_private)?,
-        None => known
+        None => endpoint
             .and_then(|token| (token.url)(base))
-            .ok_or_else(|| fields.fault("token_url", "is missing: where are tokens given out?"))?,
+            .ok_or_else(|| fields.fault("token_url", "is missing: where are tokens granted?"))?,
     };
     let grant = match kind {
         "oauth_jwt" => {
@@ -283,8 +307,9 @@ pub(crate) fn read(
             refresh_token: Secret::new(filled(fields, "refresh_token")?),
         },
     };
-    let in_header = known.is_some_and(|token| token.client_in_header);
-    Ok(OAuth { token_url, client_id, grant, in_header })
+    let (scheme, in_header) =
+        endpoint.map_or(("Bearer", false), |token| (token.scheme, token.client_in_header));
+    Ok(OAuth { token_url, client_id, grant, in_header, scheme })
 }
 
 fn filled(fields: &mut Fields, name: &str) -> Result<String, ConfigError> {

@@ -1,4 +1,4 @@
-//! Whether a number as somebody wrote it into a CRM is one that we know in E.164. CRMs keep what was
+//! Whether a number as it is written in a CRM is one that we know in E.164. CRMs keep what was
 //! typed, so this is judged here, without knowing the country of the CRM's users.
 
 /// Country calling codes of two digits (ITU-T E.164). Those that begin with 1 or 7 have one digit, and

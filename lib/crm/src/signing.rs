@@ -19,7 +19,7 @@ pub struct Signed {
     pub id: String,
     /// `webhook-timestamp`: when this attempt was made, seconds since 1970.
     pub timestamp: String,
-    /// `webhook-signature`: one for each secret, in their order, parted by spaces.
+    /// `webhook-signature`: one for each secret, in their order, separated by spaces.
     pub signature: String,
 }
 
@@ -47,8 +47,8 @@ impl fmt::Display for CannotSign {
 
 impl std::error::Error for CannotSign {}
 
-/// Whether a secret is one to sign with: `whsec_` and the base64 of 24 to 64 bytes.
-pub fn is_good(secret: &Secret) -> bool {
+/// Whether a secret can sign: `whsec_` and the base64 of 24 to 64 bytes.
+pub fn is_valid(secret: &Secret) -> bool {
     let key = secret.expose().strip_prefix(PREFIX).and_then(|text| STANDARD.decode(text).ok());
     key.is_some_and(|key| KEY_LENGTH.contains(&key.len()))
 }
@@ -60,7 +60,7 @@ pub fn sign(
     at: Timestamp,
     body: &[u8],
 ) -> Result<Signed, CannotSign> {
-    if secrets.is_empty() || !secrets.iter().all(is_good) {
+    if secrets.is_empty() || !secrets.iter().all(is_valid) {
         return Err(CannotSign);
     }
     let seconds = at.as_second();
@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn a_signature_is_good_for_five_minutes_both_ways() {
+    fn a_signature_is_valid_for_five_minutes_both_ways() {
         let secret = VECTORS[0].secret;
         // At exactly 300 seconds libraries differ.
         for (offset, expected) in
@@ -212,12 +212,12 @@ mod tests {
     fn a_weak_secret_signs_nothing() {
         let of = |length: usize| format!("whsec_{}", STANDARD.encode(vec![7u8; length]));
         for good in [of(24), of(32), of(64)] {
-            assert!(is_good(&Secret::new(good)));
+            assert!(is_valid(&Secret::new(good)));
         }
         let plain = VECTORS[0].secret.strip_prefix("whsec_").unwrap();
         for bad in [of(0), of(23), of(65), String::new(), plain.into(), "whsec_not base64!".into()]
         {
-            assert!(!is_good(&Secret::new(&bad)), "{bad}");
+            assert!(!is_valid(&Secret::new(&bad)), "{bad}");
             let secrets = secrets(&[VECTORS[0].secret, &bad]);
             assert_eq!(sign(&secrets, "msg_1", Timestamp::UNIX_EPOCH, b"{}"), Err(CannotSign));
         }

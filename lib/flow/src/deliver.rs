@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
-use switchboard_crm::destination::Destination;
+use switchboard_crm::Destination;
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::gate::{Admission, Change};
 use switchboard_domain::time::later;
@@ -16,7 +16,7 @@ use switchboard_queue::Queue;
 use switchboard_store::{PutIf, Store, StoreError};
 
 use crate::configuration::Configuration;
-use crate::deliverer::Tell;
+use crate::deliverer::Deliverer;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::gates::Gates;
 use crate::telemetry::Level;
@@ -69,20 +69,20 @@ enum Claim {
 }
 
 /// The deliver worker and what it acts on.
-pub struct Deliver<T> {
+pub struct Deliver {
     /// Where calls and deliveries are.
     pub store: Store,
     /// Where retries are queued.
     pub queue: Arc<dyn Queue>,
     /// What makes the requests.
-    pub deliverer: T,
+    pub deliverer: Deliverer,
     /// What it knows of destinations' gates.
     pub gates: Gates,
     /// Where it logs and counts.
     pub telemetry: Telemetry,
 }
 
-impl<T: Tell> Deliver<T> {
+impl Deliver {
     /// Makes an attempt, if the delivery is due. `clock` tells the time: an attempt may take as long as
     /// the destination's timeout.
     pub async fn run(
@@ -206,7 +206,7 @@ impl<T: Tell> Deliver<T> {
         clock: impl Fn() -> Timestamp + Sync,
     ) -> Result<(), JobError> {
         let started = Instant::now();
-        let outcome = self.deliverer.tell(&claimed, destination, &body, &clock).await;
+        let (outcome, remote) = self.deliverer.deliver(&claimed, destination, &body, &clock).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
         let attempt = Attempt { at, took_ms, status: outcome.status, result: outcome.result };
@@ -214,7 +214,7 @@ impl<T: Tell> Deliver<T> {
         // The gate first: what is deferred must have a gate that releases it.
         let gate = self.learn(&to, outcome.verdict, is_probe, at).await;
         let mut concluded = claimed.concluded(attempt, outcome.verdict, &destination.retries);
-        concluded.remote.learn(outcome.remote);
+        concluded.remote.learn(remote);
         if concluded.state == DeliveryState::Pending
             && let Some(among) = self.shuts_out(&concluded, at).await
         {

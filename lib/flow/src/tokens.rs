@@ -1,51 +1,48 @@
-//! Access tokens: fetched by one worker for all, kept in the Parameter Store, fetched anew when they end
-//! or are no longer taken.
+//! Access tokens: fetched by one worker for all, kept in a store, fetched anew when they end or are no
+//! longer accepted.
 //!
-//! A refresh token may be good for one use, and another comes in its place. So nobody asks for a token
-//! without the lease on it; whoever has the lease sees what the last holder wrote; that what comes can be
-//! kept is tried before anything is asked for; and what came is kept before it is used.
+//! A refresh token may be valid for one use, and another comes in its place. So a worker requests a token
+//! only with the lease on it; the holder of the lease sees what the last holder wrote; that the store can
+//! be written is tried before anything is requested; and what was granted is stored before it is used.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::Telemetry;
+use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 use serde_json::json;
-use switchboard_crm::oauth::{Granted, NoToken, OAuth};
-use switchboard_crm::{Client, Tokens};
+use switchboard_crm::oauth::{Granted, OAuth};
+use switchboard_crm::{Clock, NoToken, Tokens};
 use switchboard_domain::{Digest, Name, Secret};
+use switchboard_http::Http;
+use switchboard_http::layers::Deadline;
 use switchboard_store::{Lease, Store, fresh_id};
 use tokio::time::Instant;
 
+use crate::Telemetry;
+
 /// A token endpoint answers within this, or counts as away.
 const TIMEOUT: Duration = Duration::from_secs(8);
-/// Longer than fetching and keeping take: a holder whose time is over is gone.
+/// Longer than fetching and storing take: a holder whose time is over is gone.
 const LEASE: SignedDuration = SignedDuration::from_secs(40);
-/// Where none was to be had, nobody asks again sooner.
+/// After a failure no worker requests a token sooner.
 const REST: SignedDuration = SignedDuration::from_secs(30);
-/// How often it is tried to keep what came.
+/// How often a granted token is written until the store takes it.
 const TRIES: usize = 3;
 
 /// Where tokens are kept: texts by destination, each with a version that rises with every write.
+#[async_trait]
 pub trait TokenStore: Send + Sync {
-    /// Reads one.
-    fn read(
-        &self,
-        destination: &Name,
-    ) -> impl Future<Output = Result<Option<(String, u64)>, String>> + Send;
+    /// Reads one, with its version.
+    async fn read(&self, destination: &Name) -> Result<Option<(String, u64)>, String>;
 
     /// Writes one; gives its version.
-    fn write(
-        &self,
-        destination: &Name,
-        text: &str,
-    ) -> impl Future<Output = Result<u64, String>> + Send;
+    async fn write(&self, destination: &Name, text: &str) -> Result<u64, String>;
 }
 
-/// How long is waited for a token that somebody else fetches.
+/// How long a worker waits for a token that another fetches.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
     /// Between two looks.
@@ -62,51 +59,100 @@ impl Default for Patience {
 
 /// The tokens of all destinations. Clones share what they know.
 #[derive(Clone)]
-pub struct TokenCache<V> {
-    client: Client,
+pub struct TokenCache {
+    http: Arc<dyn Http>,
     leases: Store,
-    token_store: V,
+    store: Arc<dyn TokenStore>,
     telemetry: Telemetry,
     patience: Patience,
-    known: Arc<Mutex<BTreeMap<Name, Known>>>,
+    cached: Arc<Mutex<BTreeMap<Name, Cached>>>,
 }
 
-/// A token as this process knows it.
+/// A token as this process has it.
 #[derive(Clone)]
-struct Known {
+struct Cached {
     /// Of which configuration.
     of: Digest,
     granted: Granted,
+    /// It could not be stored: this process alone has it.
+    is_unstored: bool,
+}
+
+/// What the store has for the present configuration.
+struct Entry {
+    token: Token,
+    /// Of the last write, 0 if there was none.
     version: u64,
-    /// It could not be kept: this process alone has it.
-    is_unkept: bool,
 }
 
-/// A token as it is kept. Before the first one there is none in it.
-#[derive(Default, Deserialize)]
-struct Kept {
-    of: Option<Digest>,
-    #[serde(default)]
-    access_token: Option<Secret>,
-    #[serde(default)]
-    expires_at: Option<Timestamp>,
-    #[serde(default)]
-    refresh_token: Option<Secret>,
+enum Token {
+    /// None yet, but perhaps a refresh token that came in place of the configured one.
+    None {
+        refresh_token: Option<Secret>,
+    },
+    Granted(Granted),
 }
 
-impl Kept {
-    fn of(known: &Known) -> Self {
-        let Granted { access_token, expires_at, refresh_token } = known.granted.clone();
-        let access_token = Some(access_token).filter(|token| !token.is_empty());
-        Self { of: Some(known.of.clone()), access_token, expires_at, refresh_token }
+impl Token {
+    fn refresh_token(&self) -> Option<&Secret> {
+        match self {
+            Self::None { refresh_token } => refresh_token.as_ref(),
+            Self::Granted(granted) => granted.refresh_token.as_ref(),
+        }
+    }
+
+    /// The token, if it is valid in this way.
+    fn valid(&self, is_valid: impl Fn(&Granted) -> bool) -> Option<&Granted> {
+        match self {
+            Self::Granted(granted) if is_valid(granted) => Some(granted),
+            _ => None,
+        }
+    }
+
+    /// As it is stored.
+    fn json(&self, of: &Digest) -> String {
+        let text = |secret: &Secret| secret.expose().to_owned();
+        let granted = self.valid(|_| true);
+        json!({
+            "of": of,
+            "access_token": granted.map(|granted| text(&granted.access_token)),
+            "expires_at": granted.and_then(|granted| granted.expires_at),
+            "refresh_token": self.refresh_token().map(text),
+        })
+        .to_string()
+    }
+
+    /// Out of what is stored. What is of another configuration, or cannot be read, is none.
+    fn read(json: &str, of: &Digest) -> Self {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Stored {
+            of: Option<Digest>,
+            access_token: Option<Secret>,
+            expires_at: Option<Timestamp>,
+            refresh_token: Option<Secret>,
+        }
+        let stored: Stored = serde_json::from_str(json).unwrap_or_default();
+        match stored {
+            Stored { of: Some(one), .. } if one != *of => Self::None { refresh_token: None },
+            Stored { access_token: Some(access_token), expires_at, refresh_token, .. } => {
+                Self::Granted(Granted { access_token, expires_at, refresh_token })
+            }
+            Stored { refresh_token, .. } => Self::None { refresh_token },
+        }
     }
 }
 
-impl<V: TokenStore> TokenCache<V> {
-    /// Over leases and a vault.
-    pub fn new(client: Client, leases: Store, token_store: V, telemetry: Telemetry) -> Self {
-        let known = Arc::default();
-        Self { client, leases, token_store, telemetry, patience: Patience::default(), known }
+impl TokenCache {
+    /// Over leases and a store; token endpoints are reached through `http`.
+    pub fn new(
+        http: Arc<dyn Http>,
+        leases: Store,
+        store: Arc<dyn TokenStore>,
+        telemetry: Telemetry,
+    ) -> Self {
+        let cached = Arc::default();
+        Self { http, leases, store, telemetry, patience: Patience::default(), cached }
     }
 
     /// With another patience: for tests.
@@ -116,125 +162,120 @@ impl<V: TokenStore> TokenCache<V> {
     }
 
     /// The tokens of one destination.
-    pub fn of<'a, C: Fn() -> Timestamp + Sync>(
-        &'a self,
-        destination: &'a Name,
-        clock: &'a C,
-    ) -> TokensOf<'a, V, C> {
-        TokensOf { keeper: self, destination, clock }
+    pub fn of<'a>(&'a self, destination: &'a Name, clock: Clock<'a>) -> TokensOf<'a> {
+        TokensOf { cache: self, destination, clock }
     }
 
-    fn known(&self) -> MutexGuard<'_, BTreeMap<Name, Known>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn cached(&self) -> MutexGuard<'_, BTreeMap<Name, Cached>> {
+        self.cached.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The tokens of one destination.
-pub struct TokensOf<'a, V, C> {
-    keeper: &'a TokenCache<V>,
+pub struct TokensOf<'a> {
+    cache: &'a TokenCache,
     destination: &'a Name,
-    clock: &'a C,
+    clock: Clock<'a>,
 }
 
-impl<V: TokenStore, C: Fn() -> Timestamp + Sync> Tokens for TokensOf<'_, V, C> {
+#[async_trait]
+impl Tokens for TokensOf<'_> {
     async fn access(&self, oauth: &OAuth, refused: Option<&Secret>) -> Result<Secret, NoToken> {
         let of = oauth.digest();
-        let is_good = |known: &Known| {
-            known.of == of
-                && Some(&known.granted.access_token) != refused
-                && known.granted.is_fresh((self.clock)())
+        let is_valid = |granted: &Granted| {
+            Some(&granted.access_token) != refused && granted.is_fresh((self.clock)())
         };
-        let in_memory = self.keeper.known().get(self.destination).cloned();
-        if let Some(known) = in_memory.filter(is_good) {
-            if known.is_unkept {
-                self.keep(known.clone()).await;
+        let cached = self.cache.cached().get(self.destination).cloned();
+        if let Some(cached) = cached.filter(|one| one.of == of && is_valid(&one.granted)) {
+            let token = cached.granted.access_token.clone();
+            if cached.is_unstored {
+                self.keep(&of, cached.granted).await;
             }
-            return Ok(known.granted.access_token);
+            return Ok(token);
         }
         let holder = fresh_id().map_err(|error| NoToken::Unkept(error.to_string()))?;
-        let patient_until = Instant::now() + self.keeper.patience.most;
+        let patient_until = Instant::now() + self.cache.patience.most;
         loop {
-            let kept = self.read(&of).await?;
-            if let Some(known) = kept.as_ref().filter(|known| is_good(known)) {
-                return Ok(self.remember(known));
+            let Entry { token, .. } = self.read(&of).await?;
+            if let Some(granted) = token.valid(is_valid) {
+                return Ok(self.remember(&of, granted.clone(), false));
             }
             let now = (self.clock)();
             let until = now.checked_add(LEASE).unwrap_or(now);
             let lease = format!("token#{}", self.destination);
-            let taken = self.keeper.leases.acquire(&lease, holder.as_str(), now, until).await;
+            let taken = self.cache.leases.acquire(&lease, holder.as_str(), now, until).await;
             let held_until = match taken.map_err(|error| NoToken::Unkept(error.to_string()))? {
                 Lease::Acquired(mark) => {
-                    return self.fetch(oauth, &of, mark, &lease, holder.as_str(), &is_good).await;
+                    let held = Held { mark, lease: &lease, holder: holder.as_str() };
+                    return self.fetch(oauth, &of, held, &is_valid).await;
                 }
                 Lease::Rests(until) => return Err(NoToken::Resting { not_before: until }),
                 Lease::Held(until) => until,
             };
             // While another is fetched, the old one serves as long as it lives.
-            let old = kept
-                .filter(|known| refused.is_none() && known.of == of && known.granted.is_alive(now));
-            if let Some(known) = old {
-                return Ok(known.granted.access_token);
+            let old = token.valid(|granted| refused.is_none() && granted.is_alive(now));
+            if let Some(granted) = old {
+                return Ok(granted.access_token.clone());
             }
             if Instant::now() >= patient_until {
                 return Err(NoToken::Busy { not_before: Some(held_until) });
             }
-            tokio::time::sleep(self.keeper.patience.pause).await;
+            tokio::time::sleep(self.cache.patience.pause).await;
         }
     }
 }
 
-impl<V: TokenStore, C: Fn() -> Timestamp + Sync> TokensOf<'_, V, C> {
-    /// With the lease: fetches one, keeps it, and gives the lease back.
+/// The lease that this worker holds, and the version that its last holder left.
+struct Held<'a> {
+    mark: u64,
+    lease: &'a str,
+    holder: &'a str,
+}
+
+impl TokensOf<'_> {
+    /// With the lease: fetches a token, stores it, and gives the lease back.
     async fn fetch(
         &self,
         oauth: &OAuth,
         of: &Digest,
-        mark: u64,
-        lease: &str,
-        holder: &str,
-        is_good: &impl Fn(&Known) -> bool,
+        held: Held<'_>,
+        is_valid: &(dyn Fn(&Granted) -> bool + Sync),
     ) -> Result<Secret, NoToken> {
-        let kept = self.read_after(of, mark).await?;
-        let version = kept.as_ref().map_or(0, |known| known.version);
-        if let Some(known) = kept.as_ref().filter(|known| is_good(known)) {
-            // Somebody fetched it between our look and our lease.
-            self.give_back(lease, holder, version, None).await;
-            return Ok(self.remember(known));
+        let Entry { token: before, version } = self.read_after(of, held.mark).await?;
+        if let Some(granted) = before.valid(is_valid) {
+            // Another worker fetched it between our look and our lease.
+            self.give_back(held, version, None).await;
+            return Ok(self.remember(of, granted.clone(), false));
         }
-        // What cannot be kept must not be asked for: a refresh token may be good for one use. What is
-        // there stays as it is meanwhile: others may yet go on with it.
-        let before = match kept.filter(|known| known.of == *of) {
-            Some(known) => Kept::of(&known),
-            None => Kept { of: Some(of.clone()), ..Kept::default() },
-        };
-        let version = match self.write(&before).await {
+        // What cannot be stored must not be requested: a refresh token may be valid for one use. What is
+        // there stays as it is meanwhile: other workers may yet go on with it.
+        let version = match self.write(of, &before).await {
             Ok(version) => version,
             Err(problem) => {
-                self.give_back(lease, holder, mark, self.resting()).await;
+                let mark = held.mark;
+                self.give_back(held, mark, self.resting()).await;
                 return Err(NoToken::Unkept(problem));
             }
         };
-        let newer = before.refresh_token.as_ref();
-        let fetched = self.keeper.client.grant(oauth, newer, (self.clock)(), TIMEOUT).await;
-        let granted = match fetched {
+        let endpoint = Deadline::new(&*self.cache.http, TIMEOUT);
+        let granted = oauth.grant(&endpoint, before.refresh_token(), (self.clock)()).await;
+        let mut granted = match granted {
             Ok(granted) => granted,
             Err(error) => {
-                self.keeper.telemetry.warn(
+                self.cache.telemetry.warn(
                     "no access token was granted",
                     &[("destination", self.destination), ("problem", &error)],
                 );
-                self.give_back(lease, holder, version, self.resting()).await;
+                self.give_back(held, version, self.resting()).await;
                 return Err(error);
             }
         };
-        let refresh_token = granted.refresh_token.or(before.refresh_token);
-        let granted = Granted { refresh_token, ..granted };
+        granted.refresh_token = granted.refresh_token.or(before.refresh_token().cloned());
         let token = granted.access_token.clone();
-        let known = Known { of: of.clone(), granted, version, is_unkept: true };
-        match self.keep(known).await {
-            Some(version) => self.give_back(lease, holder, version, None).await,
-            // The lease runs out by itself: until then nobody asks with a refresh token that is spent.
-            None => self.keeper.telemetry.error(
+        match self.keep(of, granted).await {
+            Some(version) => self.give_back(held, version, None).await,
+            // The lease ends by itself: until then no worker uses a refresh token that is spent.
+            None => self.cache.telemetry.error(
                 "a new token could not be kept; this worker goes on with it and tries again",
                 &[("destination", self.destination)],
             ),
@@ -242,72 +283,54 @@ impl<V: TokenStore, C: Fn() -> Timestamp + Sync> TokensOf<'_, V, C> {
         Ok(token)
     }
 
-    /// What is kept, at least as new as the last holder of the lease left it.
-    async fn read_after(&self, of: &Digest, mark: u64) -> Result<Option<Known>, NoToken> {
+    /// What is stored, at least as new as the last holder of the lease left it.
+    async fn read_after(&self, of: &Digest, mark: u64) -> Result<Entry, NoToken> {
         for _ in 0..TRIES {
-            let kept = self.read(of).await?;
-            if kept.as_ref().map_or(0, |known| known.version) >= mark {
-                return Ok(kept);
+            let entry = self.read(of).await?;
+            if entry.version >= mark {
+                return Ok(entry);
             }
-            tokio::time::sleep(self.keeper.patience.pause).await;
+            tokio::time::sleep(self.cache.patience.pause).await;
         }
         Err(NoToken::Unkept("what was written does not show yet".to_owned()))
     }
 
-    /// What is kept. One of another configuration, or that cannot be read, has its version alone.
-    async fn read(&self, of: &Digest) -> Result<Option<Known>, NoToken> {
-        let kept = self.keeper.token_store.read(self.destination).await.map_err(NoToken::Unkept)?;
-        let Some((text, version)) = kept else { return Ok(None) };
-        let kept: Kept = serde_json::from_str(&text).unwrap_or_default();
-        let is_ours = kept.of.as_ref() == Some(of);
-        let nothing = || Secret::new("");
-        Ok(Some(Known {
-            of: kept.of.unwrap_or_else(|| Digest::of(&[b"nothing"])),
-            granted: Granted {
-                access_token: kept.access_token.clone().unwrap_or_else(nothing),
-                expires_at: match kept.access_token {
-                    Some(_) => kept.expires_at,
-                    None => Some(Timestamp::UNIX_EPOCH),
-                },
-                refresh_token: kept.refresh_token.filter(|_| is_ours),
-            },
-            version,
-            is_unkept: false,
-        }))
+    async fn read(&self, of: &Digest) -> Result<Entry, NoToken> {
+        let stored = self.cache.store.read(self.destination).await.map_err(NoToken::Unkept)?;
+        Ok(match stored {
+            Some((json, version)) => Entry { token: Token::read(&json, of), version },
+            None => Entry { token: Token::None { refresh_token: None }, version: 0 },
+        })
     }
 
-    /// Keeps what came, and remembers it either way. `None`: it could not be kept.
-    async fn keep(&self, mut known: Known) -> Option<u64> {
-        let kept = Kept::of(&known);
+    /// Stores what was granted and gives the version. `None`: this process alone has it.
+    async fn keep(&self, of: &Digest, granted: Granted) -> Option<u64> {
+        let token = Token::Granted(granted.clone());
+        let mut version = None;
         for _ in 0..TRIES {
-            if let Ok(version) = self.write(&kept).await {
-                (known.version, known.is_unkept) = (version, false);
+            version = self.write(of, &token).await.ok();
+            if version.is_some() {
                 break;
             }
         }
-        self.remember(&known);
-        (!known.is_unkept).then_some(known.version)
+        self.remember(of, granted, version.is_none());
+        version
     }
 
-    async fn write(&self, kept: &Kept) -> Result<u64, String> {
-        let text = |secret: &Option<Secret>| secret.as_ref().map(|one| one.expose().to_owned());
-        let json = json!({
-            "of": kept.of,
-            "access_token": text(&kept.access_token),
-            "expires_at": kept.expires_at,
-            "refresh_token": text(&kept.refresh_token),
-        });
-        self.keeper.token_store.write(self.destination, &json.to_string()).await
+    async fn write(&self, of: &Digest, token: &Token) -> Result<u64, String> {
+        self.cache.store.write(self.destination, &token.json(of)).await
     }
 
-    fn remember(&self, known: &Known) -> Secret {
-        self.keeper.known().insert(self.destination.clone(), known.clone());
-        known.granted.access_token.clone()
+    fn remember(&self, of: &Digest, granted: Granted, is_unstored: bool) -> Secret {
+        let token = granted.access_token.clone();
+        let cached = Cached { of: of.clone(), granted, is_unstored };
+        self.cache.cached().insert(self.destination.clone(), cached);
+        token
     }
 
-    async fn give_back(&self, lease: &str, holder: &str, mark: u64, rests: Option<Timestamp>) {
-        // It runs out by itself.
-        let _ = self.keeper.leases.release(lease, holder, mark, rests).await;
+    async fn give_back(&self, held: Held<'_>, mark: u64, rests: Option<Timestamp>) {
+        // A lease that is not given back ends by itself.
+        let _ = self.cache.leases.release(held.lease, held.holder, mark, rests).await;
     }
 
     fn resting(&self) -> Option<Timestamp> {

@@ -65,7 +65,7 @@ pub fn leads_nowhere_public(url: &Url) -> bool {
 pub(crate) mod tests {
     use super::*;
 
-    /// Addresses that nobody on the public internet has.
+    /// Addresses that no host on the public internet has.
     pub(crate) const INSIDE: [&str; 58] = [
         "0.0.0.0",
         "0.1.2.3",

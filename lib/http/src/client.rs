@@ -17,6 +17,9 @@ use crate::port::{Http, Limits, Request, Response, SendError};
 /// Connections idle for longer are not used again: the other side may have closed them meanwhile.
 const IDLE: Duration = Duration::from_secs(20);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// So much of a body that the caller does not need is read, and for so long: to be able to use the connection again.
+const LARGEST_UNUSED: usize = 64 * 1024;
+const LONGEST_UNUSED: Duration = Duration::from_secs(1);
 
 /// A client could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -32,8 +35,7 @@ pub fn transport(allow_private: bool) -> Result<reqwest::Client, ClientError> {
     transport_trusting(roots, allow_private)
 }
 
-/// As [`transport`], trusting other authorities: for tests.
-pub fn transport_trusting(
+fn transport_trusting(
     roots: rustls::RootCertStore,
     allow_private: bool,
 ) -> Result<reqwest::Client, ClientError> {
@@ -164,6 +166,14 @@ impl Client {
         Ok(Self { transport: transport(allow_private)?, allow_private })
     }
 
+    /// A client that trusts other authorities: for tests.
+    pub fn trusting(
+        roots: rustls::RootCertStore,
+        allow_private: bool,
+    ) -> Result<Self, ClientError> {
+        Ok(Self { transport: transport_trusting(roots, allow_private)?, allow_private })
+    }
+
     pub(crate) fn transport(&self) -> &reqwest::Client {
         &self.transport
     }
@@ -208,13 +218,37 @@ impl Http for Client {
             headers: std::mem::take(received.headers_mut()),
             body: Vec::new(),
         };
-        while let Some(chunk) = received.chunk().await.map_err(|error| classify(&error))? {
-            if response.body.len() + chunk.len() > largest {
-                return Err(SendError::TooLarge);
+        let body = &mut response.body;
+        match largest {
+            Limits::STATUS_ONLY => {
+                let read = read_some(&mut received, body);
+                let _ = tokio::time::timeout(LONGEST_UNUSED, read).await;
             }
-            response.body.extend_from_slice(&chunk);
+            _ => read_whole(&mut received, body, largest).await?,
         }
         Ok(response)
+    }
+}
+
+async fn read_whole(
+    received: &mut reqwest::Response,
+    body: &mut Vec<u8>,
+    largest: usize,
+) -> Result<(), SendError> {
+    while let Some(chunk) = received.chunk().await.map_err(|error| classify(&error))? {
+        if body.len() + chunk.len() > largest {
+            return Err(SendError::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(())
+}
+
+async fn read_some(received: &mut reqwest::Response, body: &mut Vec<u8>) {
+    while let Ok(Some(chunk)) = received.chunk().await
+        && body.len() <= LARGEST_UNUSED
+    {
+        body.extend_from_slice(&chunk);
     }
 }
 

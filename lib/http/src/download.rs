@@ -1,5 +1,5 @@
 //! Fetching something large, piece by piece, and following redirects: each address is judged anew, and
-//! what the first host was told of us is told to no other.
+//! the headers for the first host go to no other.
 
 use std::time::Duration;
 
@@ -101,7 +101,7 @@ impl Hop {
         let Some(location) = answer.headers().get(LOCATION) else { return Ok(None) };
         let location = location.to_str().map_err(|_| OpenError::RedirectedNowhere)?;
         let mut url = self.url.join(location).map_err(|_| OpenError::RedirectedNowhere)?;
-        // A name and a password in an address would be sent; nobody redirects so in good faith.
+        // A name and a password in an address would be sent; no server redirects so in good faith.
         if !url.username().is_empty() || url.password().is_some() {
             return Err(OpenError::RedirectedNowhere);
         }
@@ -119,10 +119,10 @@ fn same(one: &Origin, other: &Origin) -> bool {
 
 impl Download {
     fn of(mut answer: Response, largest: usize, until: Instant) -> Result<Self, SendError> {
-        let told = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-        let told = told.and_then(|length| length.parse::<u64>().ok());
+        let length = answer.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+        let length = length.and_then(|length| length.parse::<u64>().ok());
         // What is no success is not read, so its length does not matter.
-        if answer.status().is_success() && told.is_some_and(|told| told > largest as u64) {
+        if answer.status().is_success() && length.is_some_and(|length| length > largest as u64) {
             return Err(SendError::TooLarge);
         }
         let (status, headers) = (answer.status(), std::mem::take(answer.headers_mut()));

@@ -5,6 +5,7 @@ pub mod address;
 pub mod client;
 #[cfg(feature = "client")]
 pub mod download;
+pub mod layers;
 pub mod port;
 mod retry_after;
 

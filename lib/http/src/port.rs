@@ -7,7 +7,9 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use http::{HeaderMap, Method};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method};
+use serde_json::Value;
 use url::Url;
 
 /// Sends requests.
@@ -32,6 +34,29 @@ pub struct Request {
     pub limits: Limits,
 }
 
+impl Request {
+    /// A request without headers and body, within the [usual limits](Limits::default).
+    pub fn new(method: Method, url: Url) -> Self {
+        let (headers, body, limits) = (HeaderMap::new(), Vec::new(), Limits::default());
+        Self { method, url, headers, body, limits }
+    }
+
+    /// The same with a body of JSON.
+    pub fn json(method: Method, url: Url, body: &Value) -> Self {
+        let content_type = HeaderValue::from_static("application/json");
+        Self::new(method, url).with_body(content_type, body.to_string().into_bytes())
+    }
+
+    /// With this body. An empty one has no `Content-Type`.
+    pub fn with_body(mut self, content_type: HeaderValue, body: Vec<u8>) -> Self {
+        if !body.is_empty() {
+            self.headers.insert(CONTENT_TYPE, content_type);
+        }
+        self.body = body;
+        self
+    }
+}
+
 impl fmt::Debug for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.url.host_str().unwrap_or_default())
@@ -45,6 +70,20 @@ pub struct Limits {
     pub timeout: Duration,
     /// The response's body, bytes. A longer one is [`SendError::TooLarge`].
     pub largest: usize,
+}
+
+impl Limits {
+    /// `largest` for a caller that needs the status alone. The beginning of the body is read, so that the
+    /// connection can be used again: up to 64 KiB and for up to a second. A body that is longer, slower or
+    /// breaks off is no error.
+    pub const STATUS_ONLY: usize = 0;
+}
+
+impl Default for Limits {
+    /// 15 seconds and 1 MiB: enough for a response of any API.
+    fn default() -> Self {
+        Self { timeout: Duration::from_secs(15), largest: 1024 * 1024 }
+    }
 }
 
 /// One response. `Debug` shows the status and the length alone.
@@ -62,6 +101,11 @@ impl Response {
     /// Whether the status is 2xx.
     pub fn is_success(&self) -> bool {
         (200..300).contains(&self.status)
+    }
+
+    /// The body as JSON; null where it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
     /// A header as text, if it is there and is text.
@@ -82,7 +126,7 @@ pub enum SendError {
     /// None came in time. The other side may have taken the request all the same.
     #[error("timed out")]
     TimedOut,
-    /// Nobody listens there, or there is no way there.
+    /// No process listens there, or there is no way there.
     #[error("could not connect")]
     NotConnected,
     /// The host's name leads to no address.
@@ -100,7 +144,13 @@ pub enum SendError {
     /// The request cannot be made as the other side is configured.
     #[error("cannot be signed or built: mend the configuration")]
     NotBuilt,
-    /// The answer is larger than anything that was asked for.
+    /// The response is larger than its limit.
     #[error("answered too much")]
     TooLarge,
+    /// The [budget](crate::layers::Budget) of so many requests is spent: it was not sent.
+    #[error("not done after {0} requests")]
+    OverBudget(usize),
+    /// There are no credentials to send it with: it was not sent.
+    #[error("no access token")]
+    NoCredentials,
 }

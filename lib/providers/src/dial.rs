@@ -202,7 +202,10 @@ fn unsent(error: SendError) -> (bool, DialError) {
         SendError::NotConnected | SendError::NotResolved | SendError::NotSecure => {
             (true, DialFault::Provider)
         }
-        SendError::PrivateAddress | SendError::NotBuilt => (true, DialFault::Configuration),
+        SendError::PrivateAddress
+        | SendError::NotBuilt
+        | SendError::OverBudget(_)
+        | SendError::NoCredentials => (true, DialFault::Configuration),
         SendError::TimedOut | SendError::BrokeOff | SendError::TooLarge => {
             (false, DialFault::Provider)
         }

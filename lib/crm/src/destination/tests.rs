@@ -1,9 +1,8 @@
 use super::*;
-use crate::format::testing::{Case, example, record};
+use crate::testing::{Case, SECRET, example, record};
+use http::HeaderName;
 use serde_json::json;
 use switchboard_domain::Facts;
-
-const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 /// A good destination, with some of its fields replaced (or, by null, left out).
 fn written(changes: Value) -> String {
@@ -62,7 +61,8 @@ fn everything_can_be_said() {
     assert_eq!(read(json!({"rate_per_second": 2.5})).pace.unwrap().burst, 3);
     assert_eq!(read(json!({"rate_per_second": 3})).pace.unwrap().step, 333_334);
     let value = Secret::new("fake-key");
-    assert_eq!(destination.auth, Auth::Header { name: "x-api-key".into(), value });
+    let name = HeaderName::from_static("x-api-key");
+    assert_eq!(destination.auth, Auth::Header { name, value });
     assert_eq!(destination.filter.outcomes.len(), 2);
     assert_eq!(destination.filter.min_talk, Seconds(10));
     assert_eq!(destination.retries, [1, 86_400]);
@@ -141,11 +141,11 @@ fn a_bad_field_is_named_with_the_reason() {
         ),
         (
             json!({"format": "conversation-ai", "filter": {"events": ["call.started"]}}),
-            "filter.events: must not have call.started: this format cannot tell it",
+            "filter.events: must not have call.started: this format cannot deliver it",
         ),
         (
             json!({"format": "conversation-ai", "filter": {"events": ["task.created"]}}),
-            "filter.events: must not have task.created: this format cannot tell it",
+            "filter.events: must not have task.created: this format cannot deliver it",
         ),
         (json!({"rate_per_second": 0}), "rate_per_second: must be a number of requests"),
         (json!({"rate_per_second": 1001}), "rate_per_second: must be a number of requests"),

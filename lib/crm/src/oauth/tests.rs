@@ -5,7 +5,7 @@ use url::form_urlencoded;
 use super::*;
 use crate::auth::Auth;
 use crate::destination::Destination;
-use crate::format::testing::{NOW, PRIVATE_KEY, answer, at};
+use crate::testing::{NOW, PRIVATE_KEY, at, response};
 
 fn parse(auth: Value) -> Result<OAuth, ConfigError> {
     let json = json!({
@@ -39,32 +39,32 @@ fn signed() -> Value {
     })
 }
 
-fn pairs(ask: &TokenAsk) -> Vec<(String, String)> {
-    form_urlencoded::parse(ask.form.as_bytes()).into_owned().collect()
+fn pairs(request: &Request) -> Vec<(String, String)> {
+    form_urlencoded::parse(&request.body).into_owned().collect()
 }
 
 #[test]
-fn a_refresh_token_is_asked_with() {
+fn a_refresh_token_is_sent() {
     let oauth = parse(refresh()).unwrap();
-    let ask = oauth.ask(None, at(NOW)).unwrap();
-    assert_eq!(ask.url.as_str(), "https://example.my.salesforce.com/services/oauth2/token");
+    let request = oauth.request(None, at(NOW)).unwrap();
+    assert_eq!(request.url.as_str(), "https://example.my.salesforce.com/services/oauth2/token");
     let expected = [
         ("grant_type", "refresh_token"),
         ("refresh_token", "fake-refresh-token"),
         ("client_id", "fake-client"),
         ("client_secret", "fake&secret"),
     ];
-    assert_eq!(pairs(&ask), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    assert_eq!(pairs(&request), expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     // Where another has come in its place, that one.
     let newer = Secret::new("fake-newer");
-    assert_eq!(pairs(&oauth.ask(Some(&newer), at(NOW)).unwrap())[1].1, "fake-newer");
+    assert_eq!(pairs(&oauth.request(Some(&newer), at(NOW)).unwrap())[1].1, "fake-newer");
 }
 
 /// The signature is what `openssl dgst -sha256 -sign` makes of the same text with the same key.
 #[test]
 fn a_jwt_is_signed_as_openssl_signs_it() {
-    let ask = parse(signed()).unwrap().ask(None, at(NOW)).unwrap();
-    let pairs = pairs(&ask);
+    let request = parse(signed()).unwrap().request(None, at(NOW)).unwrap();
+    let pairs = pairs(&request);
     assert_eq!(pairs[0], ("grant_type".to_owned(), JWT_GRANT.to_owned()));
     assert_eq!((pairs.len(), pairs[1].0.as_str()), (2, "assertion"));
     let parts: Vec<&str> = pairs[1].1.split('.').collect();
@@ -79,8 +79,8 @@ fn a_jwt_is_signed_as_openssl_signs_it() {
 const SIGNATURE: &str = "ldb7dSVjh815MPDJY3rmP6Vg1dyH_GbIxpxO42C3h3pvmyOhNgg1ROxZDJA9AEBBwocrMmPluLmBGHVzHmxY38rFVlWQDd3pVw2OzUDZTZ1ImLe_TYXg-NcQeC5MfLc7ThDOcvnO22fjxgh977HDgMocR7sd88QRIFYNbnr1zc7jM_MYbYWTRYVG9M54Zt5VVOWiY6UAyicIfMKa29qltIgbVF-2h2R2EZ5QqAwAmcM6mlIUMe6ZboEtrhGG5mVS9Kj2V_zcJ8CuTkX_mZw_iqY2zkYfr_YGlyxb8fkLMDZq7StZ4rS4M6RAeROzK5Ig1SfLVSeCYUIsmpalwC2tmw";
 
 #[test]
-fn an_answer_is_a_token_or_says_why_not() {
-    let said = |status: u16, body: Value| granted(&answer(status, body), at(NOW));
+fn a_response_is_a_token_or_says_why_not() {
+    let said = |status: u16, body: Value| granted(&response(status, body), at(NOW));
     let token = said(200, json!({"access_token": "fake-1", "expires_in": 1800})).unwrap();
     assert_eq!(token.access_token, Secret::new("fake-1"));
     assert_eq!(token.expires_at, Some(at("2026-02-20T09:35:00Z")));
@@ -112,8 +112,8 @@ fn an_answer_is_a_token_or_says_why_not() {
 }
 
 #[test]
-fn a_token_is_not_begun_with_in_its_last_minute() {
-    let token = granted(&answer(200, json!({"access_token": "x", "expires_in": 120})), at(NOW));
+fn no_attempt_begins_with_a_token_in_its_last_minute() {
+    let token = granted(&response(200, json!({"access_token": "x", "expires_in": 120})), at(NOW));
     let token = token.unwrap();
     for (now, fresh, alive) in [
         ("2026-02-20T09:05:59Z", true, true),
@@ -178,15 +178,15 @@ fn another_configuration_is_another_digest() {
 
 proptest! {
     #[test]
-    fn no_answer_of_a_token_endpoint_shows(
+    fn no_response_of_a_token_endpoint_shows(
         status in 100_u16..600,
         body in "[ -~]{0,60}",
         code in "[A-Za-z0-9 +_]{0,50}",
     ) {
         let bytes = body.clone().into_bytes();
-        let plain = Answer { status, retry_after: None, reset: None, body: bytes };
-        for answer in [plain, answer(status, json!({"error": code, "error_description": body}))] {
-            if let Err(error) = granted(&answer, at(NOW)) {
+        let plain = Response { body: bytes, ..response(status, Value::Null) };
+        for response in [plain, response(status, json!({"error": code, "error_description": body}))] {
+            if let Err(error) = granted(&response, at(NOW)) {
                 let shown = error.to_string();
                 prop_assert!(body.len() < 8 || !shown.contains(&body), "{shown}");
                 prop_assert!(!code.contains([' ', '+']) || code.len() < 4 || !shown.contains(&code));

@@ -1,19 +1,17 @@
 //! Claiming a delivery: its payload, rendered once, and a lease.
 
 use jiff::Timestamp;
-use switchboard_crm::destination::Destination;
-use switchboard_crm::format::RenderContext;
+use switchboard_crm::{Destination, RenderContext};
 use switchboard_domain::delivery::RenderedPayload;
 use switchboard_domain::{Blob, Body, CallKey, CallRecord, Delivery, Event, Seconds, Text};
 use switchboard_store::{PutIf, StoreError};
 
 use super::{Claim, Deliver, LEASE_MARGIN};
-use crate::deliverer::Tell;
 
 /// Payloads up to this many bytes stay inside the delivery's item.
 const INLINE_BODY: usize = 64 * 1024;
 
-impl<T: Tell> Deliver<T> {
+impl Deliver {
     /// Claims a delivery and, at the first attempt, renders its payload: every attempt sends the same
     /// bytes.
     pub(super) async fn claim(
@@ -71,14 +69,14 @@ impl<T: Tell> Deliver<T> {
     ) -> Result<(RenderedPayload, Vec<u8>), StoreError> {
         // A short transcript is in the record; a long one is read for a format that sends it.
         let transcript = match &record.call.facts.transcript {
-            Some(Text::Stored(blob)) if destination.format.tells_transcript() => {
+            Some(Text::Stored(blob)) if destination.capabilities.needs_transcript => {
                 let bytes = self.store.blob(&record.key, blob).await?;
                 Some(String::from_utf8_lossy(&bytes).into_owned())
             }
             _ => None,
         };
         let is_done = record.analysis.as_ref().is_some_and(|mark| mark.digest.is_some());
-        let analysis = match is_done && destination.format.kind().tells_analysis {
+        let analysis = match is_done && destination.capabilities.needs_analysis {
             true => self.store.analysis(&record.key).await?,
             false => None,
         };

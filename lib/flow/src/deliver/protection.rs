@@ -10,10 +10,10 @@ use switchboard_domain::pace::SLOT_IS_GOOD_FOR;
 use switchboard_domain::{Deferred, Delivery, Event, Name};
 use switchboard_store::StoreError;
 
-use super::{Deliver, Tell};
+use super::Deliver;
 use crate::gates;
 
-impl<C: Tell> Deliver<C> {
+impl Deliver {
     /// Notes what an attempt says of its destination. Gives the gate, if that has changed it.
     pub(super) async fn learn(
         &self,

@@ -1,4 +1,4 @@
-//! A destination that is down for three hours while ten thousand calls are told to it and to four
+//! A destination that is down for three hours while ten thousand calls are delivered to it and to four
 //! others: real hook, enrich, deliver and sweep over the in-memory store, a model of SQS and Lambda
 //! with the template's numbers, and virtual time.
 
@@ -20,8 +20,8 @@ const CALLS: usize = 10_000;
 /// Calls end over five hours; the outage is the three in the middle.
 const HOURS: i64 = 5;
 const DOWN: SignedDuration = SignedDuration::from_hours(3);
-/// What is promised of the time from a destination's recovery until all that waited is told: the next
-/// probe comes within five minutes and a sweep's, and then ten are told each second.
+/// What is promised of the time from a destination's recovery until all that waited is delivered: the next
+/// probe comes within five minutes and a sweep's, and then ten are delivered each second.
 const NEXT_PROBE: SignedDuration = SignedDuration::from_mins(6);
 const A_SECOND: f64 = 10.0;
 
@@ -73,7 +73,7 @@ fn an_outage_of_three_hours_costs_the_others_nothing_and_loses_nothing() {
         assert!(with == without, "{other}: the distribution is another");
     }
 
-    // Nothing was given up, neither by the queues nor by us; nothing was told twice.
+    // Nothing was given up, neither by the queues nor by us; nothing was delivered twice.
     assert!(run.dead.lock().unwrap().is_empty());
     let all = deliveries(&run);
     assert_eq!(all.len(), CALLS * 5);
@@ -99,7 +99,7 @@ fn an_outage_of_three_hours_costs_the_others_nothing_and_loses_nothing() {
     assert!(asked.len() <= until_known + probes, "{} requests", asked.len());
     assert!(until_known <= 20 * MOST_IN_A_ROW as usize, "{until_known} before it was left alone");
 
-    // …and told everything soon after.
+    // …and got everything soon after.
     let waited = all
         .iter()
         .filter(|one| one.id.destination.as_str() == "crm-0")
@@ -108,9 +108,9 @@ fn an_outage_of_three_hours_costs_the_others_nothing_and_loses_nothing() {
     let last = waited.clone().map(|one| run.crms.taken_at("crm-0", &one.key.to_string())).max();
     let (waited, took) = (waited.count(), last.unwrap().duration_since(recovered));
     let promised = NEXT_PROBE + SignedDuration::from_secs_f64(waited as f64 / A_SECOND);
-    println!("{waited} waited; told {took:?} after the recovery, {promised:?} promised");
+    println!("{waited} waited; delivered {took:?} after the recovery, {promised:?} promised");
     assert!(waited > CALLS / 2, "{waited} waited");
-    assert!(took <= promised, "told {took:?} after the recovery, {promised:?} promised");
+    assert!(took <= promised, "delivered {took:?} after the recovery, {promised:?} promised");
 
     // Waiting cost no attempt: what failed was sent.
     let failures: u32 = all.iter().map(|one| one.failures).sum();

@@ -1,4 +1,4 @@
-//! Time that passes when nobody has anything to do: an executor whose clock is a number.
+//! Time that passes when no task has anything to do: an executor whose clock is a number.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
@@ -28,7 +28,7 @@ pub struct Time {
     spawned: std::rc::Rc<std::cell::RefCell<Vec<Task>>>,
 }
 
-/// Tells whether somebody was woken while all were polled.
+/// Whether a task was woken while all were polled.
 #[derive(Default)]
 struct Woken(AtomicBool);
 

@@ -1,23 +1,24 @@
-//! A stack in virtual time: calls end, five CRMs are told.
+//! A stack in virtual time: calls end, and are delivered to five CRMs.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use switchboard_crm::Destination;
-use switchboard_crm::exchange::{self, Answer, Exchange, Over, Step, Told};
-use switchboard_domain::delivery::{Remote, Verdict};
-use switchboard_domain::{Delivery, Name};
+use switchboard_domain::Name;
 use switchboard_flow::Configuration;
 use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::deliver::Deliver;
-use switchboard_flow::deliverer::Tell;
+use switchboard_flow::deliverer::Deliverer;
 use switchboard_flow::enrich::Enrich;
 use switchboard_flow::gates::Gates;
 use switchboard_flow::sweep::Sweep;
+use switchboard_flow::tokens::{TokenCache, TokenStore};
+use switchboard_http::{Http, Response, SendError};
 use switchboard_providers::{Request, Source, Sources, provider};
 use switchboard_queue::Job;
 use switchboard_shell::hook::Hook;
@@ -59,6 +60,11 @@ pub struct Crms {
 }
 
 impl Crms {
+    /// Lets milliseconds pass.
+    async fn sleep(&self, milliseconds: i64) {
+        self.clock.sleep(SignedDuration::from_millis(milliseconds)).await;
+    }
+
     pub fn names(&self) -> Vec<String> {
         (0..5).map(|n| format!("crm-{n}")).collect()
     }
@@ -77,20 +83,12 @@ impl Crms {
     }
 }
 
-impl Tell for Crms {
-    async fn tell(
-        &self,
-        claimed: &Delivery,
-        destination: &Destination,
-        body: &[u8],
-        clock: &(impl Fn() -> Timestamp + Sync),
-    ) -> Over {
-        let (correlation_id, key) = (claimed.key.correlation_id(), claimed.idempotency_key());
-        let told = Told { body, idempotency_key: &key, remote: &claimed.remote };
-        let mut exchange = exchange::begin(destination, &told);
-        let exchange = exchange.as_mut();
-        let Step::Ask(_) = exchange.next(None, clock()) else { panic!("nothing to ask") };
-        let name = destination.url.path().trim_start_matches('/').to_owned();
+#[async_trait]
+impl Http for Crms {
+    async fn send(&self, request: switchboard_http::Request) -> Result<Response, SendError> {
+        let header = |name: &str| request.headers[name].to_str().unwrap().to_owned();
+        let (correlation_id, key) = (header("x-correlation-id"), header("idempotency-key"));
+        let name = request.url.path().trim_start_matches('/').to_owned();
         let asked_at = self.clock.now();
         let is_down = name == "crm-0"
             && self.down.is_some_and(|(from, until)| from <= asked_at && asked_at < until);
@@ -102,51 +100,44 @@ impl Tell for Crms {
             });
             (mixed >> 32) % of
         };
-        let milliseconds = |n: i64| SignedDuration::from_millis(n);
         if !is_down {
-            self.clock.sleep(milliseconds(50 + dice(350, b"latency") as i64)).await;
+            self.sleep(50 + dice(350, b"latency") as i64).await;
             let call = self.calls.lock().unwrap()[correlation_id.as_str()].clone();
             let at = self.clock.now();
             self.seen.lock().unwrap().taken.entry(name).or_default().push((call, at));
-            return over(exchange, 200, None, clock());
+            return Ok(response(200));
         }
-        let refused = |at| self.seen.lock().unwrap().refused.entry(name).or_default().push(at);
-        let moment = asked_at.as_millisecond().to_be_bytes();
-        refused(asked_at);
-        match dice(4, &moment) {
-            0 => {
-                self.clock.sleep(SignedDuration::from_secs(TIMEOUT.into())).await;
-                let result = "timed out".to_owned();
-                let verdict = Verdict::Retry { not_before: None };
-                Over { verdict, status: None, result, remote: Remote::default() }
-            }
+        self.seen.lock().unwrap().refused.entry(name).or_default().push(asked_at);
+        let (takes, response) = match dice(4, &asked_at.as_millisecond().to_be_bytes()) {
+            0 => (i64::from(TIMEOUT) * 1_000, Err(SendError::TimedOut)),
             1 => {
-                self.clock.sleep(milliseconds(20)).await;
-                over(exchange, 429, Some("90"), clock())
+                let mut limited = response(429);
+                limited.headers.insert("retry-after", "90".parse().unwrap());
+                (20, Ok(limited))
             }
-            2 => {
-                self.clock.sleep(milliseconds(1_000)).await;
-                over(exchange, 503, None, clock())
-            }
-            _ => {
-                self.clock.sleep(milliseconds(100)).await;
-                over(exchange, 500, None, clock())
-            }
-        }
+            2 => (1_000, Ok(response(503))),
+            _ => (100, Ok(response(500))),
+        };
+        self.sleep(takes).await;
+        response
     }
 }
 
-fn over(
-    exchange: &mut dyn Exchange,
-    status: u16,
-    retry_after: Option<&str>,
-    now: Timestamp,
-) -> Over {
-    let retry_after = retry_after.map(str::to_owned);
-    let answer = Answer { status, retry_after, reset: None, body: Vec::new() };
-    match exchange.next(Some(&answer), now) {
-        Step::Over(over) => over,
-        Step::Ask(_) => panic!("one request tells all"),
+fn response(status: u16) -> Response {
+    Response { status, headers: HeaderMap::new(), body: Vec::new() }
+}
+
+/// No destination here needs an access token.
+struct NoTokens;
+
+#[async_trait]
+impl TokenStore for NoTokens {
+    async fn read(&self, _: &Name) -> Result<Option<(String, u64)>, String> {
+        Err("nothing is stored".to_owned())
+    }
+
+    async fn write(&self, _: &Name, _: &str) -> Result<u64, String> {
+        Err("nothing is stored".to_owned())
     }
 }
 
@@ -161,7 +152,7 @@ pub struct Run {
 }
 
 impl Run {
-    /// Calls that end evenly over a while, and time until all of them are told.
+    /// Calls that end evenly over a while, and time until all of them are delivered.
     pub fn of(calls: usize, over: SignedDuration, outage: Option<Outage>) -> Self {
         let step = over.as_millis() as usize / calls;
         Self::go(calls, step, outage, 0)
@@ -242,11 +233,11 @@ impl Run {
                 ended.insert(key.to_string(), now);
                 clock.sleep(SignedDuration::from_millis(step as i64)).await;
             }
-            // Until all is told, a day at most.
+            // Until all is delivered, a day at most.
             for _ in 0..24 * 60 {
                 clock.sleep(SignedDuration::from_secs(60)).await;
-                let told: usize = crms.names().iter().map(|name| crms.taken(name).len()).sum();
-                if told == calls * 5 {
+                let taken: usize = crms.names().iter().map(|name| crms.taken(name).len()).sum();
+                if taken == calls * 5 {
                     break;
                 }
             }
@@ -301,12 +292,21 @@ fn deliver(
     crms: &Crms,
 ) -> platform::Work {
     // Each environment knows what it has seen itself, and no more.
-    let one = || Deliver {
-        store: store.clone(),
-        queue: Arc::new(sqs.clone()),
-        deliverer: crms.clone(),
-        gates: Gates::default(),
-        telemetry: Telemetry::silent(),
+    let one = || {
+        let (http, telemetry) = (Arc::new(crms.clone()), Telemetry::silent());
+        let leases = Store::in_memory();
+        Deliver {
+            store: store.clone(),
+            queue: Arc::new(sqs.clone()),
+            deliverer: Deliverer {
+                http: http.clone(),
+                directory: Directory::in_memory(),
+                tokens: TokenCache::new(http, leases, Arc::new(NoTokens), telemetry.clone()),
+                telemetry: telemetry.clone(),
+            },
+            gates: Gates::default(),
+            telemetry,
+        }
     };
     let workers: Vec<_> = (0..ENVIRONMENTS).map(|_| Rc::new(one())).collect();
     let (clock, configuration) = (clock.clone(), configuration.clone());

@@ -101,7 +101,7 @@ async fn an_update_changes_the_entry_however_it_is_found() {
     }
 }
 
-/// The process is gone after it was told that the CRM has the call, and before that is stored.
+/// The process is gone after the CRM's response that it has the call, and before that is stored.
 #[tokio::test]
 async fn after_a_crash_there_is_what_is_declared() {
     for (deduplication, entries) in [("upsert", 1), ("none", 2)] {

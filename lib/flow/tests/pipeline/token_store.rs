@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
 use switchboard_domain::Name;
 use switchboard_flow::tokens::TokenStore;
 use tokio::task::yield_now;
@@ -24,9 +25,9 @@ struct State {
 
 /// Clones share it.
 #[derive(Clone, Default)]
-pub struct MemoryVault(Arc<Mutex<State>>);
+pub struct MemoryTokenStore(Arc<Mutex<State>>);
 
-impl MemoryVault {
+impl MemoryTokenStore {
     /// What is kept for a destination.
     pub fn text(&self, destination: &str) -> String {
         let name = Name::new("destination", destination).unwrap();
@@ -56,7 +57,8 @@ impl MemoryVault {
     }
 }
 
-impl TokenStore for MemoryVault {
+#[async_trait]
+impl TokenStore for MemoryTokenStore {
     async fn read(&self, destination: &Name) -> Result<Option<(String, u64)>, String> {
         yield_now().await;
         let mut state = self.0.lock().unwrap();

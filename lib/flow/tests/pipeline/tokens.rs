@@ -1,24 +1,26 @@
 //! Access tokens: fetched by one for all, and never lost on our side.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
-use switchboard_crm::destination::{Auth, Destination};
-use switchboard_crm::oauth::{NoToken, OAuth};
-use switchboard_crm::{Client, Tokens as _};
+use switchboard_crm::auth::Auth;
+use switchboard_crm::oauth::OAuth;
+use switchboard_crm::{Destination, NoToken, Tokens as _};
 use switchboard_domain::delivery::DeliveryState;
 use switchboard_domain::{Name, Secret};
 use switchboard_flow::Telemetry;
 use switchboard_flow::tokens::{Patience, TokenCache};
+use switchboard_http::Client;
 use switchboard_store::Store;
 use tokio::task::yield_now;
 
 use crate::hubspot::HubSpot;
 use crate::samples::call_status;
 use crate::servers::{Clock, status};
-use crate::token_store::MemoryVault;
+use crate::token_store::MemoryTokenStore;
 use crate::world::{START, World, minutes};
 
 /// A stage with one destination. A worker is a process: it shares what is stored, and nothing else.
@@ -27,12 +29,12 @@ struct Stage {
     hubspot: HubSpot,
     oauth: OAuth,
     leases: Store,
-    token_store: MemoryVault,
+    token_store: MemoryTokenStore,
     telemetry: Telemetry,
-    client: Client,
+    client: Arc<Client>,
 }
 
-type Worker = TokenCache<MemoryVault>;
+type Worker = TokenCache;
 
 impl Stage {
     async fn new() -> Self {
@@ -43,9 +45,9 @@ impl Stage {
             clock,
             hubspot,
             leases: Store::in_memory(),
-            token_store: MemoryVault::default(),
+            token_store: MemoryTokenStore::default(),
             telemetry: Telemetry::memory("test"),
-            client: Client::new(true).unwrap(),
+            client: Arc::new(Client::new(true).unwrap()),
         }
     }
 
@@ -53,13 +55,13 @@ impl Stage {
         self.patient(Duration::from_secs(60))
     }
 
-    /// One that looks once whether somebody else has fetched it.
+    /// One that looks once whether another has fetched it.
     fn impatient(&self) -> Worker {
         self.patient(Duration::ZERO)
     }
 
     fn patient(&self, most: Duration) -> Worker {
-        let (leases, token_store) = (self.leases.clone(), self.token_store.clone());
+        let (leases, token_store) = (self.leases.clone(), Arc::new(self.token_store.clone()));
         let patience = Patience { pause: Duration::from_millis(2), most };
         TokenCache::new(self.client.clone(), leases, token_store, self.telemetry.clone())
             .with_patience(patience)
@@ -176,7 +178,7 @@ async fn fetches_and_is_gone(stage: &Stage) {
 async fn after_a_crash_between_fetching_and_keeping_another_is_fetched() {
     let stage = Stage::new().await;
     fetches_and_is_gone(&stage).await;
-    // Nobody asks while the lease runs, which is somebody's who is gone.
+    // No worker requests one while the lease runs, whose holder is gone.
     let busy = stage.access(&stage.impatient(), None).await.unwrap_err();
     let NoToken::Busy { not_before: Some(until) } = busy else { panic!("{busy:?}") };
     assert_eq!(stage.asked(), 1);
@@ -251,7 +253,7 @@ async fn a_token_that_cannot_be_kept_is_not_lost_to_who_has_it() {
     let worker = stage.worker();
     assert_eq!(stage.access(&worker, None).await.unwrap(), "fake-access-1");
     assert!(stage.telemetry.lines().concat().contains("a new token could not be kept"));
-    // Nobody else asks with the refresh token that is spent.
+    // No other worker uses the refresh token that is spent.
     let busy = stage.access(&stage.impatient(), None).await.unwrap_err();
     assert!(matches!(busy, NoToken::Busy { .. }), "{busy}");
     // The next time it can be kept.
@@ -263,7 +265,7 @@ async fn a_token_that_cannot_be_kept_is_not_lost_to_who_has_it() {
 }
 
 #[tokio::test]
-async fn nobody_asks_with_what_was_there_before_the_last_write() {
+async fn what_was_there_before_the_last_write_is_not_used() {
     let stage = Stage::new().await;
     stage.hubspot.with(|state| state.rotates = true);
     let old = stage.access(&stage.worker(), None).await.unwrap();

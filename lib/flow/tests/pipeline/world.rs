@@ -9,7 +9,7 @@ use aws_types::region::Region;
 use futures_util::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use switchboard_crm::Client;
+use switchboard_crm::Destination;
 use switchboard_domain::{CallRecord, Delivery, Name};
 use switchboard_flow::Configuration;
 use switchboard_flow::JobError;
@@ -24,6 +24,7 @@ use switchboard_flow::models::Models;
 use switchboard_flow::recordings::Recordings;
 use switchboard_flow::sweep::Sweep;
 use switchboard_flow::tokens::TokenCache;
+use switchboard_http::Http;
 use switchboard_providers::{Source, Sources, provider};
 use switchboard_queue::{Job, MemoryQueue, Queue};
 use switchboard_shell::gateway::Reply;
@@ -35,7 +36,7 @@ use crate::effects::{Effects, WatchedQueue};
 use crate::models::Oracle;
 use crate::samples::{PUBLIC_URL, TOKEN, Webhook};
 use crate::servers::{Clock, Crm, ElevenLabs};
-use crate::token_store::MemoryVault;
+use crate::token_store::MemoryTokenStore;
 
 pub const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// When every test begins.
@@ -77,9 +78,8 @@ pub struct World {
     values: Values,
     configuration: Configuration,
     gates: Gates,
-    client: Client,
-    tokens: TokenCache<MemoryVault>,
-    conversations: Arc<dyn switchboard_http::Http>,
+    http: Arc<dyn Http>,
+    tokens: TokenCache,
     /// Where Bedrock is.
     bedrock: String,
     /// Where recordings are copied to.
@@ -91,11 +91,11 @@ pub struct World {
 impl World {
     pub fn new() -> Self {
         let start: Timestamp = START.parse().unwrap();
-        let client = Client::new(true).unwrap();
+        let http: Arc<dyn Http> = Arc::new(switchboard_http::Client::new(true).unwrap());
+        let token_store = Arc::new(MemoryTokenStore::default());
         let telemetry = Telemetry::memory("test");
         let leases = Store::in_memory();
-        let tokens =
-            TokenCache::new(client.clone(), leases, MemoryVault::default(), telemetry.clone());
+        let tokens = TokenCache::new(http.clone(), leases, token_store, telemetry.clone());
         let mut world = Self {
             clock: Clock::at(start),
             effects: Effects::default(),
@@ -110,9 +110,8 @@ impl World {
             values: Values::new(),
             configuration: Configuration::default(),
             gates: Gates::default(),
-            client,
+            http,
             tokens,
-            conversations: Arc::new(switchboard_http::Client::new(true).unwrap()),
             bedrock: "http://127.0.0.1:9".into(),
             bucket: None,
             messages: Vec::new(),
@@ -203,6 +202,11 @@ impl World {
         (self.store.watched(&self.effects), Arc::new(queue))
     }
 
+    /// A destination, to be changed.
+    pub fn configured(&mut self, name: &Name) -> &mut Destination {
+        self.configuration.destinations.get_mut(name).unwrap().as_mut().unwrap()
+    }
+
     /// The sources that a provider's hook reads.
     fn sources(&self, of: &str) -> Sources {
         let own = format!("sources/{of}/");
@@ -243,7 +247,7 @@ impl World {
         let telemetry = self.telemetry.clone();
         match job {
             Job::Enrich { call } => {
-                let conversations = self.conversations.clone();
+                let conversations = self.http.clone();
                 let directory = self.directory.watched(&self.effects);
                 let worker = Enrich { store, queue, directory, conversations, telemetry };
                 worker.run(call, &self.configuration, self.now()).await
@@ -251,7 +255,7 @@ impl World {
             Job::Deliver { call, delivery } => {
                 let directory = self.directory.watched(&self.effects);
                 let deliverer = Deliverer {
-                    client: self.client.clone(),
+                    http: self.http.clone(),
                     directory,
                     tokens: self.tokens.clone(),
                     telemetry: telemetry.clone(),

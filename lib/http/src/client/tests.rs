@@ -1,4 +1,4 @@
-use http::StatusCode;
+use http::{HeaderValue, Method};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -22,26 +22,30 @@ async fn server(answer: &'static str) -> (String, tokio::task::JoinHandle<String
     (address, asked)
 }
 
-fn request(url: &str) -> http::Request<Vec<u8>> {
-    http::Request::post(url).header("x-test", "1").body(b"asked".to_vec()).unwrap()
+fn request(url: &str) -> Request {
+    let text = HeaderValue::from_static("text/plain");
+    let request = Request::new(Method::POST, url.parse().unwrap());
+    let mut request = request.with_body(text, b"asked".to_vec());
+    request.headers.insert("x-test", HeaderValue::from_static("1"));
+    Request { limits: LIMITS, ..request }
 }
 
 #[tokio::test]
-async fn an_answer_is_read_whole_whatever_its_status() {
+async fn a_response_is_read_whole_whatever_its_status() {
     let answer = "HTTP/1.1 429 X\r\nretry-after: 7\r\ncontent-length: 16\r\n\r\n0123456789abcdef";
     let (address, asked) = server(answer).await;
     let client = Client::new(true).unwrap();
-    let answer = client.send(request(&format!("http://{address}/a?b=c")), LIMITS).await.unwrap();
-    assert_eq!(answer.status(), StatusCode::TOO_MANY_REQUESTS);
-    assert_eq!(answer.headers()["retry-after"], "7");
-    assert_eq!(answer.body(), b"0123456789abcdef");
+    let request = request(&format!("http://{address}/a?b=c"));
+    let response = Http::send(&client, request).await.unwrap();
+    assert_eq!((response.status, response.header("retry-after")), (429, Some("7")));
+    assert_eq!(response.body, b"0123456789abcdef");
     let asked = asked.await.unwrap();
     assert!(asked.starts_with("POST /a?b=c HTTP/1.1\r\n"), "{asked}");
     assert!(asked.contains("x-test: 1\r\n") && asked.ends_with("asked"), "{asked}");
 }
 
 #[tokio::test]
-async fn an_answer_that_is_too_large_or_breaks_off_is_none() {
+async fn a_response_that_is_too_large_or_breaks_off_is_none() {
     let client = Client::new(true).unwrap();
     for (answer, error) in [
         ("HTTP/1.1 200 OK\r\ncontent-length: 17\r\n\r\n0123456789abcdefg", SendError::TooLarge),
@@ -49,7 +53,7 @@ async fn an_answer_that_is_too_large_or_breaks_off_is_none() {
     ] {
         let (address, _) = server(answer).await;
         let url = format!("http://{address}/");
-        assert_eq!(client.send(request(&url), LIMITS).await.unwrap_err(), error);
+        assert_eq!(Http::send(&client, request(&url)).await.unwrap_err(), error);
     }
 }
 
@@ -58,7 +62,8 @@ async fn what_does_not_answer_in_time_timed_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let limits = Limits { timeout: Duration::from_millis(50), ..LIMITS };
-    let error = Client::new(true).unwrap().send(request(&url), limits).await.unwrap_err();
+    let request = Request { limits, ..request(&url) };
+    let error = Http::send(&Client::new(true).unwrap(), request).await.unwrap_err();
     assert_eq!(error, SendError::TimedOut);
 }
 
@@ -68,7 +73,7 @@ async fn a_private_address_is_refused_before_it_is_connected_to() {
     let port = listener.local_addr().unwrap().port();
     let careful = Client::new(false).unwrap();
     for host in ["127.0.0.1", "localhost", "[::1]", "2130706433"] {
-        let error = careful.send(request(&format!("https://{host}:{port}/")), LIMITS).await;
+        let error = Http::send(&careful, request(&format!("https://{host}:{port}/"))).await;
         assert_eq!(error.unwrap_err(), SendError::PrivateAddress, "{host}");
     }
     // The transport alone, past the look at the URL: `localhost` stands for any name.

@@ -17,7 +17,7 @@ const NAMES: [&str; 3] = ["start.example", "other.example", "rebind.example"];
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const LIMITS: Limits = Limits { timeout: Duration::from_secs(5), largest: 1_000 };
 
-/// What a server saw of a request: the host's name, the path, and the header that must go to nobody else.
+/// What a server saw of a request: the host's name, the path, and the header that must go to no other host.
 type Seen = (String, String, Option<String>);
 type Answering = Arc<dyn Fn(&str, &str) -> Vec<u8> + Send + Sync>;
 
@@ -235,7 +235,7 @@ async fn no_redirect_leaves_tls_or_carries_a_password() {
         ("https://user:fake@other.example/", OpenError::RedirectedNowhere),
         ("https://user@other.example/", OpenError::RedirectedNowhere),
         ("https://", OpenError::RedirectedNowhere),
-        ("https://nobody.example/", SendError::NotResolved.into()),
+        ("https://nowhere.example/", SendError::NotResolved.into()),
     ] {
         let (result, seen) = redirected(to).await;
         assert_eq!((result.err(), seen.len()), (Some(error), 1), "{to}");
@@ -259,8 +259,8 @@ async fn a_redirect_to_nowhere_is_an_answer_like_any_other() {
 }
 
 #[tokio::test]
-async fn the_limit_holds_whatever_length_is_told() {
-    for (length, is_told, taken) in [
+async fn the_limit_holds_whatever_length_is_declared() {
+    for (length, is_declared, taken) in [
         (999, true, true),
         (1_000, true, true),
         (1_001, true, false),
@@ -271,16 +271,16 @@ async fn the_limit_holds_whatever_length_is_told() {
     ] {
         let world = World::new(move |_, _| {
             let body = "a".repeat(length);
-            let told =
-                if is_told { format!("content-length: {length}\r\n") } else { String::new() };
-            format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{told}\r\n{body}").into_bytes()
+            let length =
+                if is_declared { format!("content-length: {length}\r\n") } else { String::new() };
+            format!("HTTP/1.1 200 OK\r\nconnection: close\r\n{length}\r\n{body}").into_bytes()
         })
         .await;
         let read =
             async { Ok::<_, OpenError>(whole(world.open("start.example:{port}/").await?).await?) }
                 .await;
         let expected = if taken { Ok(length) } else { Err(SendError::TooLarge.into()) };
-        assert_eq!(read.map(|body| body.len()), expected, "{length}, told: {is_told}");
+        assert_eq!(read.map(|body| body.len()), expected, "{length}, declared: {is_declared}");
     }
 }
 

@@ -1,0 +1,301 @@
+//! A Salesforce org that enforces the documented rules of the requests that we make.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use http::Method;
+use serde_json::{Map, Value, json};
+
+use crate::testing::{StandIn, response};
+use switchboard_http::{Request, Response};
+
+type Record = BTreeMap<String, Value>;
+
+#[derive(Default)]
+pub struct Org {
+    /// The external id of tasks, if an administrator created it.
+    pub field: Option<String>,
+    pub tasks: BTreeMap<String, Record>,
+    /// Contacts and leads by id.
+    pub people: BTreeMap<String, (&'static str, Record)>,
+    /// Not yet in the search's index.
+    pub unindexed: BTreeSet<String>,
+    /// Deleted, and known to have been there.
+    pub deleted: BTreeSet<String>,
+    /// Whether `TaskSubtype` may be set when a task is changed.
+    pub takes_subtype_later: bool,
+    pub next: u32,
+}
+
+/// Texts and their limits.
+const TEXTS: [(&str, usize); 9] = [
+    ("Subject", 255),
+    ("Status", 40),
+    ("CallDisposition", 255),
+    ("CallObject", 255),
+    ("CallType", 40),
+    ("Description", 32_000),
+    ("OwnerId", 18),
+    ("WhoId", 18),
+    ("TaskSubtype", 40),
+];
+
+fn error(status: u16, code: &str, message: &str, fields: &[&str]) -> Response {
+    response(status, json!([{"errorCode": code, "message": message, "fields": fields}]))
+}
+
+impl Org {
+    /// With our external id.
+    pub fn set_up() -> Self {
+        Self { field: Some("Switchboard_Call_Key__c".to_owned()), ..Self::default() }
+    }
+
+    pub fn person(&mut self, id: &str, kind: &'static str, fields: &[(&str, &str)]) {
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+        self.people.insert(id.to_owned(), (kind, fields.collect()));
+    }
+
+    fn id(&mut self, prefix: &str) -> String {
+        self.next += 1;
+        format!("{prefix}{:015}", self.next)
+    }
+}
+
+impl StandIn for Org {
+    fn respond(&mut self, request: &Request) -> Response {
+        let path: Vec<&str> = request.url.path().trim_start_matches('/').split('/').collect();
+        let ["services", "data", "v62.0", rest @ ..] = &path[..] else {
+            return error(404, "NOT_FOUND", "The requested resource does not exist", &[]);
+        };
+        let body: Value = match request.body.is_empty() {
+            true => Value::Null,
+            false => match serde_json::from_slice(&request.body) {
+                Ok(body) => body,
+                Err(_) => return error(400, "JSON_PARSER_ERROR", "Unexpected character", &[]),
+            },
+        };
+        let answered = match (&request.method, rest) {
+            (&Method::POST, ["parameterizedSearch"]) => self.search(&body),
+            (&Method::GET, ["query"]) => self.query(request),
+            (&Method::POST, ["sobjects", "Task"]) => self.create_task(&body, None),
+            (&Method::PATCH, ["sobjects", "Task", id]) => self.change_task(id, &body),
+            (&Method::PATCH, ["sobjects", "Task", field, value]) => {
+                self.upsert_task(field, value, &body)
+            }
+            (&Method::POST, ["sobjects", "Contact"]) => self.create_person("Contact", &body),
+            (&Method::POST, ["sobjects", "Lead"]) => self.create_person("Lead", &body),
+            _ => Err(error(404, "NOT_FOUND", "The requested resource does not exist", &[])),
+        };
+        answered.unwrap_or_else(|refused| refused)
+    }
+}
+
+impl Org {
+    /// The fields of a task, if all of them are good.
+    fn checked(&self, body: &Value, is_new: bool) -> Result<Record, Response> {
+        let body = object(body)?;
+        for (name, value) in body {
+            let text = value.as_str();
+            if let Some((_, most)) = TEXTS.iter().find(|(text, _)| text == name) {
+                let invalid = || error(400, "JSON_PARSER_ERROR", "Cannot deserialize", &[]);
+                let text = text.ok_or_else(invalid)?;
+                if text.encode_utf16().count() > *most {
+                    return Err(error(400, "STRING_TOO_LONG", "data value too large", &[name]));
+                }
+            } else if name == "ActivityDate" {
+                let date = text.and_then(|text| text.parse::<jiff::civil::Date>().ok());
+                if date.is_none() || text.is_some_and(|text| text.len() != 10) {
+                    return Err(error(400, "JSON_PARSER_ERROR", "not a date", &[]));
+                }
+            } else if name == "CallDurationInSeconds" {
+                if value.as_i64().is_none() {
+                    return Err(error(400, "JSON_PARSER_ERROR", "not an integer", &[]));
+                }
+            } else if self.field.as_ref() != Some(name) {
+                let message = format!("No such column '{name}' on sobject of type Task");
+                return Err(error(400, "INVALID_FIELD", &message, &[]));
+            }
+        }
+        let is = |name: &str, values: &[&str]| {
+            body.get(name).and_then(Value::as_str).is_none_or(|value| values.contains(&value))
+        };
+        let picklist = "INVALID_OR_NULL_FOR_RESTRICTED_PICKLIST";
+        if !is("CallType", &["Inbound", "Outbound", "Internal"]) {
+            return Err(error(400, picklist, "bad value", &["CallType"]));
+        }
+        if !is("TaskSubtype", &["Call", "Task", "Email"]) {
+            return Err(error(400, picklist, "bad value", &["TaskSubtype"]));
+        }
+        if !is_new && body.contains_key("TaskSubtype") && !self.takes_subtype_later {
+            let message =
+                "Unable to create/update fields: TaskSubtype. Please check the security settings";
+            return Err(error(400, "INVALID_FIELD_FOR_INSERT_UPDATE", message, &["TaskSubtype"]));
+        }
+        if is_new && !body.contains_key("Subject") {
+            let message = "Required fields are missing: [Subject]";
+            return Err(error(400, "REQUIRED_FIELD_MISSING", message, &["Subject"]));
+        }
+        if let Some(who) = body.get("WhoId").and_then(Value::as_str) {
+            if self.deleted.contains(who) {
+                return Err(error(400, "ENTITY_IS_DELETED", "entity is deleted", &[]));
+            }
+            if !self.people.contains_key(who) {
+                let message = "Name ID: id value of incorrect type";
+                return Err(error(400, "INVALID_CROSS_REFERENCE_KEY", message, &["WhoId"]));
+            }
+        }
+        Ok(body.iter().map(|(name, value)| (name.clone(), value.clone())).collect())
+    }
+
+    fn create_task(
+        &mut self,
+        body: &Value,
+        key: Option<(&str, &str)>,
+    ) -> Result<Response, Response> {
+        let mut task = self.checked(body, true)?;
+        task.extend(key.map(|(field, value)| (field.to_owned(), json!(value))));
+        let id = self.id("00T");
+        self.tasks.insert(id.clone(), task);
+        Ok(response(201, json!({"id": id, "success": true, "errors": [], "created": true})))
+    }
+
+    fn change_task(&mut self, id: &str, body: &Value) -> Result<Response, Response> {
+        if !self.tasks.contains_key(id) {
+            let message = "Provided external ID field does not exist or is not accessible";
+            return Err(error(404, "NOT_FOUND", message, &[]));
+        }
+        let task = self.checked(body, false)?;
+        self.tasks.entry(id.to_owned()).or_default().extend(task);
+        Ok(response(204, Value::Null))
+    }
+
+    fn upsert_task(
+        &mut self,
+        field: &str,
+        value: &str,
+        body: &Value,
+    ) -> Result<Response, Response> {
+        if self.field.as_deref() != Some(field) {
+            let message =
+                format!("Provided external ID field does not exist or is not accessible: {field}");
+            return Err(error(404, "NOT_FOUND", &message, &[]));
+        }
+        if object(body)?.contains_key(field) {
+            let message = "The Id or external id must not be in the body";
+            return Err(error(400, "INVALID_FIELD", message, &[field]));
+        }
+        let having = |(_, task): &(&String, &Record)| task.get(field).is_some_and(|v| v == value);
+        let ids: Vec<String> = self.tasks.iter().filter(having).map(|(id, _)| id.clone()).collect();
+        match &ids[..] {
+            [] => self.create_task(body, Some((field, value))),
+            [id] => {
+                let task = self.checked(body, false)?;
+                self.tasks.entry(id.clone()).or_default().extend(task);
+                Ok(response(
+                    200,
+                    json!({"id": id, "success": true, "errors": [], "created": false}),
+                ))
+            }
+            several => {
+                let url = |id: &String| format!("/services/data/v62.0/sobjects/Task/{id}");
+                Err(response(300, several.iter().map(url).collect::<Vec<_>>().into()))
+            }
+        }
+    }
+
+    fn search(&self, body: &Value) -> Result<Response, Response> {
+        let body = object(body)?;
+        let known = ["q", "in", "sobjects", "fields", "overallLimit", "defaultLimit"];
+        if body.keys().any(|name| !known.contains(&name.as_str())) {
+            return Err(error(400, "JSON_PARSER_ERROR", "Unrecognized field", &[]));
+        }
+        let malformed = || error(400, "MALFORMED_SEARCH", "search term must be longer", &[]);
+        let query = body.get("q").and_then(Value::as_str).filter(|q| q.len() > 1);
+        let terms: Vec<&str> = query.ok_or_else(malformed)?.split(" OR ").collect();
+        if terms.iter().any(|term| !term.bytes().all(|b| b.is_ascii_digit())) {
+            return Err(malformed());
+        }
+        let returned = body.get("sobjects").and_then(Value::as_array).ok_or_else(malformed)?;
+        let mut records = Vec::new();
+        for (id, (kind, fields)) in &self.people {
+            let of_kind = |wanted: &&Value| wanted.get("name").is_some_and(|name| name == kind);
+            let Some(wanted) = returned.iter().find(of_kind) else { continue };
+            let converted = fields.get("IsConverted").is_some_and(|value| value == "true");
+            let only_unconverted = wanted.get("where").is_some_and(|w| w == "IsConverted = false");
+            if self.unindexed.contains(id) || (converted && only_unconverted) {
+                continue;
+            }
+            // What is indexed of a number are its digits, as they were typed.
+            let digits = |value: &Value| -> String {
+                value.as_str().unwrap().chars().filter(char::is_ascii_digit).collect()
+            };
+            let phones = fields.iter().filter(|(name, _)| name.contains("Phone"));
+            if phones.map(|(_, value)| digits(value)).any(|phone| terms.contains(&phone.as_str())) {
+                records.push(self.shown(id, wanted.get("fields")));
+            }
+        }
+        Ok(response(200, json!({ "searchRecords": records })))
+    }
+
+    fn shown(&self, id: &str, fields: Option<&Value>) -> Value {
+        let (kind, record) = &self.people[id];
+        let mut shown = json!({"attributes": {"type": kind}, "Id": id});
+        for name in fields.and_then(Value::as_array).into_iter().flatten() {
+            let name = name.as_str().unwrap();
+            if name != "Id" {
+                shown[name] = record.get(name).cloned().unwrap_or(Value::Null);
+            }
+        }
+        shown
+    }
+
+    fn query(&self, request: &Request) -> Result<Response, Response> {
+        let malformed = || error(400, "MALFORMED_QUERY", "unexpected token", &[]);
+        let pairs: BTreeMap<String, String> = request.url.query_pairs().into_owned().collect();
+        let soql = pairs.get("q").ok_or_else(malformed)?;
+        let quoted = soql.split('\'').nth(1).ok_or_else(malformed)?;
+        let records: Vec<Value> = if soql.starts_with("SELECT Id FROM Task WHERE CallObject = '") {
+            let having = |(_, task): &(&String, &Record)| {
+                task.get("CallObject").is_some_and(|v| v == quoted)
+            };
+            self.tasks.iter().filter(having).take(1).map(|(id, _)| json!({"Id": id})).collect()
+        } else if let Some(rest) = soql.strip_prefix("SELECT Id, Phone FROM ") {
+            let kind = rest.split(' ').next().ok_or_else(malformed)?;
+            let having = |(_, (of, record)): &(&String, &(&'static str, Record))| {
+                *of == kind && record.get("Phone").is_some_and(|phone| phone == quoted)
+            };
+            let fields = json!(["Phone"]);
+            self.people.iter().filter(having).map(|(id, _)| self.shown(id, Some(&fields))).collect()
+        } else {
+            return Err(malformed());
+        };
+        Ok(response(200, json!({"totalSize": records.len(), "done": true, "records": records})))
+    }
+
+    fn create_person(&mut self, kind: &'static str, body: &Value) -> Result<Response, Response> {
+        let body = object(body)?;
+        let required: &[&str] =
+            if kind == "Lead" { &["LastName", "Company"] } else { &["LastName"] };
+        for name in required {
+            let text = body.get(*name).and_then(Value::as_str).unwrap_or_default();
+            if text.is_empty() {
+                let message = format!("Required fields are missing: [{name}]");
+                return Err(error(400, "REQUIRED_FIELD_MISSING", &message, &[name]));
+            }
+        }
+        for (name, most) in [("FirstName", 40), ("LastName", 80), ("Phone", 40), ("Company", 255)] {
+            let text = body.get(name).and_then(Value::as_str).unwrap_or_default();
+            if text.encode_utf16().count() > most {
+                return Err(error(400, "STRING_TOO_LONG", "data value too large", &[name]));
+            }
+        }
+        let id = self.id(if kind == "Lead" { "00Q" } else { "003" });
+        let record = body.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        self.people.insert(id.clone(), (kind, record));
+        self.unindexed.insert(id.clone());
+        Ok(response(201, json!({"id": id, "success": true, "errors": []})))
+    }
+}
+
+fn object(body: &Value) -> Result<&Map<String, Value>, Response> {
+    body.as_object().ok_or_else(|| error(400, "JSON_PARSER_ERROR", "not an object", &[]))
+}
