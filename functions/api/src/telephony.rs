@@ -89,7 +89,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
             }
             ("GET", ["telephony", "calls", id]) => {
                 let dial_request = self.pressed(id, caller).await?;
-                Answer::ok(shown(&dial_request, &dial_request.standing(asked.now), caller))
+                Answer::ok(shown(&dial_request, &dial_request.status(asked.now), caller))
             }
             ("POST", ["telephony", "calls", id, "hangup"]) => {
                 let dial_request = self.pressed(id, caller).await?;

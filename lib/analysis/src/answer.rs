@@ -1,21 +1,18 @@
 //! Whether an answer is one: of the form asked for, about what was asked, and held against the
 //! transcript.
 //!
-//! Whoever talks a model into something on the phone gets no further than this: words of a fixed list,
-//! numbers within their scale, quotes that are there, and plain text without a link.
+//! An instruction that a model heard on the phone gets no further than this: words of a fixed list,
+//! numbers within their scale, verbatim quotes, and plain text without a link.
 
-use std::str::FromStr;
-
-use jiff::ToSpan as _;
 use jiff::civil::Date;
-use serde_json::{Map, Value};
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::Value;
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Tokens};
-use switchboard_domain::{Analysis, Digest, Personal, VariantArray};
+use switchboard_domain::{Analysis, Digest, Personal};
 
-use jiff::Timestamp;
-
-use crate::clean::{clean, is_plain};
+use crate::clean::clean;
 use crate::criteria::Asked;
+use crate::fields::{Fault, Faults, Fields, whole};
 use crate::prompt::Question;
 use crate::schema::{LONGEST_QUOTE, LONGEST_SUMMARY, LONGEST_TITLE, MOST_QUOTES, MOST_TASKS};
 
@@ -23,11 +20,6 @@ use crate::schema::{LONGEST_QUOTE, LONGEST_SUMMARY, LONGEST_TITLE, MOST_QUOTES, 
 const SHORTEST_QUOTE: usize = 3;
 /// So long after the call something may be due, days.
 const FURTHEST_DUE: i32 = 366;
-
-/// What is wrong with an answer: the field, and the class of the fault. It never holds what the field
-/// says, so that it can be stored and shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault(pub String);
 
 /// An answer that holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,115 +223,6 @@ fn read_day(text: &str) -> Option<Date> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// A whole number that is not too large, also where it is written as `4.0`.
-fn whole(value: &Value, most: u32) -> Option<u32> {
-    let number = match value.as_u64() {
-        Some(number) => number,
-        None => {
-            let number = value.as_f64().filter(|n| n.fract() == 0.0)?;
-            (0.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u64)?
-        }
-    };
-    u32::try_from(number).ok().filter(|number| *number <= most)
-}
-
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn say(&mut self, path: &str, field: &str, problem: &str) {
-        self.0.push(Fault(match path {
-            "" => format!("{field}: {problem}"),
-            _ => format!("{path}.{field}: {problem}"),
-        }));
-    }
-
-    fn object<'a>(&mut self, value: &'a Value, path: &str) -> Option<Fields<'a>> {
-        let Some(map) = value.as_object() else {
-            self.0.push(Fault(format!("{path}: must be an object")));
-            return None;
-        };
-        let path = if path == "the answer" { "" } else { path };
-        Some(Fields { path: path.to_owned(), map, taken: Vec::new() })
-    }
-}
-
-/// The members of an object, each looked at once.
-struct Fields<'a> {
-    path: String,
-    map: &'a Map<String, Value>,
-    taken: Vec<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, name: &'static str, faults: &mut Faults) -> Option<&'a Value> {
-        self.taken.push(name);
-        let value = self.map.get(name);
-        if value.is_none() {
-            faults.say(&self.path, name, "is missing");
-        }
-        value
-    }
-
-    /// A plain text, cleaned, that is neither empty nor too long.
-    fn text(
-        &mut self,
-        name: &'static str,
-        longest: usize,
-        faults: &mut Faults,
-    ) -> Option<Personal> {
-        let value = self.take(name, faults)?;
-        let Some(text) = value.as_str().map(clean) else {
-            faults.say(&self.path, name, "must be a text");
-            return None;
-        };
-        let count = text.chars().count();
-        if count == 0 {
-            faults.say(&self.path, name, "is empty");
-        } else if count > longest {
-            faults.say(&self.path, name, &format!("is longer than {longest} characters"));
-        } else if !is_plain(&text) {
-            faults.say(&self.path, name, "holds a link or markup");
-        } else {
-            return Some(Personal::new(text));
-        }
-        None
-    }
-
-    fn word<T>(&mut self, name: &'static str, faults: &mut Faults) -> Option<T>
-    where
-        T: FromStr + VariantArray + Copy + Into<&'static str>,
-    {
-        let found = self.take(name, faults)?.as_str().and_then(|word| word.parse().ok());
-        if found.is_none() {
-            let words: Vec<&str> = T::VARIANTS.iter().map(|one| (*one).into()).collect();
-            faults.say(&self.path, name, &format!("must be one of {}", words.join(", ")));
-        }
-        found
-    }
-
-    fn list(&mut self, name: &'static str, most: usize, faults: &mut Faults) -> &'a [Value] {
-        let Some(value) = self.take(name, faults) else { return &[] };
-        match value.as_array() {
-            None => faults.say(&self.path, name, "must be a list"),
-            Some(list) if list.len() > most => {
-                faults.say(&self.path, name, &format!("has more than {most} entries"));
-            }
-            Some(list) => return list,
-        }
-        &[]
-    }
-
-    /// Refuses members that nobody asked for. Their names are the model's, so they are not told.
-    fn end(self, faults: &mut Faults) {
-        let more = self.map.keys().filter(|name| !self.taken.contains(&name.as_str())).count();
-        if more > 0 {
-            let place = if self.path.is_empty() { "the answer" } else { &self.path };
-            faults.0.push(Fault(format!("{place}: has {more} fields that were not asked for")));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -390,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn all_faults_are_told_at_once_and_none_with_its_text() {
+    fn all_faults_are_listed_at_once_and_none_with_its_text() {
         let mut answer = sound();
         answer["summary"] = json!("see https://secret.example");
         answer["secret field"] = json!(1);

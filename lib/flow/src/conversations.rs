@@ -6,7 +6,7 @@ use http::Request;
 use http::header::{HeaderValue, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::CallRecord;
-use switchboard_domain::lookup::Finding;
+use switchboard_domain::lookup::LookupResult;
 use switchboard_http::{Client, Limits, retry_after};
 use switchboard_providers::Source;
 use switchboard_providers::elevenlabs::{self, Conversation, Status};
@@ -32,7 +32,7 @@ pub struct Conversations {
 /// What a search brought.
 pub struct Found {
     /// Where the search stands.
-    pub finding: Finding,
+    pub finding: LookupResult,
     /// The conversation of the call, if it was found.
     pub conversation: Option<Conversation>,
     /// What went wrong, in words for the log.
@@ -61,7 +61,7 @@ impl Conversations {
         match tokio::time::timeout(BUDGET, self.ask(source, record, now)).await {
             Ok(found) => found,
             Err(_) => Found {
-                finding: Finding::Trouble { not_before: None },
+                finding: LookupResult::Trouble { not_before: None },
                 conversation: None,
                 problem: Some("the search took too long".to_owned()),
             },
@@ -78,16 +78,16 @@ impl Conversations {
         match result {
             Ok((Some(conversation), _)) => {
                 let finding = match conversation.status {
-                    Status::Done => Finding::Done,
-                    Status::Failed => Finding::Failed,
-                    _ => Finding::Processing,
+                    Status::Done => LookupResult::Done,
+                    Status::Failed => LookupResult::Failed,
+                    _ => LookupResult::Processing,
                 };
                 found(finding, Some(conversation))
             }
-            Ok((None, true)) => found(Finding::Processing, None),
-            Ok((None, false)) | Err(Trouble::Absent) => found(Finding::Absent, None),
+            Ok((None, true)) => found(LookupResult::Processing, None),
+            Ok((None, false)) | Err(Trouble::Absent) => found(LookupResult::Absent, None),
             Err(Trouble::Later { not_before, problem }) => Found {
-                finding: Finding::Trouble { not_before },
+                finding: LookupResult::Trouble { not_before },
                 conversation: None,
                 problem: Some(problem),
             },

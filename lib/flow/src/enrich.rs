@@ -89,7 +89,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
         };
         let waiting = waiting.or_else(|| match analysed(&record) {
             AnalysisPlan::WaitUntil(until) => Some(until),
-            AnalysisPlan::Late | AnalysisPlan::Over => None,
+            AnalysisPlan::Overdue | AnalysisPlan::Over => None,
         });
         let mut planned = Vec::new();
         let result = match waiting {
@@ -175,7 +175,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                     match analysis_plan::schedule(&mut next, analyze, source.legs, now) {
                         AnalysisPlan::WaitUntil(until) => until,
                         // It is there by now.
-                        AnalysisPlan::Late | AnalysisPlan::Over => now,
+                        AnalysisPlan::Overdue | AnalysisPlan::Over => now,
                     }
                 }
             };
@@ -205,12 +205,12 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
         let mut written = BTreeSet::new();
         for _ in 0..ROUNDS {
             let mut next = with_findings(record.clone(), source, looked, now);
-            let is_told = plan::is_told(&next.call, source.legs);
-            let creates = is_told && source.creates_contacts();
+            let is_delivered = plan::is_delivered(&next.call, source.legs);
+            let creates = is_delivered && source.creates_contacts();
             let Known { people, contact } =
                 people::who(&self.directory, &next, source, creates, now).await?;
             next.people = people;
-            let contact = contact.filter(|_| is_told);
+            let contact = contact.filter(|_| is_delivered);
             next.timelines.extend(written.iter().cloned());
             next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));
             let planning =
@@ -218,7 +218,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             // A transcript may have come since this was begun.
             let until = match planning {
                 AnalysisPlan::WaitUntil(until) => Some(until),
-                AnalysisPlan::Late | AnalysisPlan::Over => None,
+                AnalysisPlan::Overdue | AnalysisPlan::Over => None,
             };
             match (next.timelines.is_empty(), until) {
                 (true, None) => next.owed.remove(&Work::Enrich),
@@ -226,7 +226,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
                 (false, _) => next.owed.insert(Work::Enrich, lease),
             };
             self.plan_copies(&mut next, configuration, now);
-            let (planned, untried) = match is_told && until.is_none() {
+            let (planned, untried) = match is_delivered && until.is_none() {
                 true => self.plan(&mut next, configuration, now).await?,
                 false => Default::default(),
             };

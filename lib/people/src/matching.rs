@@ -44,7 +44,7 @@ pub struct Question {
 /// What was found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Found {
-    /// Who holds what; a handle that nobody holds is left out.
+    /// The holders of each handle; one without holders is left out.
     pub holders: BTreeMap<Handle, BTreeSet<Holder>>,
     /// The contacts among the ids.
     pub contacts: BTreeSet<Name>,
@@ -90,7 +90,7 @@ pub fn answer(call: &Call, place: &Place<'_>, found: &Found) -> People {
     People { contact: contact(call, place, found), employee: employee(call, place, found) }
 }
 
-/// The number for which a contact is to be created: one that nobody holds, on the customer's side of
+/// The number for which a contact is to be created: one without holders, on the customer's side of
 /// a call that is not internal, and about which nothing was concluded for this call before. What
 /// an operator deleted does not come back with the next message about an old call.
 pub fn to_create<'a>(call: &Call, people: &'a People, former: &People) -> Option<&'a Personal> {
@@ -113,7 +113,7 @@ pub fn id_of_created(key: &CallKey, number: &Personal) -> Option<Name> {
     Name::new("contact", &format!("c-{digest}")).ok()
 }
 
-/// A side of which the directory's entry was read: what a CRM is told about it is kept with the call.
+/// A side with its directory entry: what CRMs receive of it is stored with the call.
 pub fn introduced(mut person: Person, contact: &Contact, key: &CallKey) -> Person {
     person.entry = Some(contact.id.clone());
     person.unmatched = None;
@@ -144,21 +144,21 @@ fn contact(call: &Call, place: &Place<'_>, found: &Found) -> Option<Person> {
     let handle = person.as_ref().and_then(|person| person.e164.clone()).map(Handle::Number);
     let by_number = handle.as_ref().map(|handle| found.contacts(handle)).unwrap_or_default();
     // An id may be all that is known: a conversation on a web page has no number.
-    let nobody = || Person::unknown(PartyKind::Unparseable, None);
+    let unknown = || Person::unknown(PartyKind::Unparseable, None);
 
     for (kind, id) in pointers(call) {
         let own_id = Name::new("contact", id).ok().filter(|id| found.contacts.contains(id));
         if let Some(id) = own_id.filter(|_| kind == MatchedBy::Context) {
-            return Some(linked(person.unwrap_or_else(nobody), &id, kind));
+            return Some(linked(person.unwrap_or_else(unknown), &id, kind));
         }
         let mut holders = found.contacts(&external(id));
         if holders.len() > 1 && holders.intersection(&by_number).count() == 1 {
             holders.retain(|id| by_number.contains(id));
         }
         match (holders.first(), holders.len()) {
-            (Some(id), 1) => return Some(linked(person.unwrap_or_else(nobody), id, kind)),
+            (Some(id), 1) => return Some(linked(person.unwrap_or_else(unknown), id, kind)),
             (Some(_), _) => {
-                return Some(alone(person.unwrap_or_else(nobody), Unmatched::Ambiguous));
+                return Some(alone(person.unwrap_or_else(unknown), Unmatched::Ambiguous));
             }
             // There is no such entry, so it says nothing.
             (None, _) => {}
@@ -189,8 +189,8 @@ fn employee(call: &Call, place: &Place<'_>, found: &Found) -> Option<Person> {
         let holders: BTreeSet<&Name> =
             handles.iter().flat_map(|handle| found.employees(handle)).collect();
         let person = || {
-            let nobody = || Person::unknown(PartyKind::Unparseable, None);
-            person.clone().unwrap_or_else(nobody)
+            let unknown = || Person::unknown(PartyKind::Unparseable, None);
+            person.clone().unwrap_or_else(unknown)
         };
         match (holders.first(), holders.len()) {
             (Some(id), 1) => return Some(linked(person(), id, kind)),

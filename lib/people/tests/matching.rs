@@ -118,7 +118,7 @@ impl Directory {
 }
 
 /// A side as the table writes it.
-fn told(person: Option<&Person>) -> String {
+fn reason(person: Option<&Person>) -> String {
     match person {
         None => "–".to_owned(),
         Some(person) => match &person.entry {
@@ -172,13 +172,13 @@ fn every_case_of_the_table() {
         let place = Place { source: &source, country, own_numbers: &[own] };
         let call = call(direction, contact, employee, ids);
         let people = directory.who(&call, &place);
-        let mut found = told(people.contact.as_ref());
+        let mut found = reason(people.contact.as_ref());
         if matching::to_create(&call, &people, &People::default()).is_some() {
             found.push_str(", created");
         }
         let number = people.contact.as_ref().and_then(|person| person.e164.as_ref());
         let number = number.map_or("–".to_owned(), |number| format!("`{}`", number.expose()));
-        let ours = told(people.employee.as_ref());
+        let ours = reason(people.employee.as_ref());
         if [&number, &found, &ours] != [e164, of_contact, of_employee] {
             wrong.push(format!("{what}: {number}, {found}, {ours}"));
         }
