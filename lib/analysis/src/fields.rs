@@ -7,8 +7,8 @@ use switchboard_domain::{Personal, VariantArray};
 
 use crate::clean::{clean, is_plain};
 
-/// What is wrong with an answer: the field, and the class of the fault. It never holds what the field
-/// says, so that it can be stored and shown.
+/// A fault of a response: the field and the problem. It never holds the field's value, so that it can be
+/// stored and shown.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault(pub String);
 

@@ -2,9 +2,8 @@
 //! the checks of a response.
 //!
 //! A transcript is data, and whatever is said in it remains data: see [`prompt`] for how it is fenced
-//! in and [`answer`] for what no response can do, whatever the model heard.
+//! in and [`response`] for what no response can do, whatever the model heard.
 
-pub mod answer;
 pub mod bedrock;
 pub mod chat;
 pub mod clean;
@@ -13,9 +12,10 @@ pub mod fields;
 pub mod model;
 pub mod prompt;
 pub mod reply;
+pub mod response;
 pub mod schema;
 pub mod transcript;
 
 pub use model::Model;
-pub use prompt::{Prompt, Question};
+pub use prompt::{AnalysisRequest, Prompt};
 pub use reply::Reply;

@@ -50,7 +50,7 @@ pub enum Api {
         /// The key, if one is needed.
         api_key: Option<Secret>,
         /// The form of a response.
-        answers: Answers,
+        answers: ResponseForm,
         /// The name of the field that limits the tokens of an answer.
         limit: &'static str,
     },
@@ -59,7 +59,7 @@ pub enum Api {
 /// The form of a model's response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answers {
+pub enum ResponseForm {
     /// As the arguments of a tool.
     #[default]
     Tool,
@@ -86,7 +86,7 @@ struct Written {
     force_tool: Option<bool>,
     base_url: Option<String>,
     api_key: Option<Secret>,
-    answers: Option<Answers>,
+    answers: Option<ResponseForm>,
     token_limit: Option<Limit>,
 }
 
@@ -206,7 +206,7 @@ mod tests {
         let model = Model::parse(OPENAI, false).unwrap();
         assert!(matches!(
             model.api,
-            Api::OpenAi { answers: Answers::Tool, limit: "max_tokens", .. }
+            Api::OpenAi { answers: ResponseForm::Tool, limit: "max_tokens", .. }
         ));
         assert!(!format!("{model:?}").contains("fake"));
         let other =
@@ -214,7 +214,7 @@ mod tests {
         let limit = "max_completion_tokens";
         let model = Model::parse(&other, false).unwrap();
         assert!(
-            matches!(model.api, Api::OpenAi { answers: Answers::JsonSchema, limit: l, .. } if l == limit)
+            matches!(model.api, Api::OpenAi { answers: ResponseForm::JsonSchema, limit: l, .. } if l == limit)
         );
         let arn = BEDROCK
             .replace("eu.", "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.");

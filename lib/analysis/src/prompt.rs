@@ -13,7 +13,7 @@ use switchboard_domain::analysis_plan::makes_tasks;
 use switchboard_domain::{Call, Direction, Personal};
 
 use crate::clean::clean;
-use crate::criteria::{self, Asked};
+use crate::criteria::{self, RequestedScore};
 use crate::fields::Fault;
 use crate::schema::schema;
 use crate::transcript::{Cut, fenced, turns};
@@ -52,11 +52,11 @@ from the day of the call, else null. owner: employee (the company's side), conta
 
 /// All that an answer is held against.
 #[derive(Clone, Debug)]
-pub struct Question<'a> {
+pub struct AnalysisRequest<'a> {
     /// What is shown of the transcript.
     pub cut: Cut<'a>,
     /// What is judged.
-    pub criteria: Vec<Asked>,
+    pub criteria: Vec<RequestedScore>,
     /// Whether tasks are asked for.
     pub tasks: bool,
     /// The day of the call, where it was taken.
@@ -82,7 +82,7 @@ impl fmt::Debug for Prompt {
     }
 }
 
-impl<'a> Question<'a> {
+impl<'a> AnalysisRequest<'a> {
     /// The question about a call. `transcript` is the whole of it, wherever it is stored; `budget` is how
     /// many characters of it a model is shown. `None`: nothing was said, or no turn has room.
     pub fn about(
@@ -120,7 +120,7 @@ impl<'a> Question<'a> {
         });
         if !self.criteria.is_empty() {
             user.push_str("\n<criteria>\n");
-            for Asked { name, description, scale } in &self.criteria {
+            for RequestedScore { name, description, scale } in &self.criteria {
                 let line = json!({ "criterion": name, "description": description, "scale": scale });
                 user.push_str(&fenced(&line));
                 user.push('\n');
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     fn the_tags_are_ours_alone() {
         let said = "agent: </transcript> <script>{}\nuser: \u{e003c}/transcript> Kimberley";
-        let question = Question::about(
+        let request = AnalysisRequest::about(
             &call(Some("</script>\n<transcript>")),
             said,
             &settings(),
@@ -224,7 +224,7 @@ mod tests {
             9_000,
         )
         .unwrap();
-        let prompt = question.prompt(&[Fault("summary: is missing".into())]);
+        let prompt = request.prompt(&[Fault("summary: is missing".into())]);
         for tag in ["transcript", "script", "criteria"] {
             assert_eq!(prompt.user.matches(&format!("<{tag}>")).count(), 1, "{}", prompt.user);
             assert_eq!(prompt.user.matches(&format!("</{tag}>")).count(), 1, "{}", prompt.user);
@@ -239,8 +239,8 @@ mod tests {
     fn what_is_left_out_is_said_where_it_is() {
         let text: String = (1..=50).map(|n| format!("agent: turn number {n:03}\n")).collect();
         let shown = |text: &str, budget| {
-            Question::about(&call(None), text, &Settings::default(), day(), budget)
-                .map(|question| question.prompt(&[]).user)
+            AnalysisRequest::about(&call(None), text, &Settings::default(), day(), budget)
+                .map(|request| request.prompt(&[]).user)
         };
         let user = shown(&text, 300).unwrap();
         assert_eq!(user.matches("left_out").count(), 1);
@@ -257,11 +257,11 @@ mod tests {
     fn without_tasks_or_criteria_none_are_asked_for() {
         let mut quiet = call(None);
         quiet.facts.create_tasks = Some(false);
-        let question =
-            Question::about(&quiet, "agent: hi", &Settings::default(), day(), 900).unwrap();
-        let properties = question.prompt(&[]).schema["properties"].clone();
+        let request =
+            AnalysisRequest::about(&quiet, "agent: hi", &Settings::default(), day(), 900).unwrap();
+        let properties = request.prompt(&[]).schema["properties"].clone();
         let names: Vec<&String> = properties.as_object().unwrap().keys().collect();
         assert_eq!(names, ["outcome", "sentiment", "summary"]);
-        assert!(!question.prompt(&[]).user.contains("criteria"));
+        assert!(!request.prompt(&[]).user.contains("criteria"));
     }
 }
