@@ -1,4 +1,4 @@
-//! The JSON Schema of an answer. It guides the model; [`crate::answer`] is what decides.
+//! The JSON Schema of a response. It guides the model; [`crate::response`] is what decides.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
