@@ -110,11 +110,7 @@ impl Draft {
 
     /// Every handle that it mentions.
     pub fn handles(&self) -> BTreeSet<Handle> {
-        let numbers = self.numbers.iter().cloned().map(Handle::Number);
-        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
-        let emails = self.emails.iter().cloned().map(Handle::Email);
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        numbers.chain(extensions).chain(emails).chain(external).collect()
+        Handle::all(&self.numbers, &self.extensions, &self.emails, &self.external_ids)
     }
 
     /// The id of the entry that it is about, given the holders of its handles: its own id; or else the
@@ -124,8 +120,8 @@ impl Draft {
         if let Some(id) = &self.id {
             return Ok(Some(id.clone()));
         }
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        match self.only_one(external, holders) {
+        let external_ids = self.external_ids.iter().cloned().map(Handle::External);
+        match self.only_one(external_ids, holders) {
             Holding::One(id) => return Ok(Some(id)),
             Holding::Several => {
                 let problem = "are those of several entries: say the id";

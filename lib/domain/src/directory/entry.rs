@@ -196,6 +196,20 @@ impl Entry {
 }
 
 impl Handle {
+    /// The handles of these values.
+    pub(super) fn all(
+        numbers: &BTreeSet<Personal>,
+        extensions: &BTreeSet<Extension>,
+        emails: &BTreeSet<Personal>,
+        external_ids: &BTreeSet<Personal>,
+    ) -> BTreeSet<Self> {
+        let numbers = numbers.iter().cloned().map(Self::Number);
+        let extensions = extensions.iter().cloned().map(Self::Extension);
+        let emails = emails.iter().cloned().map(Self::Email);
+        let external_ids = external_ids.iter().cloned().map(Self::External);
+        numbers.chain(extensions).chain(emails).chain(external_ids).collect()
+    }
+
     /// The field of an entry that holds it.
     pub fn field(&self) -> &'static str {
         match self {
@@ -235,10 +249,7 @@ impl Contact {
 
     /// Every handle that it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
-        let numbers = self.numbers.iter().cloned().map(Handle::Number);
-        let emails = self.emails.iter().cloned().map(Handle::Email);
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        numbers.chain(emails).chain(external).collect()
+        Handle::all(&self.numbers, &BTreeSet::new(), &self.emails, &self.external_ids)
     }
 }
 
@@ -260,11 +271,7 @@ impl Employee {
 
     /// Every handle that it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
-        let numbers = self.numbers.iter().cloned().map(Handle::Number);
-        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
-        let emails = self.emails.iter().cloned().map(Handle::Email);
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        numbers.chain(extensions).chain(emails).chain(external).collect()
+        Handle::all(&self.numbers, &self.extensions, &self.emails, &self.external_ids)
     }
 }
 
