@@ -86,7 +86,7 @@ impl<C: Configured> Area for Telephony<C> {
             }
             ("GET", ["telephony", "calls", id]) => {
                 let dial_request = self.pressed(id, caller).await?;
-                Answer::ok(shown(&dial_request, &dial_request.standing(asked.now), caller))
+                Answer::ok(shown(&dial_request, &dial_request.status(asked.now), caller))
             }
             ("POST", ["telephony", "calls", id, "hangup"]) => {
                 let dial_request = self.pressed(id, caller).await?;

@@ -67,7 +67,7 @@ pub fn read(received: Received<'_>) -> Reply {
     let mut uses = content.into_iter().flatten().filter_map(|block| block.get("toolUse"));
     match (uses.next(), uses.next()) {
         (Some(one), None) if one["name"] == TOOL => {
-            Reply::Said { answer: one["input"].clone(), tokens }
+            Reply::Content { response: one["input"].clone(), tokens }
         }
         (Some(_), Some(_)) => malformed("called the tool more than once"),
         (Some(_), None) => malformed("called a tool that there is not"),

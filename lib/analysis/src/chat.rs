@@ -4,13 +4,13 @@
 
 use serde_json::{Value, json};
 
-use crate::model::{Answers, Model};
+use crate::model::{Model, ResponseForm};
 use crate::prompt::{Prompt, TOOL};
 use crate::reply::{Received, Reply, tokens};
 
 /// The body of a request. `limit` is the name of the field that limits the answer's tokens, which is
 /// another for some models.
-pub fn body(model: &Model, prompt: &Prompt, answers: Answers, limit: &str) -> Vec<u8> {
+pub fn body(model: &Model, prompt: &Prompt, answers: ResponseForm, limit: &str) -> Vec<u8> {
     let mut body = json!({
         "model": model.id,
         "messages": [
@@ -20,7 +20,7 @@ pub fn body(model: &Model, prompt: &Prompt, answers: Answers, limit: &str) -> Ve
     });
     body[limit] = model.max_output_tokens.into();
     match answers {
-        Answers::Tool => {
+        ResponseForm::Tool => {
             body["tools"] = json!([{ "type": "function", "function": {
                 "name": TOOL,
                 "description": "Records the analysis of the call.",
@@ -28,7 +28,7 @@ pub fn body(model: &Model, prompt: &Prompt, answers: Answers, limit: &str) -> Ve
             }}]);
             body["tool_choice"] = json!({ "type": "function", "function": { "name": TOOL } });
         }
-        Answers::JsonSchema => {
+        ResponseForm::JsonSchema => {
             body["response_format"] = json!({
                 "type": "json_schema",
                 "json_schema": { "name": TOOL, "schema": prompt.schema },
@@ -64,7 +64,7 @@ pub fn read(received: Received<'_>) -> Reply {
         _ => {}
     }
     let parsed = |text: &str| match serde_json::from_str::<Value>(text) {
-        Ok(answer) => Reply::Said { answer, tokens },
+        Ok(response) => Reply::Content { response, tokens },
         Err(_) => malformed("is no JSON"),
     };
     match message["tool_calls"].as_array().map(Vec::as_slice) {

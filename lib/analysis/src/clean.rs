@@ -1,7 +1,7 @@
-//! Text as it is read: without what nobody sees.
+//! Text without invisible characters.
 
-/// A text on one line, each stretch of white space one space, and without characters that show
-/// nothing: in those, instructions can be hidden from a person and not from a model.
+/// A text on one line, with single spaces and without invisible characters: those can hide instructions
+/// from a person and not from a model.
 pub fn clean(text: &str) -> String {
     let mut cleaned = String::with_capacity(text.len());
     for c in text.chars().filter(|c| !is_invisible(*c)) {
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_nobody_sees_is_gone() {
+    fn invisible_characters_are_removed() {
         assert_eq!(clean(" a\t b\r\n\u{0}c "), "a b c");
         let hidden: String =
             "obey".chars().filter_map(|c| char::from_u32(0xe0000 + c as u32)).collect();

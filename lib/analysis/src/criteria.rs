@@ -1,5 +1,4 @@
-//! What a conversation is judged by: what its source is configured with, and the script that came with
-//! the call.
+//! The criteria that a conversation is scored by: those of its source, and the script of the call.
 
 use switchboard_domain::Personal;
 use switchboard_domain::analysis::Criterion;
@@ -12,28 +11,28 @@ const MOST_POINTS: usize = 12;
 /// Of one point, characters.
 const LONGEST_POINT: usize = 300;
 
-/// One criterion as a model is asked for it.
+/// One criterion of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Asked {
-    /// What its score is called.
+pub struct RequestedScore {
+    /// The name of its score.
     pub name: String,
-    /// What is asked for.
+    /// What the conversation must show.
     pub description: Personal,
     /// The best score; the worst is 0.
     pub scale: u32,
 }
 
-/// The configured criteria, then the script's: each of its points where it is a list, else that it was
-/// kept to.
-pub fn of(configured: &[Criterion], script: Option<&Personal>) -> Vec<Asked> {
-    let asked = |name: String, description: String, scale| Asked {
+/// The configured criteria, then the script's: each of its points where it is a list, else the script as
+/// a whole.
+pub fn of(configured: &[Criterion], script: Option<&Personal>) -> Vec<RequestedScore> {
+    let criterion = |name: String, description: String, scale| RequestedScore {
         name,
         description: Personal::new(description),
         scale,
     };
-    let mut all: Vec<Asked> = configured
+    let mut all: Vec<RequestedScore> = configured
         .iter()
-        .map(|one| asked(one.name.to_string(), clean(&one.description), one.scale))
+        .map(|one| criterion(one.name.to_string(), clean(&one.description), one.scale))
         .collect();
     let Some(script) = script.map(Personal::expose).filter(|script| !clean(script).is_empty())
     else {
@@ -41,12 +40,16 @@ pub fn of(configured: &[Criterion], script: Option<&Personal>) -> Vec<Asked> {
     };
     let points: Vec<String> = script.lines().filter_map(point).take(MOST_POINTS).collect();
     if points.len() < 2 {
-        all.push(asked("script".into(), "The employee kept to the script.".into(), DEFAULT_SCALE));
+        all.push(criterion(
+            "script".into(),
+            "The employee kept to the script.".into(),
+            DEFAULT_SCALE,
+        ));
         return all;
     }
     let name = |n| format!("script_{}", n + 1);
     let points = points.into_iter().enumerate();
-    all.extend(points.map(|(n, point)| asked(name(n), point, DEFAULT_SCALE)));
+    all.extend(points.map(|(n, point)| criterion(name(n), point, DEFAULT_SCALE)));
     all
 }
 
@@ -73,7 +76,7 @@ mod tests {
         let script = script.map(Personal::new);
         of(&[configured], script.as_ref())
             .into_iter()
-            .map(|asked| (asked.name, asked.description.expose().to_owned()))
+            .map(|criterion| (criterion.name, criterion.description.expose().to_owned()))
             .collect()
     }
 

@@ -1,19 +1,19 @@
-//! Which model is asked, as it is configured: the JSON of the parameter `models/default`.
+//! The configured model: the JSON of the parameter `models/default`.
 
 use std::fmt;
 
 use serde::Deserialize;
+use strum::IntoStaticStr;
 use switchboard_domain::{ConfigError, Seconds, Secret};
 use switchboard_http::address::leads_nowhere_public;
 use url::Url;
 
-/// What a model may answer, where its parameter says nothing else. Twelve scores with their quotes, a
-/// summary and ten tasks take about half of it.
+/// The default limit of a response, tokens. Twelve scores with their quotes, a summary and ten tasks take
+/// about half of it.
 pub const DEFAULT_OUTPUT: u32 = 4_096;
-/// How much of a transcript a model is shown, where its parameter says nothing else: about an hour and
-/// a half of talk.
+/// The default limit of the transcript in a prompt, characters: about an hour and a half of talk.
 pub const DEFAULT_TRANSCRIPT: u32 = 80_000;
-/// How long a model may take, where its parameter says nothing else.
+/// The default timeout of a request.
 pub const DEFAULT_TIMEOUT: Seconds = Seconds(45);
 /// A worker must be able to ask twice within its time.
 const LONGEST_TIMEOUT: u32 = 50;
@@ -21,45 +21,45 @@ const LONGEST_TIMEOUT: u32 = 50;
 /// A model.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Model {
-    /// How it is asked.
+    /// The API and its settings.
     pub api: Api,
-    /// What it is called there.
+    /// The model's id there.
     pub id: String,
-    /// What it may answer, tokens.
+    /// The limit of a response, tokens.
     pub max_output_tokens: u32,
-    /// How much of a transcript it is shown, characters.
+    /// The limit of the transcript in a prompt, characters.
     pub max_transcript_chars: u32,
-    /// How long it may take.
+    /// The timeout of a request.
     pub timeout: Seconds,
 }
 
-/// How a model is asked.
+/// The API of a model.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Api {
     /// Amazon Bedrock, with the function's own rights.
     Bedrock {
-        /// Where, if not in the function's own region.
+        /// The region, if not the function's own.
         region: Option<String>,
         /// Whether it is made to use the tool. Some models cannot be.
         force_tool: bool,
     },
     /// Chat completions as OpenAI has them.
     OpenAi {
-        /// Where: `https://api.example.com/v1`, to which `/chat/completions` is added.
+        /// The base: `https://api.example.com/v1`, to which `/chat/completions` is added.
         base_url: Url,
-        /// What opens it, if it is not open.
+        /// The key, if one is needed.
         api_key: Option<Secret>,
-        /// In which form it answers.
-        answers: Answers,
+        /// The form of a response.
+        answers: ResponseForm,
         /// The name of the field that limits the tokens of an answer.
         limit: &'static str,
     },
 }
 
-/// In which form a model answers.
+/// The form of a model's response.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answers {
+pub enum ResponseForm {
     /// As the arguments of a tool.
     #[default]
     Tool,
@@ -73,7 +73,7 @@ impl fmt::Debug for Model {
     }
 }
 
-/// What may be written. Absent means: not said.
+/// The parameter as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Written {
@@ -86,7 +86,7 @@ struct Written {
     force_tool: Option<bool>,
     base_url: Option<String>,
     api_key: Option<Secret>,
-    answers: Option<Answers>,
+    answers: Option<ResponseForm>,
     token_limit: Option<Limit>,
 }
 
@@ -98,8 +98,9 @@ enum Kind {
     OpenAi,
 }
 
-#[derive(Clone, Copy, Deserialize)]
+#[derive(Clone, Copy, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 enum Limit {
     MaxTokens,
     MaxCompletionTokens,
@@ -109,97 +110,60 @@ impl Model {
     /// Reads and checks the JSON of a model's parameter. With `allow_private`, for a stage on one's own
     /// machine, its address may be `http` and private.
     pub fn parse(json: &str, allow_private: bool) -> Result<Self, ConfigError> {
-        let mut reader = serde_json::Deserializer::from_str(json);
-        let written: Written = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            // The field and the place, not the message: that may quote a secret.
-            let (line, column) = (error.inner().line(), error.inner().column());
-            let place = format!("line {line}, column {column}");
-            match error.inner().classify() {
-                serde_json::error::Category::Data => {
-                    let path = error.path().to_string();
-                    let is_plain = path.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
-                    let field = if is_plain && path.len() <= 64 { path } else { "model".into() };
-                    ConfigError::new(
-                        field,
-                        format!("is missing, unknown or of a wrong type ({place})"),
-                    )
-                }
-                _ => ConfigError::new("model", format!("is not valid JSON ({place})")),
-            }
-        })?;
-        reader.end().map_err(|_| ConfigError::new("model", "has something after its JSON"))?;
-        let fault = |field: &str, problem: &str| Err(ConfigError::new(field, problem));
+        let written: Written = ConfigError::read(json, "model")?;
         let is_id = |b: u8| b.is_ascii_alphanumeric() || b".:/_@+-".contains(&b);
-        let id = written.model;
-        if id.is_empty() || id.len() > 2_048 || !id.bytes().all(is_id) {
-            return fault("model", "must be a model's id: letters, digits and . : / _ @ + -");
-        }
+        let id = written.model.clone();
+        let has_id = !id.is_empty() && id.len() <= 2_048 && id.bytes().all(is_id);
+        check(has_id, "model", "must be a model's id: letters, digits and . : / _ @ + -")?;
         let max_output_tokens = written.max_output_tokens.unwrap_or(DEFAULT_OUTPUT);
-        if !(256..=32_768).contains(&max_output_tokens) {
-            return fault("max_output_tokens", "must be a whole number, 256 to 32768");
-        }
+        let is_valid = (256..=32_768).contains(&max_output_tokens);
+        check(is_valid, "max_output_tokens", "must be a whole number, 256 to 32768")?;
         let max_transcript_chars = written.max_transcript_chars.unwrap_or(DEFAULT_TRANSCRIPT);
-        if !(1_000..=1_000_000).contains(&max_transcript_chars) {
-            return fault("max_transcript_chars", "must be a whole number, 1000 to 1000000");
-        }
+        let is_valid = (1_000..=1_000_000).contains(&max_transcript_chars);
+        check(is_valid, "max_transcript_chars", "must be a whole number, 1000 to 1000000")?;
         let timeout = written.timeout_seconds.map_or(DEFAULT_TIMEOUT, Seconds);
-        if !(1..=LONGEST_TIMEOUT).contains(&timeout.0) {
-            return fault("timeout_seconds", "must be a whole number of seconds, 1 to 50");
-        }
+        let is_valid = (1..=LONGEST_TIMEOUT).contains(&timeout.0);
+        check(is_valid, "timeout_seconds", "must be a whole number of seconds, 1 to 50")?;
         let api = match written.api {
-            Kind::Bedrock => {
-                for (field, is_there) in [
-                    ("base_url", written.base_url.is_some()),
-                    ("api_key", written.api_key.is_some()),
-                    ("answers", written.answers.is_some()),
-                    ("token_limit", written.token_limit.is_some()),
-                ] {
-                    if is_there {
-                        return fault(field, "is for the api openai alone");
-                    }
-                }
-                let is_region = |region: &String| {
-                    let is_plain =
-                        |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-                    (3..=32).contains(&region.len()) && region.bytes().all(is_plain)
-                };
-                if written.region.as_ref().is_some_and(|region| !is_region(region)) {
-                    return fault("region", "must be an AWS region, as eu-central-1");
-                }
-                Api::Bedrock {
-                    region: written.region,
-                    force_tool: written.force_tool.unwrap_or(true),
-                }
-            }
-            Kind::OpenAi => {
-                for (field, is_there) in [
-                    ("region", written.region.is_some()),
-                    ("force_tool", written.force_tool.is_some()),
-                ] {
-                    if is_there {
-                        return fault(field, "is for the api bedrock alone");
-                    }
-                }
-                let key = written.api_key;
-                let is_header = |key: &Secret| {
-                    !key.is_empty() && key.expose().bytes().all(|b| (b'!'..=b'~').contains(&b))
-                };
-                if key.as_ref().is_some_and(|key| !is_header(key)) {
-                    return fault("api_key", "must be of plain ASCII characters, without spaces");
-                }
-                Api::OpenAi {
-                    base_url: read_url(written.base_url.as_deref(), allow_private)?,
-                    api_key: key,
-                    answers: written.answers.unwrap_or_default(),
-                    limit: match written.token_limit {
-                        None | Some(Limit::MaxTokens) => "max_tokens",
-                        Some(Limit::MaxCompletionTokens) => "max_completion_tokens",
-                    },
-                }
-            }
+            Kind::Bedrock => bedrock(written)?,
+            Kind::OpenAi => openai(written, allow_private)?,
         };
         Ok(Self { api, id, max_output_tokens, max_transcript_chars, timeout })
     }
+}
+
+fn check(is_valid: bool, field: &str, problem: &str) -> Result<(), ConfigError> {
+    if is_valid { Ok(()) } else { Err(ConfigError::new(field, problem)) }
+}
+
+fn bedrock(written: Written) -> Result<Api, ConfigError> {
+    let only = "is for the api openai alone";
+    check(written.base_url.is_none(), "base_url", only)?;
+    check(written.api_key.is_none(), "api_key", only)?;
+    check(written.answers.is_none(), "answers", only)?;
+    check(written.token_limit.is_none(), "token_limit", only)?;
+    let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let is_region =
+        |region: &String| (3..=32).contains(&region.len()) && region.bytes().all(is_plain);
+    let has_region = written.region.as_ref().is_none_or(is_region);
+    check(has_region, "region", "must be an AWS region, as eu-central-1")?;
+    Ok(Api::Bedrock { region: written.region, force_tool: written.force_tool.unwrap_or(true) })
+}
+
+fn openai(written: Written, allow_private: bool) -> Result<Api, ConfigError> {
+    let only = "is for the api bedrock alone";
+    check(written.region.is_none(), "region", only)?;
+    check(written.force_tool.is_none(), "force_tool", only)?;
+    let is_header =
+        |key: &Secret| !key.is_empty() && key.expose().bytes().all(|b| (b'!'..=b'~').contains(&b));
+    let has_key = written.api_key.as_ref().is_none_or(is_header);
+    check(has_key, "api_key", "must be of plain ASCII characters, without spaces")?;
+    Ok(Api::OpenAi {
+        base_url: read_url(written.base_url.as_deref(), allow_private)?,
+        api_key: written.api_key,
+        answers: written.answers.unwrap_or_default(),
+        limit: written.token_limit.unwrap_or(Limit::MaxTokens).into(),
+    })
 }
 
 fn read_url(text: Option<&str>, allow_private: bool) -> Result<Url, ConfigError> {
@@ -242,7 +206,7 @@ mod tests {
         let model = Model::parse(OPENAI, false).unwrap();
         assert!(matches!(
             model.api,
-            Api::OpenAi { answers: Answers::Tool, limit: "max_tokens", .. }
+            Api::OpenAi { answers: ResponseForm::Tool, limit: "max_tokens", .. }
         ));
         assert!(!format!("{model:?}").contains("fake"));
         let other =
@@ -250,7 +214,7 @@ mod tests {
         let limit = "max_completion_tokens";
         let model = Model::parse(&other, false).unwrap();
         assert!(
-            matches!(model.api, Api::OpenAi { answers: Answers::JsonSchema, limit: l, .. } if l == limit)
+            matches!(model.api, Api::OpenAi { answers: ResponseForm::JsonSchema, limit: l, .. } if l == limit)
         );
         let arn = BEDROCK
             .replace("eu.", "arn:aws:bedrock:eu-central-1:123456789012:inference-profile/eu.");

@@ -1,49 +1,49 @@
-//! What came back from a model, before anybody looked whether it holds.
+//! A model's reply, before it is checked.
 
 use jiff::Timestamp;
 use serde_json::Value;
 use switchboard_domain::Tokens;
 use switchboard_http::retry_after;
 
-/// A model's reply, in whatever API's words it came.
+/// A model's reply, whichever API it came from.
 #[derive(Clone, PartialEq)]
 pub enum Reply {
-    /// An answer, to be checked.
-    Said {
-        /// It.
-        answer: Value,
-        /// What it took.
+    /// A response, to be checked.
+    Content {
+        /// The JSON.
+        response: Value,
+        /// The tokens that it took.
         tokens: Tokens,
     },
-    /// It answered, and not in the form that it was asked to. Worth asking once more.
+    /// A response in another form than requested. Worth one more request.
     Malformed {
-        /// What was wrong, as a phrase about the answer.
+        /// The problem, as a phrase about the response.
         problem: &'static str,
-        /// What it took.
+        /// The tokens that it took.
         tokens: Tokens,
     },
-    /// It, or what guards it, will not answer this.
+    /// The model, or a filter, declines this request.
     Declined {
-        /// Who, and why as far as it was said.
+        /// The reason, as far as it is known.
         problem: &'static str,
-        /// What it took.
+        /// The tokens that it took.
         tokens: Tokens,
     },
-    /// There was no answer: worth asking later.
+    /// There was no response: worth a later retry.
     Trouble {
-        /// What went wrong, without what was said.
+        /// The problem, without personal data.
         problem: String,
-        /// Not before this moment, if it said so.
+        /// Not before this moment, if it asked for that.
         not_before: Option<Timestamp>,
     },
-    /// The request will never be taken as it is.
+    /// The request will never be accepted.
     Refused {
-        /// Why, and what to do.
+        /// The reason, and what to do.
         problem: String,
     },
 }
 
-/// An answer over HTTP, in full.
+/// An HTTP response, in full.
 #[derive(Clone, Copy)]
 pub struct Received<'a> {
     /// The status.

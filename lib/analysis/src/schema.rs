@@ -1,11 +1,11 @@
-//! The JSON Schema of an answer. It guides the model; [`crate::answer`] is what decides.
+//! The JSON Schema of a response. It guides the model; [`crate::response`] is what decides.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 use switchboard_domain::VariantArray;
 use switchboard_domain::analysis::{Conclusion, Owner, Sentiment};
 
-use crate::criteria::Asked;
+use crate::criteria::RequestedScore;
 
 /// Of a summary, characters.
 pub const LONGEST_SUMMARY: usize = 2_000;
@@ -19,7 +19,7 @@ pub const MOST_QUOTES: usize = 3;
 pub const MOST_TASKS: usize = 10;
 
 /// What an answer must be: with these criteria, of a transcript of so many turns, with tasks or without.
-pub fn schema(criteria: &[Asked], turns: u32, tasks: bool) -> Value {
+pub fn schema(criteria: &[RequestedScore], turns: u32, tasks: bool) -> Value {
     let mut properties = Map::new();
     properties.insert(
         "summary".into(),
@@ -46,9 +46,9 @@ fn words<T: VariantArray + Serialize>() -> Value {
     json!({ "type": "string", "enum": T::VARIANTS })
 }
 
-fn scorecard(criteria: &[Asked], turns: u32) -> Value {
-    let names: Vec<&str> = criteria.iter().map(|asked| asked.name.as_str()).collect();
-    let best = criteria.iter().map(|asked| asked.scale).max().unwrap_or_default();
+fn scorecard(criteria: &[RequestedScore], turns: u32) -> Value {
+    let names: Vec<&str> = criteria.iter().map(|criterion| criterion.name.as_str()).collect();
+    let best = criteria.iter().map(|criterion| criterion.scale).max().unwrap_or_default();
     json!({
         "type": "array",
         "minItems": names.len(),

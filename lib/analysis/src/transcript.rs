@@ -1,7 +1,7 @@
 //! A transcript's turns, and as many of them as a model is to be shown.
 //!
 //! Providers write a turn as a line that begins with who speaks and a colon: `agent: Hello.` What
-//! follows without a speaker belongs to the same turn. A text in which nobody is named has no turns
+//! follows without a speaker belongs to the same turn. A text that names no speaker has no turns
 //! of its own: there each line counts as one, and a long line as several, parted where a sentence ends.
 
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::clean::clean;
 const LONGEST_SPEAKER: usize = 40;
 /// Nor is one of more words.
 const MOST_WORDS: usize = 5;
-/// Where nobody is named: a longer line is parted, characters.
+/// Where no speaker is named: a longer line is parted, characters.
 const LONGEST_LINE: usize = 500;
 
 /// What one speaker said at a time.
@@ -76,7 +76,7 @@ pub fn turns(text: &str) -> Vec<Turn<'_>> {
     turns.into_iter().enumerate().map(turn).collect()
 }
 
-/// Turns that begin where a speaker is named. What stands before the first is nobody's.
+/// Turns that begin where a speaker is named. Text before the first has no speaker.
 fn spoken<'a>(whole: &'a str, lines: &[&'a str]) -> Vec<(Option<&'a str>, &'a str)> {
     let mut turns: Vec<(Option<&'a str>, &'a str)> = Vec::new();
     for line in lines.iter().filter(|line| !line.is_empty()) {
@@ -131,7 +131,7 @@ fn without_time(line: &str) -> &str {
     rest.trim_start_matches([']', ')', '-', '–', ' ', '\t'])
 }
 
-/// A line in which nobody is named, in parts of which none is too long: parted after a sentence, else
+/// A line that names no speaker, in parts of which none is too long: parted after a sentence, else
 /// between words, else anywhere.
 fn parted(line: &str) -> Vec<&str> {
     let mut parts = Vec::new();
@@ -164,7 +164,7 @@ pub struct Cut<'a> {
 
 impl<'a> Cut<'a> {
     /// As many whole turns as have room in so many characters. How a call begins tells what it is
-    /// about and how it ends what comes of it, so what is left out is one stretch between them: half
+    /// about and how it ends what comes of it, so the turns left out lie between them: half
     /// of the room is the beginning's, and what one side does not need is the other's.
     pub fn to(turns: &[Turn<'a>], budget: usize) -> Self {
         let sizes: Vec<usize> = turns.iter().map(|turn| turn.line().chars().count() + 1).collect();
@@ -336,7 +336,7 @@ mod tests {
             let size = |turn: &Turn<'_>| turn.line().chars().count() + 1;
             let shown: usize = cut.turns.iter().map(size).sum();
             prop_assert!(shown <= budget);
-            // What is left out is one stretch, and is told.
+            // The turns left out are consecutive, and the prompt says so.
             let left_out = all.len() - cut.turns.len();
             match cut.gap() {
                 None => prop_assert_eq!(left_out, 0),

@@ -1,4 +1,4 @@
-//! What a model made of a call's transcript, and how far it is with that.
+//! The analysis of a call's transcript, and its state.
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -13,36 +13,36 @@ pub mod settings;
 
 pub use settings::{Criterion, Settings};
 
-/// How a call's analysis stands, as it is noted on the call. The analysis is an item of its own.
+/// The state of a call's analysis, as the call stores it. The analysis is an item of its own.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Analysed {
-    /// What came of it.
+    /// Its state.
     pub state: AnalysisState,
-    /// Of the analysis, where there is one. While another is being made it is that of the last.
+    /// The analysis's fingerprint, where there is one. While another is being made: the last one's.
     pub digest: Option<Digest>,
     /// How many tasks it suggests that are to be made.
     #[serde(default)]
     pub tasks: u32,
-    /// Why there is none, or not yet: in words without personal data.
+    /// Why there is none, or not yet, without personal data.
     pub reason: Option<String>,
-    /// Of what it was made, or is to be made: see [`crate::analysis_plan::basis`].
+    /// The fingerprint of its input: see [`crate::analysis_plan::basis`].
     pub basis: Option<Digest>,
-    /// Since when it is waited for.
+    /// Since when deliveries wait for it.
     pub since: Option<Timestamp>,
-    /// How often a worker took it up since then.
+    /// How often a worker began it since then.
     #[serde(default)]
     pub attempts: u32,
-    /// How many came to an end, whatever end.
+    /// How many analyses ended, with or without success.
     #[serde(default)]
     pub runs: u32,
-    /// What all questions about this call took, those in vain too.
+    /// The tokens of all requests about this call, of failed ones too.
     #[serde(default)]
     pub tokens: Tokens,
 }
 
 impl Analysed {
-    /// A mark that says no more than this.
+    /// A mark of a state and nothing more.
     pub fn new(state: AnalysisState) -> Self {
         Self {
             state,
@@ -58,7 +58,7 @@ impl Analysed {
     }
 }
 
-/// What came of an analysis.
+/// The state of an analysis.
 #[derive(
     Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray,
 )]
@@ -69,7 +69,7 @@ pub enum AnalysisState {
     Waiting,
     /// It is there.
     Done,
-    /// The model could not be asked, or its answer not be used: it says why.
+    /// The model could not be reached, or its response not be used; `reason` says why.
     Failed,
     /// No model is configured.
     Off,
@@ -82,12 +82,12 @@ impl AnalysisState {
     }
 }
 
-/// What a model counts, and bills.
+/// The tokens that a model counts, and bills.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tokens {
-    /// Of what it was asked.
+    /// Tokens of the prompt.
     pub input: u64,
-    /// Of what it answered.
+    /// Tokens of the response.
     pub output: u64,
 }
 
@@ -104,40 +104,40 @@ impl std::ops::Add for Tokens {
 /// An analysis, checked.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Analysis {
-    /// What was said, in short.
+    /// The conversation in short.
     pub summary: Personal,
-    /// What the conversation came to.
+    /// The outcome of the conversation.
     pub outcome: Conclusion,
     /// How the customer felt about it.
     pub sentiment: Sentiment,
     /// One score for each criterion, in the order in which they were asked for.
     #[serde(default)]
     pub scorecard: Vec<Score>,
-    /// What is to be done. Empty where nobody wants tasks made.
+    /// The tasks that follow. Empty where tasks are not wanted.
     #[serde(default)]
     pub tasks: Vec<Task>,
     /// How much of the transcript the model was shown.
     pub turns: Turns,
-    /// Who made it: the model's id.
+    /// The model's id.
     pub model: String,
-    /// What making it took.
+    /// The tokens that it took.
     pub tokens: Tokens,
-    /// Of what it was made: see [`crate::analysis_plan::basis`].
+    /// The fingerprint of its input: see [`crate::analysis_plan::basis`].
     pub basis: Digest,
-    /// When.
+    /// When it was made.
     pub made_at: Timestamp,
 }
 
 impl Analysis {
-    /// A fingerprint of what it says, whoever said it and at whatever cost.
+    /// A fingerprint of its content, whichever model made it at whatever cost.
     pub fn digest(&self) -> Digest {
-        let said = (&self.summary, self.outcome, self.sentiment, &self.scorecard, &self.tasks);
+        let content = (&self.summary, self.outcome, self.sentiment, &self.scorecard, &self.tasks);
         // Texts, words, numbers and lists of them always serialize.
-        Digest::of(&[b"analysis", &serde_json::to_vec(&said).unwrap_or_default()])
+        Digest::of(&[b"analysis", &serde_json::to_vec(&content).unwrap_or_default()])
     }
 }
 
-/// What a conversation came to.
+/// The outcome of a conversation.
 #[derive(
     Clone,
     Copy,
@@ -199,7 +199,7 @@ pub enum Sentiment {
 pub struct Score {
     /// The criterion's name: that of the configuration, or `script`, `script_1`, ….
     pub criterion: String,
-    /// What was asked for.
+    /// The criterion's description.
     pub asked: Personal,
     /// 0 to `scale`. Absent: the transcript does not tell.
     pub score: Option<u32>,
@@ -207,12 +207,12 @@ pub struct Score {
     pub scale: u32,
     /// How sure the model says it is, per cent.
     pub confidence: u32,
-    /// Where in the transcript it shows.
+    /// The quotes that show it.
     #[serde(default)]
     pub evidence: Vec<Evidence>,
 }
 
-/// Words of a transcript that are there, in that turn.
+/// A verbatim quote of one turn of a transcript.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Which turn, counted from 1.
@@ -221,19 +221,19 @@ pub struct Evidence {
     pub quote: Personal,
 }
 
-/// Something to be done after the call.
+/// A task that follows from a call.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Task {
-    /// What.
+    /// The task, in a few words.
     pub title: Personal,
-    /// By which day, where the conversation tells.
+    /// The day that it is due, where the conversation says so.
     pub due: Option<Date>,
-    /// By whom, where the conversation tells.
+    /// The side that does it, where the conversation says so.
     pub owner: Option<Owner>,
 }
 
-/// Who is to do something.
+/// The side that owns a task.
 #[derive(
     Clone,
     Copy,

@@ -1,5 +1,5 @@
-//! Whether a call's transcript is to be analysed, for how long that is waited for, and when a model
-//! that did not answer is asked again.
+//! Whether a call's transcript is analysed, how long deliveries wait for that, and when a model that
+//! failed is asked again.
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -8,13 +8,13 @@ use crate::backoff::Backoff;
 use crate::call::Call;
 use crate::digest::Digest;
 use crate::key::CallKey;
-use crate::plan::{Legs, Work, is_told};
+use crate::plan::{Legs, Work, is_delivered};
 use crate::record::CallRecord;
 use crate::time::later;
 use crate::update::Text;
 
-/// So often a call is analysed, each time of another transcript or script. It is a bill that whoever
-/// sends the messages runs up.
+/// A call is analysed at most so often, each time of another transcript or script: the sender of the
+/// messages decides about the bill.
 const MOST_RUNS: u32 = 3;
 /// The waits between requests to a model that fails, seconds: an hour and a half. It is obeyed for an
 /// hour when it asks for time.
@@ -24,12 +24,12 @@ const BACKOFF: Backoff<'_> =
 /// How far a call is with its analysis.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnalysisPlan {
-    /// None is wanted, or it is over.
+    /// None is wanted, or it has ended.
     Over,
-    /// It is owed, and whoever is to be told of the call waits for it until then.
+    /// It is owed, and deliveries wait for it until then.
     WaitUntil(Timestamp),
     /// It is owed, and only updates wait for it.
-    Late,
+    Overdue,
 }
 
 /// Of what a call's analysis is made: its transcript and its script. Absent without a transcript.
@@ -44,10 +44,10 @@ pub fn basis(call: &Call) -> Option<Digest> {
 }
 
 /// Whether a call's transcript is to be analysed: as the call itself says, else as its source does.
-/// A call that is not over may go on, and a leg that nobody is told of is not worth its price.
+/// A call that has not ended may go on, and a leg that is not delivered is not worth its price.
 pub fn is_wanted(call: &Call, settings: Option<&Settings>, legs: Legs) -> bool {
     let wanted = call.facts.auto_analyze.unwrap_or(settings.is_some_and(|settings| settings.on));
-    wanted && call.has_ended() && is_told(call, legs) && basis(call).is_some()
+    wanted && call.has_ended() && is_delivered(call, legs) && basis(call).is_some()
 }
 
 /// Whether tasks are made of a call's analysis: as the call itself says, else as its source does.
@@ -55,7 +55,7 @@ pub fn makes_tasks(call: &Call, settings: &Settings) -> bool {
     call.facts.create_tasks.unwrap_or(settings.create_tasks)
 }
 
-/// Has a call owe its analysis, if one is wanted and not there; says how far it is.
+/// Makes a call owe its analysis, if one is wanted and not there, and plans what waits for it.
 pub fn schedule(
     record: &mut CallRecord,
     settings: Option<&Settings>,
@@ -91,14 +91,14 @@ pub fn schedule(
     };
     let since = mark.since.unwrap_or(now);
     record.analysis = Some(mark);
-    // A worker that is at an earlier transcript has it: it is owed again when that is over.
+    // A worker may be at an earlier transcript: the call owes the analysis again when that has ended.
     record.owed.entry(Work::Analyze).or_insert(now);
     let wait = settings.map_or_else(|| Settings::default().wait, |settings| settings.wait);
     let until = later(since, wait);
-    if now < until { AnalysisPlan::WaitUntil(until) } else { AnalysisPlan::Late }
+    if now < until { AnalysisPlan::WaitUntil(until) } else { AnalysisPlan::Overdue }
 }
 
-/// A mark that waits for nothing any more, because nobody wants an analysis now.
+/// A mark after its analysis was called off.
 fn called_off(mark: Analysed) -> Option<Analysed> {
     match (mark.state, &mark.digest) {
         (AnalysisState::Waiting, Some(_)) => {
@@ -116,13 +116,13 @@ fn called_off(mark: Analysed) -> Option<Analysed> {
     }
 }
 
-/// Whether a model was asked as often as it is asked, so that the analysis has failed: a worker that
-/// stops each time, before it can say why, ends here as well.
+/// Whether a model was asked too often, so that the analysis has failed: also where the worker stopped
+/// each time before it could note a reason.
 pub fn is_worn_out(mark: &Analysed) -> bool {
     mark.attempts as usize > BACKOFF.retries() + 1
 }
 
-/// When a model that did not answer the n-th time is asked again, not before it said. `None`: never.
+/// When to ask a model again that failed the n-th time, not before it asked for. `None`: never.
 pub fn again(
     key: &CallKey,
     attempts: u32,
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_whether() {
+    fn the_call_decides_before_its_source() {
         let on = Settings::default();
         let off = Settings { on: false, ..Settings::default() };
         for (call, source, wanted) in [
@@ -189,15 +189,15 @@ mod tests {
     }
 
     #[test]
-    fn it_is_waited_for_so_long_and_then_only_updates_wait() {
+    fn deliveries_wait_for_an_analysis_and_then_only_updates_do() {
         let on = Settings::default();
         let mut record = ended(said("agent: hello"));
         assert_eq!(go(&mut record, Some(&on), 3), AnalysisPlan::WaitUntil(at(63)));
         assert_eq!(record.owed[&Work::Analyze], at(3));
         assert_eq!(go(&mut record, Some(&on), 62), AnalysisPlan::WaitUntil(at(63)));
-        assert_eq!(go(&mut record, Some(&on), 63), AnalysisPlan::Late);
+        assert_eq!(go(&mut record, Some(&on), 63), AnalysisPlan::Overdue);
         let soon = Settings { wait: Seconds(0), ..on };
-        assert_eq!(go(&mut ended(said("x")), Some(&soon), 3), AnalysisPlan::Late);
+        assert_eq!(go(&mut ended(said("x")), Some(&soon), 3), AnalysisPlan::Overdue);
     }
 
     #[test]
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_wants_any_more_is_called_off() {
+    fn an_unwanted_analysis_is_called_off() {
         let on = Settings::default();
         let mut record = ended(said("agent: hello"));
         go(&mut record, Some(&on), 0);

@@ -8,7 +8,7 @@ use crate::digest::Digest;
 use crate::party::Party;
 use crate::private::Personal;
 use crate::time::{Flag, Seconds, earlier, is_in_future};
-use crate::update::{AnsweredBy, Direction, Disposition, Facts, State, Text, Update};
+use crate::update::{AnsweredBy, Direction, Disposition, Facts, Recording, State, Text, Update};
 
 /// How a call went, decided from all that is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -16,13 +16,13 @@ use crate::update::{AnsweredBy, Direction, Disposition, Facts, State, Text, Upda
 pub enum Outcome {
     /// Two sides talked.
     Answered,
-    /// Nobody picked up, or the line dropped at once.
+    /// It rang out, or the line dropped at once.
     NoAnswer,
     /// The line was engaged.
     Busy,
     /// It could not be connected.
     Failed,
-    /// It was given up before anybody picked up.
+    /// The caller gave up before it was picked up.
     Canceled,
     /// A machine picked up.
     Voicemail,
@@ -32,7 +32,7 @@ pub enum Outcome {
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Call {
-    /// How it went. Absent while the call lasts, and where nothing told.
+    /// How it went. Absent while the call lasts, and where it is unknown.
     pub outcome: Option<Outcome>,
     /// Every fact, each taken from the update that knew it best.
     #[serde(flatten)]
@@ -67,8 +67,8 @@ impl Call {
         facts.employee.as_ref().or(near_end)
     }
 
-    /// The ids that say whom the call was with, the surest first: what whoever placed it said of the
-    /// contact and of the lead, then what its phone system was given along.
+    /// The ids that name the call's contact, the surest first: the contact's and the lead's id from its
+    /// context, then the ids that its phone system was given along.
     pub fn pointers(&self) -> [Option<&str>; 4] {
         let facts = &self.facts;
         let extra = |name: &str| facts.extra.get(name).map(Personal::expose);
@@ -81,11 +81,11 @@ impl Call {
         .map(|id| id.map(str::trim).filter(|id| !id.is_empty()))
     }
 
-    /// A fingerprint of what a CRM would want to be told about: when it differs from what a CRM
-    /// was told, there is news.
+    /// A fingerprint of what CRMs receive: when it differs from that of a delivered payload, an update
+    /// is due.
     pub fn fingerprint(&self) -> Digest {
         let facts = &self.facts;
-        let told = (
+        let content = (
             (self.outcome, facts.direction),
             (facts.talk, facts.total),
             &facts.summary,
@@ -95,13 +95,13 @@ impl Call {
             (&facts.from, &facts.to, &facts.contact, &facts.employee),
         );
         // These are structs and lists of text and numbers, which always serialize.
-        let told = serde_json::to_vec(&told).unwrap_or_default();
+        let content = serde_json::to_vec(&content).unwrap_or_default();
         let ids = (&facts.contact_id, &facts.lead_id);
         // A call without them has the fingerprint that it had before they were known of.
         if ids == (&None, &None) {
-            return Digest::of(&[&told]);
+            return Digest::of(&[&content]);
         }
-        Digest::of(&[&told, &serde_json::to_vec(&ids).unwrap_or_default()])
+        Digest::of(&[&content, &serde_json::to_vec(&ids).unwrap_or_default()])
     }
 }
 
@@ -116,7 +116,7 @@ fn transcript_identity(text: &Text) -> &str {
 ///
 /// The order of the arguments does not matter: updates are taken by state, then by the provider's
 /// order, then by digest, so that what a message says at the end of a call beats what one said at
-/// its start; and last of all by what a caller of the API said, who knows what the call is about.
+/// its start; and last of all come contexts, whose senders know what the call is about.
 /// A later value replaces an earlier one, nothing replaces something, the call's
 /// state only rises, the start is the earliest and the end the latest that anyone says.
 pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
@@ -126,10 +126,8 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
     });
     updates.dedup_by_key(|update| &update.digest);
 
-    let mut facts = Facts::default();
-    for update in &updates {
-        merge(&mut facts, &update.facts);
-    }
+    let mut facts =
+        updates.iter().fold(Facts::default(), |known, update| merge(known, &update.facts));
     // A context may be given long before the call: it says nothing about when that was.
     let reports = updates.iter().filter(|update| !update.is_context());
     let reported_at = reports.map(|update| update.received_at).min();
@@ -137,85 +135,60 @@ pub fn fold<'a>(updates: impl IntoIterator<Item = &'a Update>) -> Call {
     Call { outcome: outcome(&facts), facts }
 }
 
-fn merge(known: &mut Facts, newer: &Facts) {
-    fn latest<T: Clone>(known: &mut Option<T>, newer: &Option<T>) {
-        if newer.is_some() {
-            known.clone_from(newer);
-        }
+/// The facts known so far with a newer message's. The literal names every field, so that a new fact
+/// cannot be forgotten here.
+fn merge(known: Facts, newer: &Facts) -> Facts {
+    fn latest<T: Clone>(known: Option<T>, newer: &Option<T>) -> Option<T> {
+        newer.clone().or(known)
     }
-    fn best<T: Copy>(known: &mut Option<T>, newer: Option<T>, better: impl Fn(T, T) -> T) {
-        *known = match (*known, newer) {
-            (Some(a), Some(b)) => Some(better(a, b)),
-            (a, b) => a.or(b),
+    fn earliest(known: Option<Timestamp>, newer: Option<Timestamp>) -> Option<Timestamp> {
+        known.into_iter().chain(newer).min()
+    }
+    let mut recordings = known.recordings;
+    for (id, newer) in &newer.recordings {
+        let Recording { url, path, duration, status } =
+            recordings.remove(id).unwrap_or_else(|| newer.clone());
+        let merged = Recording {
+            url: latest(url, &newer.url),
+            path: latest(path, &newer.path),
+            duration: latest(duration, &newer.duration),
+            status: latest(status, &newer.status),
         };
+        recordings.insert(id.clone(), merged);
     }
-    // Destructured in full, so that a new fact cannot be forgotten here.
-    let Facts {
-        state,
-        disposition,
-        answered_by,
-        direction,
-        from,
-        to,
-        contact,
-        employee,
-        contact_name,
-        campaign,
-        contact_id,
-        lead_id,
-        started_at,
-        answered_at,
-        ended_at,
-        talk,
-        total,
-        billed,
+    let mut extra = known.extra;
+    extra.extend(newer.extra.clone());
+    Facts {
+        state: known.state.max(newer.state),
+        disposition: latest(known.disposition, &newer.disposition),
+        answered_by: known.answered_by.max(newer.answered_by),
+        direction: latest(known.direction, &newer.direction),
+        from: latest(known.from, &newer.from),
+        to: latest(known.to, &newer.to),
+        contact: latest(known.contact, &newer.contact),
+        employee: latest(known.employee, &newer.employee),
+        contact_name: latest(known.contact_name, &newer.contact_name),
+        campaign: latest(known.campaign, &newer.campaign),
+        contact_id: latest(known.contact_id, &newer.contact_id),
+        lead_id: latest(known.lead_id, &newer.lead_id),
+        started_at: earliest(known.started_at, newer.started_at),
+        answered_at: earliest(known.answered_at, newer.answered_at),
+        ended_at: known.ended_at.max(newer.ended_at),
+        talk: latest(known.talk, &newer.talk),
+        total: latest(known.total, &newer.total),
+        billed: latest(known.billed, &newer.billed),
         recordings,
-        conversation,
-        summary,
-        transcript,
-        parent,
-        script_context,
-        auto_analyze,
-        create_tasks,
-        cause,
-        flags,
+        conversation: latest(known.conversation, &newer.conversation),
+        summary: latest(known.summary, &newer.summary),
+        transcript: latest(known.transcript, &newer.transcript),
+        parent: latest(known.parent, &newer.parent),
+        script_context: latest(known.script_context, &newer.script_context),
+        auto_analyze: latest(known.auto_analyze, &newer.auto_analyze),
+        create_tasks: latest(known.create_tasks, &newer.create_tasks),
+        cause: latest(known.cause, &newer.cause),
+        flags: known.flags.union(&newer.flags).copied().collect(),
         extra,
-    } = newer;
-    best(&mut known.state, *state, Ord::max);
-    latest(&mut known.disposition, disposition);
-    best(&mut known.answered_by, *answered_by, Ord::max);
-    latest(&mut known.direction, direction);
-    latest(&mut known.from, from);
-    latest(&mut known.to, to);
-    latest(&mut known.contact, contact);
-    latest(&mut known.employee, employee);
-    latest(&mut known.contact_name, contact_name);
-    latest(&mut known.campaign, campaign);
-    latest(&mut known.contact_id, contact_id);
-    latest(&mut known.lead_id, lead_id);
-    best(&mut known.started_at, *started_at, Ord::min);
-    best(&mut known.answered_at, *answered_at, Ord::min);
-    best(&mut known.ended_at, *ended_at, Ord::max);
-    latest(&mut known.talk, talk);
-    latest(&mut known.total, total);
-    latest(&mut known.billed, billed);
-    for (id, recording) in recordings {
-        let seen = known.recordings.entry(id.clone()).or_insert_with(|| recording.clone());
-        latest(&mut seen.url, &recording.url);
-        latest(&mut seen.path, &recording.path);
-        latest(&mut seen.duration, &recording.duration);
-        latest(&mut seen.status, &recording.status);
     }
-    latest(&mut known.conversation, conversation);
-    latest(&mut known.summary, summary);
-    latest(&mut known.transcript, transcript);
-    latest(&mut known.parent, parent);
-    latest(&mut known.script_context, script_context);
-    latest(&mut known.auto_analyze, auto_analyze);
-    latest(&mut known.create_tasks, create_tasks);
-    latest(&mut known.cause, cause);
-    known.flags.extend(flags);
-    known.extra.extend(extra.iter().map(|(name, value)| (name.clone(), value.clone())));
 }
 
 /// Fills in a start where none was reported, and flags times that cannot be.

@@ -1,5 +1,5 @@
-//! What somebody beside the provider says a call is about: its campaign, its contact, its lead, its
-//! conversation. Said before the call's first message or after its last.
+//! The context of a call, which a caller of the API sends: its campaign, contact, lead and conversation.
+//! It may come before the call's first message or after its last.
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,12 +10,12 @@ use crate::private::Personal;
 use crate::record::CallRecord;
 use crate::update::{CONTEXT, Facts, Order, Update};
 
-/// So often a call's context may change: the rest of its room is the provider's.
+/// A call's context changes at most so often: the rest of its room is the provider's.
 const MOST: usize = 20;
 /// A longer text is no id, no name and no campaign, bytes.
 const LONGEST: usize = 256;
 
-/// What a call is about. A member that is left out says nothing.
+/// The context of a call. A member that is left out says nothing.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -32,12 +32,12 @@ pub struct Context {
     pub contact_name: Option<Personal>,
 }
 
-/// What came of giving a call a context.
+/// The result of giving a call a context.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Given {
-    /// It says what was said before: nothing is to be written.
-    Known,
-    /// It is an update to take in.
+    /// It repeats what is known: nothing is to be written.
+    Unchanged,
+    /// It is an update to add.
     New(Box<Update>),
     /// The call's context was changed too often already.
     TooMany,
@@ -77,7 +77,7 @@ impl Context {
         Ok(checked)
     }
 
-    /// The context that a call was given so far. Members that were never given are absent.
+    /// The context that a call has so far. Members that were never given are absent.
     pub fn of(record: &CallRecord) -> Self {
         let Facts { campaign, contact_id, lead_id, conversation, contact_name, .. } =
             fold(record.updates.values().filter(|update| update.is_context())).facts;
@@ -96,7 +96,7 @@ impl Context {
             || says(&self.conversation_id, &known.conversation_id)
             || says(&self.contact_name, &known.contact_name);
         if !has_changes {
-            return Given::Known;
+            return Given::Unchanged;
         }
         let contexts = record.into_iter().flat_map(|record| record.updates.values());
         let count = contexts.filter(|update| update.is_context()).count();
@@ -111,11 +111,11 @@ impl Context {
             contact_name: self.contact_name.clone(),
             ..Facts::default()
         };
-        // Which context of the call it is belongs to what is said: going back to an earlier one is
-        // another update, and the same request twice is not.
-        let said = (count, self);
+        // The count is part of the body: going back to an earlier context is another update, and the
+        // same request twice is not.
+        let body = (count, self);
         // A number and five texts always serialize.
-        let raw = serde_json::to_vec(&said).unwrap_or_default();
+        let raw = serde_json::to_vec(&body).unwrap_or_default();
         Given::New(Box::new(Update::new(CONTEXT, Order::Sequence(count as u64), now, facts, raw)))
     }
 }
@@ -233,7 +233,7 @@ mod tests {
             assert!(give(&mut record, &campaign(&n.to_string())));
         }
         assert_eq!(campaign("more").given_to(Some(&record), at(9)), Given::TooMany);
-        assert_eq!(campaign("19").given_to(Some(&record), at(9)), Given::Known);
+        assert_eq!(campaign("19").given_to(Some(&record), at(9)), Given::Unchanged);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A dial request of the button "call": placed with a key of the caller's, dialled at most once.
 //!
-//! What makes it at most once is that [`DialState::Dialling`] is written, on condition of the
-//! version that was read, before anybody is dialled, and that nothing ever leads back from it.
+//! It is at most once because [`DialState::Dialling`] is written, on condition of the version that was
+//! read, before the provider is called, and because no state leads back from it.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,7 @@ use crate::key::{CallKey, Name};
 use crate::private::Personal;
 use crate::time::later;
 
-/// So long somebody may be at work on a dial request: longer than the function lives that began.
+/// The lease on a dial request: longer than the function that holds it can run.
 pub const LEASE: SignedDuration = SignedDuration::from_secs(30);
 
 /// One dial request of the button, as it is stored.
@@ -22,22 +22,22 @@ pub struct DialRequest {
     pub id: Digest,
     /// Fingerprint of what was asked for: the same key with another request is a mistake.
     pub request: Digest,
-    /// Which invocation is at work on it, or was. Tells its writes from another's.
+    /// The invocation that holds or held its lease: identifies its writes.
     pub attempt: String,
-    /// What is to be dialled.
+    /// The order.
     pub order: Order,
-    /// How far it has come.
+    /// Its state.
     pub state: DialState,
     /// When it was pressed.
     pub pressed_at: Timestamp,
-    /// Until when somebody is at work on it.
+    /// When its lease ends.
     pub until: Timestamp,
     /// Counts the writes: 0 is a dial request that was never stored.
     #[serde(default)]
     pub version: u64,
 }
 
-/// What is to be dialled.
+/// An order to dial.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Order {
@@ -45,20 +45,20 @@ pub struct Order {
     pub provider: Name,
     /// The installation of it.
     pub source: Name,
-    /// Who is rung first, as the provider knows them: a number, an extension, an agent's id.
+    /// The agent that is rung first, as the provider identifies them: a number, an extension, an id.
     pub agent: Personal,
-    /// The employee that this is, where the directory knows.
+    /// The agent's employee, where the directory has one.
     pub employee: Option<Name>,
     /// The customer's number in E.164.
     pub to: Personal,
     /// The number that the customer is shown.
     pub caller_id: Option<Personal>,
-    /// What the call is about.
+    /// The call's context.
     #[serde(default)]
     pub context: Context,
 }
 
-/// What a call is about, in the words of whoever places it.
+/// The context of a call, from the caller who places it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,37 +73,37 @@ pub struct Context {
     pub conversation_id: Option<String>,
 }
 
-/// How far a dial request has come. It never goes back.
+/// The state of a dial request. It never goes back.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum DialState {
-    /// Its key is taken. Nobody was dialled.
+    /// Its key is taken. No number was dialled.
     Reserved,
-    /// The provider is being asked: from here on it may have dialled.
+    /// The request was sent: from here on the provider may have dialled.
     Dialling,
-    /// The provider took it.
+    /// The provider accepted it.
     Placed {
-        /// The provider's id of the call, where it tells one.
+        /// The provider's id of the call, where it returns one.
         call_id: Option<String>,
         /// The provider's reference, which its webhook repeats.
         ref_id: Option<String>,
     },
     /// It was certainly not dialled.
     Refused {
-        /// Whose fault.
+        /// The side at fault.
         fault: DialFault,
-        /// Why, in words that hold no personal value.
+        /// The reason, without personal data.
         why: String,
     },
-    /// Nobody knows whether the provider dialled.
+    /// It is unknown whether the provider dialled.
     Unknown {
-        /// Why, in words that hold no personal value.
+        /// The reason, without personal data.
         why: String,
     },
 }
 
-/// Whose fault it is that a call was not placed.
+/// The side whose fault it is that a call was not placed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialFault {
@@ -115,14 +115,14 @@ pub enum DialFault {
     Provider,
 }
 
-/// What is to be made of a dial request that is stored, at some moment.
+/// What may be done with a stored dial request, at some moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Nobody was dialled and nobody is at work on it: it may be taken over.
+pub enum Status {
+    /// No number was dialled and its lease has ended: it may be claimed.
     Free,
-    /// Somebody is at work on it, for so long at most.
+    /// Its lease lasts for so long yet.
     InProgress(SignedDuration),
-    /// It is over.
+    /// It has ended.
     Over(DialState),
 }
 
@@ -132,7 +132,7 @@ impl DialRequest {
         Digest::of(&[b"press", caller.as_bytes(), key.as_bytes()])
     }
 
-    /// A dial request that nobody has stored yet.
+    /// A dial request that is not stored yet.
     pub fn new(id: Digest, request: Digest, attempt: &str, order: Order, now: Timestamp) -> Self {
         let attempt = attempt.to_owned();
         let (state, until) = (DialState::Reserved, later(now, LEASE));
@@ -144,28 +144,28 @@ impl DialRequest {
         Self { state, until: later(now, LEASE), ..self.clone() }
     }
 
-    /// The same dial request, given free: whoever has its key may take it over at once. It is never
-    /// deleted instead, because its version must never be given to another.
+    /// The same dial request, released: a request with its key may claim it at once. It is never
+    /// deleted, because its version must not be used again.
     pub fn released(&self, now: Timestamp) -> Self {
         Self { until: now, ..self.clone() }
     }
 
-    /// What is to be made of it.
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    /// Its status.
+    pub fn status(&self, now: Timestamp) -> Status {
         let left = self.until.duration_since(now);
         match &self.state {
-            DialState::Reserved if left <= SignedDuration::ZERO => Standing::Free,
-            DialState::Reserved => Standing::InProgress(left),
+            DialState::Reserved if left <= SignedDuration::ZERO => Status::Free,
+            DialState::Reserved => Status::InProgress(left),
             DialState::Dialling if left <= SignedDuration::ZERO => {
-                let why = "whoever was dialling did not say how it went".to_owned();
-                Standing::Over(DialState::Unknown { why })
+                let why = "the function that dialled stopped before it stored a result".to_owned();
+                Status::Over(DialState::Unknown { why })
             }
-            DialState::Dialling => Standing::InProgress(left),
-            over => Standing::Over(over.clone()),
+            DialState::Dialling => Status::InProgress(left),
+            over => Status::Over(over.clone()),
         }
     }
 
-    /// The key of the call, where the provider told its id.
+    /// The key of the call, where the provider returned its id.
     pub fn call(&self) -> Option<CallKey> {
         let DialState::Placed { call_id: Some(id), .. } = &self.state else { return None };
         CallKey::new(self.order.provider.clone(), self.order.source.clone(), id).ok()
@@ -198,28 +198,25 @@ mod tests {
 
     #[test]
     fn only_what_was_never_dialled_can_be_taken_over_and_only_after_its_lease() {
-        let left = |seconds| Standing::InProgress(SignedDuration::from_secs(seconds));
-        assert_eq!(dial_request(DialState::Reserved).standing(at(0)), left(30));
-        assert_eq!(dial_request(DialState::Reserved).standing(at(29)), left(1));
-        assert_eq!(dial_request(DialState::Reserved).standing(at(30)), Standing::Free);
-        assert_eq!(
-            dial_request(DialState::Reserved).released(at(1)).standing(at(1)),
-            Standing::Free
-        );
-        assert_eq!(dial_request(DialState::Dialling).standing(at(29)), left(1));
-        let standing = dial_request(DialState::Dialling).standing(at(30));
-        assert!(matches!(standing, Standing::Over(DialState::Unknown { .. })), "{standing:?}");
+        let left = |seconds| Status::InProgress(SignedDuration::from_secs(seconds));
+        assert_eq!(dial_request(DialState::Reserved).status(at(0)), left(30));
+        assert_eq!(dial_request(DialState::Reserved).status(at(29)), left(1));
+        assert_eq!(dial_request(DialState::Reserved).status(at(30)), Status::Free);
+        assert_eq!(dial_request(DialState::Reserved).released(at(1)).status(at(1)), Status::Free);
+        assert_eq!(dial_request(DialState::Dialling).status(at(29)), left(1));
+        let status = dial_request(DialState::Dialling).status(at(30));
+        assert!(matches!(status, Status::Over(DialState::Unknown { .. })), "{status:?}");
         for state in [
             DialState::Placed { call_id: None, ref_id: None },
             DialState::Refused { fault: DialFault::Request, why: String::new() },
             DialState::Unknown { why: String::new() },
         ] {
-            assert_eq!(dial_request(state.clone()).standing(at(9_999)), Standing::Over(state));
+            assert_eq!(dial_request(state.clone()).status(at(9_999)), Status::Over(state));
         }
     }
 
     #[test]
-    fn two_callers_keys_are_two_presses() {
+    fn the_keys_of_two_callers_are_two_dial_requests() {
         assert_ne!(DialRequest::id_of("crm", "1"), DialRequest::id_of("erp", "1"));
         assert_ne!(DialRequest::id_of("crm", "1"), DialRequest::id_of("crm", "2"));
         assert_ne!(DialRequest::id_of("crm1", "1"), DialRequest::id_of("crm", "11"));

@@ -15,6 +15,7 @@ pub mod delivery;
 pub mod dial_request;
 pub mod digest;
 pub mod directory;
+pub mod enrich_plan;
 pub mod gate;
 pub mod key;
 pub mod lookup;

@@ -1,4 +1,5 @@
-//! What a call owes, given how it was, how it is, and what its source and destinations want.
+//! The follow-ups and deliveries of a call, given how it was, how it is, and what its source and
+//! destinations want.
 
 use std::collections::BTreeMap;
 
@@ -18,8 +19,8 @@ use crate::update::State;
 pub enum Work {
     /// Numbers to E.164, the conversation's summary, then one delivery per destination.
     Enrich,
-    /// Who is on a call that has just started, and one delivery for each destination that wants to
-    /// know. A call that has ended owes it no more.
+    /// The people on a call that has just started, and one delivery for each destination that wants
+    /// `call.started`. A call that has ended owes it no more.
     Announce,
     /// A summary, a scorecard and tasks of its transcript.
     Analyze,
@@ -27,21 +28,21 @@ pub enum Work {
     Recordings,
 }
 
-/// What is owed, and from when on.
+/// The follow-ups that are owed, each with when it is due.
 pub type Owed = BTreeMap<Work, Timestamp>;
 
-/// What a source wants done with its calls.
+/// How a source wants its calls handled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Policy {
     /// How long to wait after the end of a call for messages that follow it closely.
     pub settle: Seconds,
-    /// Which legs are told to CRMs.
+    /// Which legs are delivered to CRMs.
     pub legs: Legs,
-    /// Whether CRMs may be told of a call as soon as it starts.
+    /// Whether `call.started` may be delivered.
     pub starts: bool,
 }
 
-/// Which legs of a call are told to CRMs.
+/// Which legs of a call are delivered to CRMs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Legs {
@@ -52,14 +53,14 @@ pub enum Legs {
     Each,
 }
 
-/// What a call owes after an update. Nothing that was owed before is forgotten.
+/// The follow-ups that a call owes after an update. None that it owed before is forgotten.
 ///
-/// A call owes `enrich` once it has ended, and again when something that CRMs want to know has
-/// changed since, or when a conversation was named whose summary they may want, or when somebody says
-/// whom the call was with, or how it is to be analysed. A leg of another call owes nothing unless the
-/// source wants each leg told.
+/// A call owes `enrich` once it has ended, and again when its fingerprint has changed since, or when a
+/// context names its conversation, its contact or how it is analysed. A leg of another call owes
+/// nothing unless the source delivers each leg.
 ///
-/// Where the source announces starts, a call that is heard of before its end owes `announce`, once.
+/// Where the source announces starts, a call whose first message comes before its end owes `announce`,
+/// once.
 pub fn follow_ups(
     before: Option<&Call>,
     after: &Call,
@@ -78,14 +79,14 @@ pub fn follow_ups(
         }
         _ => true,
     };
-    if after.has_ended() && is_told(after, policy.legs) && has_changes {
+    if after.has_ended() && is_delivered(after, policy.legs) && has_changes {
         let due_at = later(now, policy.settle);
         owed.entry(Work::Enrich).and_modify(|at| *at = due_at.min(*at)).or_insert(due_at);
     }
     if after.has_ended() {
         owed.remove(&Work::Announce);
     } else if policy.starts
-        && is_told(after, policy.legs)
+        && is_delivered(after, policy.legs)
         && is_under_way(after)
         && !before.is_some_and(is_under_way)
     {
@@ -94,18 +95,17 @@ pub fn follow_ups(
     owed
 }
 
-/// Whether a phone system has said that the call goes on. What somebody says of a call beforehand is
-/// no start.
+/// Whether a phone system has reported that the call goes on. A context sent beforehand is no start.
 fn is_under_way(call: &Call) -> bool {
     call.facts.state.is_some_and(|state| state != State::Ended)
 }
 
-/// Whether CRMs are told of a call by itself. A leg may turn out to be one after its end.
-pub fn is_told(call: &Call, legs: Legs) -> bool {
+/// Whether a call is delivered to CRMs by itself. A leg may turn out to be one after its end.
+pub fn is_delivered(call: &Call, legs: Legs) -> bool {
     call.facts.parent.is_none() || legs == Legs::Each
 }
 
-/// What a destination wants to hear of one call.
+/// The events of one call that a destination wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {
     /// The destination.
@@ -114,20 +114,20 @@ pub struct Subscriber {
     pub events: Vec<Event>,
 }
 
-/// What there is to be told of a call now.
+/// What deliveries depend on, as the call is now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CallSummary<'a> {
-    /// Whether the call is over.
+    /// Whether the call has ended.
     pub has_ended: bool,
-    /// Its news.
+    /// Its fingerprint.
     pub fingerprint: &'a Digest,
     /// How many tasks follow from it.
     pub tasks: u32,
 }
 
 impl Subscriber {
-    /// Without updates, where something is owed that would be one: there is one update to a call, and
-    /// it is to tell all.
+    /// Without updates while the analysis is owed: a call has one update, which waits for all that is
+    /// known.
     pub fn without_updates(mut self, owed: &Owed) -> Self {
         if owed.contains_key(&Work::Analyze) {
             self.events.retain(|event| *event != Event::Updated);
@@ -138,9 +138,9 @@ impl Subscriber {
 
 /// Which deliveries to make now, beside those that exist.
 ///
-/// `existing` holds each planned delivery with the news it froze when it was first tried. While a
-/// call lasts, its start is all there is to tell. A destination that was told of its end and takes
-/// updates gets one, if there is news since. Tasks are told once, all at once.
+/// `existing` holds each planned delivery with the fingerprint of its payload, once that is rendered.
+/// While a call lasts, only its start is delivered. A destination that got its end and wants updates
+/// gets one, if the fingerprint has changed since. Tasks are delivered once, all at once.
 pub fn deliveries(
     summary: CallSummary<'_>,
     subscribers: &[Subscriber],
@@ -153,8 +153,8 @@ pub fn deliveries(
         if summary.has_ended {
             match existing.get(&id(Event::Completed)) {
                 None => due.push(Event::Completed),
-                Some(Some(told)) if told != summary.fingerprint => due.push(Event::Updated),
-                // Told already, or not tried yet: then it will be told as the call is by that time.
+                Some(Some(rendered)) if rendered != summary.fingerprint => due.push(Event::Updated),
+                // Unchanged since, or not rendered yet: then it will describe the call of that time.
                 Some(_) => {}
             }
             if summary.tasks > 0 {

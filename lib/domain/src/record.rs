@@ -1,4 +1,4 @@
-//! A call as it is stored: its updates, the call folded from them, and what is still owed.
+//! A call as it is stored: its updates, the call folded from them, and the follow-ups that it owes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -35,18 +35,18 @@ const HEAVIEST: usize = 300 * 1024;
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRecord {
-    /// Which call.
+    /// The call's key.
     pub key: CallKey,
     /// Counts the writes: 0 is a record that was never stored. The store counts.
     pub version: u64,
-    /// Every distinct message about the call.
+    /// Every distinct update of the call.
     pub updates: BTreeMap<Digest, Update>,
-    /// What they fold to.
+    /// The call folded from them.
     pub call: Call,
-    /// What the call owes and since when. Absent when it owes nothing.
+    /// The follow-ups that the call owes, and when each is due. Absent when it owes none.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub owed: Owed,
-    /// Who was on the call: concluded by us, made again at will.
+    /// The people on the call, as matched in the directory.
     #[serde(default)]
     pub people: People,
     /// The contacts on whose timelines the call stands, or may stand: written before it is put there.
@@ -54,7 +54,7 @@ pub struct CallRecord {
     pub timelines: BTreeSet<Name>,
     /// The search for its conversation, once begun.
     pub lookup: Option<Lookup>,
-    /// How its analysis stands, once it was tried.
+    /// The state of its analysis, once it was tried.
     pub analysis: Option<Analysed>,
     /// The copies of its recordings in our bucket, by the provider's id of each.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -62,7 +62,7 @@ pub struct CallRecord {
     /// The deliveries that were planned; each is a record of its own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deliveries: BTreeSet<DeliveryId>,
-    /// When an operator had its updates read once more and that changed them, last.
+    /// When a replay changed its updates last.
     pub replayed_at: Option<Timestamp>,
 }
 
@@ -81,25 +81,25 @@ pub struct People {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Person {
-    /// What the address turned out to be.
+    /// The kind of its address.
     pub kind: PartyKind,
     /// The number, where it is one.
     pub e164: Option<Personal>,
-    /// Whom the directory has for it: the id of a contact or an employee.
+    /// The id of its contact or employee in the directory.
     pub entry: Option<Name>,
     /// A contact's name, as the directory had it.
     pub name: Option<Personal>,
-    /// What other systems call a contact, as the directory had it.
+    /// A contact's ids in other systems, as the directory had them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub external_ids: BTreeSet<Personal>,
-    /// By what that entry was found.
+    /// How that entry was found.
     pub matched_by: Option<MatchedBy>,
     /// Why there is no entry.
     pub unmatched: Option<Unmatched>,
 }
 
 impl Person {
-    /// One side, before the directory was asked.
+    /// One side, before it is looked up in the directory.
     pub fn unknown(kind: PartyKind, e164: Option<Personal>) -> Self {
         Self {
             kind,
@@ -112,18 +112,18 @@ impl Person {
         }
     }
 
-    /// Whether the directory was asked about it.
+    /// Whether it was looked up in the directory.
     pub fn is_concluded(&self) -> bool {
         self.entry.is_some() || self.unmatched.is_some()
     }
 
-    /// By what an entry was found, or why there is none: the word that is stored.
+    /// How an entry was found, or why there is none: the word that is stored.
     pub fn reason(&self) -> Option<&'static str> {
         self.matched_by.map(MatchedBy::as_str).or_else(|| self.unmatched.map(Unmatched::as_str))
     }
 }
 
-/// By what an entry of the directory was found.
+/// How an entry of the directory was found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -136,7 +136,7 @@ pub enum MatchedBy {
     Email,
     /// An id that the provider sent along (`ref_id`, `custom_identifier`).
     ExternalId,
-    /// Whoever placed the call said so.
+    /// The context that was sent with the call.
     Context,
     /// It was created for this call.
     Created,
@@ -154,17 +154,17 @@ impl MatchedBy {
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Unmatched {
-    /// Several hold the number: it is linked to none.
+    /// Several entries hold the number: it is linked to none.
     Ambiguous,
     /// The number is our own.
     OwnNumber,
-    /// On the customer's side was one of our employees.
+    /// The customer's side is one of our employees.
     Colleague,
     /// The caller withheld it.
     Anonymous,
     /// Nothing that could be looked up: a SIP address, a software client, text.
     NoNumber,
-    /// Nobody holds it, and nobody is created for it.
+    /// No entry holds it, and none is created for it.
     Unknown,
 }
 
@@ -175,7 +175,7 @@ impl Unmatched {
     }
 }
 
-/// What became of an update that was offered to a record.
+/// What happened to an update that was offered to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Absorbed {
     /// It is new and was folded in.
@@ -185,7 +185,7 @@ pub enum Absorbed {
 }
 
 impl CallRecord {
-    /// The record of a call of which this is the first we hear.
+    /// The record of a call with its first update.
     pub fn first(key: CallKey, update: Update, policy: Policy, now: Timestamp) -> Self {
         let updates = BTreeMap::from([(update.digest.clone(), update)]);
         let call = fold(updates.values());
@@ -206,7 +206,7 @@ impl CallRecord {
         }
     }
 
-    /// Takes in an update: folds the call anew and plans what it owes now.
+    /// Adds an update: folds the call anew and plans its follow-ups.
     pub fn absorb(&mut self, update: Update, policy: Policy, now: Timestamp) -> Absorbed {
         if self.updates.contains_key(&update.digest) {
             return Absorbed::Duplicate;
@@ -216,8 +216,8 @@ impl CallRecord {
         Absorbed::New
     }
 
-    /// Takes its updates as they are read today for what they were read as when they came: folds
-    /// the call anew and plans what it owes now. Says whether that changed anything.
+    /// Replaces its updates by the same messages as they are parsed today: folds the call anew and
+    /// plans its follow-ups. Whether that changed anything.
     pub fn reread(
         &mut self,
         updates: BTreeMap<Digest, Update>,
@@ -239,8 +239,7 @@ impl CallRecord {
         self.call = after;
     }
 
-    /// A fingerprint of what a CRM would want to be told about: the call's own, who was on it, and what
-    /// its analysis says.
+    /// A fingerprint of what CRMs receive: the call's own, its contact and employee, and its analysis.
     pub fn fingerprint(&self) -> Digest {
         let entry = |person: Option<&Person>| person.and_then(|person| person.entry.clone());
         let (contact, employee) =
@@ -269,13 +268,12 @@ impl CallRecord {
         self.owed.values().min().copied()
     }
 
-    /// When the call began or, where nothing tells, when it was heard of first: where it stands in
-    /// lists.
+    /// When the call began or, where that is unknown, when its first message came: its place in lists.
     pub fn began_at(&self) -> Timestamp {
         self.call.facts.started_at.unwrap_or_else(|| self.heard_at())
     }
 
-    /// When it was heard of first; a context may have been given long before the call.
+    /// When its first message came. A context counts last: it may be sent long before the call.
     pub fn heard_at(&self) -> Timestamp {
         let heard = |update: &&Update| (update.is_context(), update.received_at);
         let first = self.updates.values().min_by_key(heard);
@@ -288,13 +286,13 @@ impl CallRecord {
         self.call.has_ended() || now.duration_since(self.heard_at()) > START_IS_NEWS_FOR
     }
 
-    /// Whether no further message about the call can be taken in.
+    /// Whether no further update can be stored.
     pub fn is_full(&self) -> bool {
         let weight: usize = self.updates.values().map(Update::weight).sum();
         self.updates.len() >= MOST_UPDATES || weight > HEAVIEST
     }
 
-    /// Up to how many bytes a further body may have to stay inside the item.
+    /// The largest body, bytes, that stays inside the item from now on.
     pub fn inline_limit(&self) -> usize {
         if self.updates.len() < CROWDED { INLINE_LIMIT } else { 0 }
     }

@@ -1,8 +1,8 @@
-//! A job that pulls calls from a provider: what is still to be asked, what was counted so far.
+//! A job that pulls calls from a provider: its remaining requests and its counts.
 //!
-//! A job moves by units: one or a few questions whose answers are stored, and then counted together
-//! with what is left to ask, in one write. A unit that was stored and not counted is done again,
-//! and [`Job::mark`] lets its records be known as this unit's own.
+//! A job moves by units: one or a few requests whose results are stored, and then counted together
+//! with the remaining requests, in one write. A unit that was stored and not counted is done again,
+//! and [`Job::mark`] identifies its records as this unit's own.
 
 use std::collections::BTreeMap;
 
@@ -16,28 +16,28 @@ use crate::digest::Digest;
 use crate::key::{DUE_SHARDS, Name};
 use crate::time::later;
 
-/// While a worker is at a job, nobody else takes it up. Longer than the worker's function runs.
+/// The lease of a worker on a job. Longer than the worker's function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(150);
 /// The waits after requests in a row that got no response, seconds. Then the job has failed.
 const BACKOFF: Backoff<'_> = Backoff::new(&[15, 30, 60, 120, 240, 480, 900]);
 /// So often in a row a job may be claimed without any progress.
 const MOST_CLAIMS: u32 = 8;
-/// However often a provider asks us to wait, a job ends by then.
+/// A job ends by then, however often a provider asks for time.
 const LONGEST_JOB: SignedDuration = SignedDuration::from_hours(48);
 
-/// One question to a provider's REST interface.
+/// One request to a provider's REST interface.
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
-    /// What is asked for, in the words of the provider's module (`calls`, `recordings`).
+    /// The resource, in the words of the provider's module (`calls`, `recordings`).
     pub of: String,
-    /// Of calls that began from then on.
+    /// Calls that began from then on.
     pub from: Timestamp,
-    /// Of calls that began before then.
+    /// Calls that began before then.
     pub to: Timestamp,
-    /// Which page, cursor or id. Absent: the first page.
+    /// The page, cursor or id. Absent: the first page.
     pub at: Option<String>,
-    /// Of whose conversations, where a source names its agents.
+    /// The agent whose conversations are listed, where a source names its agents.
     pub agent: Option<String>,
 }
 
@@ -47,7 +47,7 @@ impl Step {
         Self { of: of.to_owned(), from, to, at: None, agent: None }
     }
 
-    /// The same question at another place.
+    /// The same request at another page.
     pub fn at(&self, at: impl Into<String>) -> Self {
         Self { at: Some(at.into()), ..self.clone() }
     }
@@ -57,35 +57,35 @@ impl Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
-    /// Somebody asked for it.
+    /// An operator or a CRM requested it.
     Sync,
     /// The schedule, to find the calls whose webhook never came.
     Reconcile,
 }
 
-/// How far a job has come. Everything but `Running` is final.
+/// The state of a job. Everything but `Running` is final.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Progress {
-    /// There is more to ask.
+    /// Requests remain.
     Running,
-    /// All was asked.
+    /// Every request was sent.
     Done,
-    /// The provider refused, or did not answer for too long.
+    /// The provider refused, or failed for too long.
     Failed,
-    /// Somebody stopped it.
+    /// It was canceled.
     Canceled,
 }
 
-/// What a job has counted. `seen` is the sum of `new`, `duplicates` and `rejected`.
+/// The counts of a job. `seen` is the sum of `new`, `duplicates` and `rejected`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// Questions that were answered.
+    /// Requests that succeeded.
     pub pages: u64,
     /// Records of calls that are over.
     pub seen: u64,
-    /// Records that said something new, and were stored.
+    /// Records with something new, which were stored.
     pub new: u64,
     /// Records that changed nothing.
     pub duplicates: u64,
@@ -109,16 +109,16 @@ impl Counts {
     }
 }
 
-/// What one unit brought.
+/// The result of one unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unit {
-    /// How many of the job's steps were asked, from the first on.
+    /// How many of the job's steps were done, from the first on.
     pub steps: usize,
-    /// What is to be asked next, before what is left.
+    /// The steps that follow, before the remaining ones.
     pub next: Vec<Step>,
-    /// What was counted.
+    /// The counts.
     pub counts: Counts,
-    /// Calls that the provider knows and we had not, by the day that they began on.
+    /// Calls that only the provider had, by the day that they began on.
     pub missing: BTreeMap<Date, u64>,
 }
 
@@ -132,38 +132,38 @@ pub struct Job {
     pub version: u64,
     /// Why it was started.
     pub kind: Kind,
-    /// From which provider.
+    /// The provider.
     pub provider: Name,
-    /// From which of its sources.
+    /// The source.
     pub source: Name,
     /// Calls that began from then on.
     pub from: Timestamp,
     /// Calls that began before then.
     pub to: Timestamp,
-    /// How far it has come.
+    /// Its state.
     pub progress: Progress,
-    /// What is left to ask, the next first.
+    /// The remaining requests, the next first.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// What was counted so far.
+    /// The counts so far.
     #[serde(default)]
     pub counts: Counts,
-    /// Calls that the provider knows and we had not, by the day that they began on.
+    /// Calls that only the provider had, by the day that they began on.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub missing: BTreeMap<Date, u64>,
     /// When it was started.
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// What went wrong last, in words without a value.
+    /// The last problem, without any value.
     pub problem: Option<String>,
-    /// How many questions in a row stayed without an answer.
+    /// How many requests in a row failed.
     #[serde(default)]
     pub failures: u32,
-    /// How often in a row it was taken up, and nothing was heard of it.
+    /// How often in a row it was claimed without any progress.
     #[serde(default)]
     pub claims: u32,
-    /// When it is to be taken up next. Absent: never more.
+    /// When it is due next. Absent: it has ended.
     pub not_before: Option<Timestamp>,
 }
 
@@ -207,7 +207,7 @@ impl Job {
         }
     }
 
-    /// What may run once at a time: a range of a source, or its reconciliation.
+    /// The key under which one job runs at a time: a range of a source, or its reconciliation.
     pub fn slot(&self) -> String {
         let of = format!("{}/{}", self.provider, self.source);
         match self.kind {
@@ -226,23 +226,23 @@ impl Job {
         self.progress == Progress::Running
     }
 
-    /// What the next unit's records carry. The same when the unit is done again, and another for
-    /// each that was counted.
+    /// The mark on the next unit's records: the same when the unit is done again, another after each
+    /// that was counted.
     pub fn mark(&self) -> String {
         format!("{}.{}", self.id, self.counts.pages)
     }
 
-    /// Claimed by a worker: it is due again when that is surely gone.
+    /// Claimed by a worker: it is due again when the lease ends.
     pub fn claimed(&self, now: Timestamp) -> Self {
         if self.claims >= MOST_CLAIMS {
-            let problem = format!("taken up {} times, and each time its worker died", self.claims);
+            let problem = format!("claimed {} times, and each time its worker died", self.claims);
             return self.ended(Progress::Failed, Some(problem), now);
         }
         let claims = self.claims + 1;
         Self { claims, not_before: Some(later(now, LEASE)), ..self.clone() }
     }
 
-    /// Left by its worker, to be gone on with at once.
+    /// Released by its worker: it is due at once.
     pub fn left(&self, now: Timestamp) -> Self {
         Self { claims: 0, not_before: Some(now), ..self.clone() }
     }
@@ -261,7 +261,7 @@ impl Job {
         if job.steps.is_empty() { job.ended(Progress::Done, None, now) } else { job }
     }
 
-    /// After an answer that asked us to wait.
+    /// After a response that asked for time.
     pub fn waiting(&self, until: Timestamp, problem: &str, now: Timestamp) -> Self {
         if now.duration_since(self.started_at) > LONGEST_JOB {
             let problem = format!("not done within two days: {problem}");
@@ -272,7 +272,7 @@ impl Job {
         Self { claims: 0, not_before, problem, ..self.clone() }
     }
 
-    /// After a question that was not answered.
+    /// After a request that failed.
     pub fn troubled(&self, problem: &str, now: Timestamp) -> Self {
         let failures = self.failures + 1;
         let Some(until) = BACKOFF.next(failures, None, now) else {
@@ -282,7 +282,7 @@ impl Job {
         Self { failures, ..self.waiting(until, problem, now) }
     }
 
-    /// Over.
+    /// Ended.
     pub fn ended(&self, progress: Progress, problem: Option<String>, now: Timestamp) -> Self {
         let (finished_at, not_before) = (Some(now), None);
         Self { progress, problem, finished_at, not_before, ..self.clone() }
@@ -294,18 +294,18 @@ pub fn due_shard(id: &Name) -> u16 {
     Digest::of(&[b"sync", id.as_str().as_bytes()]).bucket(DUE_SHARDS)
 }
 
-/// What one job found missing on one day.
+/// The calls that one job found missing on one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
-    /// Of which provider.
+    /// The provider.
     pub provider: Name,
-    /// Of which of its sources.
+    /// The source.
     pub source: Name,
     /// The day that the calls began on, in the source's zone.
     pub day: Date,
-    /// Which job found them.
+    /// The job that found them.
     pub job: Name,
-    /// How many the provider knew and we had not.
+    /// How many calls only the provider had.
     pub missing: u64,
 }
 

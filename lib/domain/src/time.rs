@@ -28,7 +28,7 @@ pub fn earlier(at: Timestamp, by: impl Into<SignedDuration>) -> Timestamp {
     at.checked_sub(by.into()).unwrap_or(Timestamp::MIN)
 }
 
-/// Something a reader of a call should know about its times.
+/// A remark on the times of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Flag {
@@ -44,23 +44,23 @@ pub enum Flag {
     ZoneUnknown,
     /// The call ends before it starts.
     EndsBeforeStart,
-    /// The call ends more than five minutes after we were told of it.
+    /// The call ends more than five minutes after the message that says so came.
     InFuture,
 }
 
-/// An instant and what there is to say about how it was read.
+/// An instant, and how it was read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reading {
     /// The instant, UTC.
     pub at: Timestamp,
-    /// What was decided, where something had to be.
+    /// The decision, where one was needed.
     pub flag: Option<Flag>,
 }
 
 /// How far a provider's clock may run ahead of ours before a call counts as in the future.
 const CLOCK_TOLERANCE: SignedDuration = SignedDuration::from_mins(5);
 
-/// Nothing that Switchboard can be told of started before this: 2000-01-01T00:00:00Z.
+/// Whether a call can have started then: not before 2000-01-01T00:00:00Z.
 /// Asterisk's `STRFTIME`, given text for an epoch, writes 1970.
 pub fn is_plausible(at: Timestamp) -> bool {
     at.as_second() >= 946_684_800

@@ -26,19 +26,19 @@ const OVERHEAD: usize = 512;
 pub struct Update {
     /// Identity: the same bytes sent to the same path and query are the same update.
     pub digest: Digest,
-    /// What the message is, in the provider's words (`status`, `amd`, `call_finished`).
+    /// The kind of message, in the provider's words (`status`, `amd`, `call_finished`).
     pub kind: String,
     /// Where the provider puts it among its other messages about the call.
     #[serde(default)]
     pub order: Order,
-    /// When we received it first.
+    /// When it was received first.
     pub received_at: Timestamp,
     /// The path and query that it was sent to, which may say something about the call too.
     #[serde(default)]
     pub target: Personal,
-    /// What it says.
+    /// Its facts.
     pub facts: Facts,
-    /// The bytes it came from, for replay after a mapping was mended.
+    /// The raw body, for replay after a mapping was mended.
     pub raw: Body,
 }
 
@@ -62,14 +62,14 @@ impl Update {
         }
     }
 
-    /// Says where it was sent: the same bytes sent with another query are another update.
+    /// Sets its path and query: the same bytes with another query are another update.
     pub fn sent_to(mut self, target: &str) -> Self {
         self.digest = Digest::of(&[self.digest.as_str().as_bytes(), target.as_bytes()]);
         self.target = Personal::new(target);
         self
     }
 
-    /// Whether it is what a caller of the API says the call is about, and no provider's message.
+    /// Whether it is a context from a caller of the API, and no provider's message.
     pub fn is_context(&self) -> bool {
         self.kind == CONTEXT && self.target.expose().is_empty()
     }
@@ -209,7 +209,7 @@ pub enum State {
     Queued,
     /// Ringing.
     Ringing,
-    /// Somebody or something answered.
+    /// A person or a machine answered.
     InProgress,
     /// Over.
     Ended,
@@ -260,7 +260,7 @@ pub struct Recording {
     pub status: Option<String>,
 }
 
-/// What one message says about a call. Absent means: says nothing.
+/// The facts of one message about a call. Absent: the message says nothing of it.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -285,7 +285,7 @@ pub struct Facts {
     pub contact_name: Option<Personal>,
     /// What the call was made for.
     pub campaign: Option<String>,
-    /// The contact's id in the directory, where whoever placed the call said so.
+    /// The contact's id in the directory, from the call's context.
     pub contact_id: Option<String>,
     /// The lead's id, in the directory or in the system that placed the call.
     pub lead_id: Option<String>,
@@ -306,13 +306,13 @@ pub struct Facts {
     pub recordings: BTreeMap<String, Recording>,
     /// The id of the AI conversation that was held on this call.
     pub conversation: Option<String>,
-    /// What was said, in short.
+    /// The conversation in short.
     pub summary: Option<Personal>,
-    /// What was said, in full.
+    /// The conversation in full.
     pub transcript: Option<Text>,
     /// The call id of the call that this one is a leg of.
     pub parent: Option<String>,
-    /// What the conversation was to be judged by, for analysis.
+    /// The script that the analysis scores the conversation by.
     pub script_context: Option<Personal>,
     /// Whether the sender wants the transcript analysed.
     pub auto_analyze: Option<bool>,
@@ -333,7 +333,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_update_prints_nothing_that_it_was_told() {
+    fn an_update_prints_no_personal_data() {
         let facts = Facts {
             from: Party::read("+61491570156"),
             contact_name: Some(Personal::new("Kim Example")),
@@ -345,8 +345,8 @@ mod tests {
         let printed = format!("{:?}", update.sent_to("/callback?contact_name=Kim"));
         assert!(printed.contains("Inline(28 bytes)"), "{printed}");
         // Neither as text nor as the numbers of its bytes.
-        for told in ["491570156", "Kim", "hello", "70, 114, 111, 109"] {
-            assert!(!printed.contains(told), "{told} is in {printed}");
+        for private in ["491570156", "Kim", "hello", "70, 114, 111, 109"] {
+            assert!(!printed.contains(private), "{private} is in {printed}");
         }
     }
 }

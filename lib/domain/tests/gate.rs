@@ -88,7 +88,7 @@ proptest! {
                 prop_assert!((m - n + 1) as i128 <= most, "{} in {t} µs", m - n + 1);
             }
         }
-        // Nobody waits longer than those before take.
+        // No request waits longer than those before it take.
         for (n, (came, slot)) in slots.iter().enumerate() {
             let longest = pace.step * (n as i64 + 1);
             prop_assert!(slot.duration_since(*came) <= SignedDuration::from_micros(longest));
@@ -153,7 +153,7 @@ proptest! {
         }
     }
 
-    /// Where something may wait, somebody will look: as long as anything is shut, and from each change on.
+    /// Where a delivery may wait, a release is due: as long as the gate is shut, and from each change on.
     #[test]
     fn what_waits_is_never_forgotten(changes in vec(change(), 1..20)) {
         let (gate, now) = lived(&changes);
@@ -172,7 +172,7 @@ proptest! {
         }
     }
 
-    /// Probes are as few as is promised, however long an outage is and however soon somebody asks.
+    /// Probes are at most as many as promised, however long an outage is and however often one is due.
     #[test]
     fn probes_are_few(outage in 1..200_000i64, asks in vec(1..600i64, 1..400)) {
         let mut gate = gate().after(&Change::Tripped, at(0)).unwrap();

@@ -129,7 +129,7 @@ prop_compose! {
     ) -> Update {
         let (contact_id, lead_id) = ids;
         let facts = match is_context {
-            // Somebody who says what a call is about says nothing of its course.
+            // A context says nothing of the course of the call.
             true => Facts {
                 contact_id, lead_id, campaign: facts.campaign, conversation: facts.conversation,
                 contact_name: facts.contact_name, ..Facts::default()
@@ -176,7 +176,7 @@ proptest! {
         prop_assert_eq!(&one.call, &other.call);
         prop_assert_eq!(&one.updates, &other.updates);
         // A leg that says so only after its end owes by then; `enrich` finds nothing to tell.
-        if plan::is_told(&one.call, POLICY.legs) {
+        if plan::is_delivered(&one.call, POLICY.legs) {
             let owes = |record: &CallRecord| record.owed.contains_key(&Work::Enrich);
             prop_assert_eq!(owes(&one), owes(&other));
         }
@@ -208,7 +208,7 @@ proptest! {
         let mut more = updates;
         more.push(another);
         let after = known(&fold(&more));
-        // An estimated start gives way to a told one, and with it its flag.
+        // An estimated start gives way to a reported one, and with it its flag.
         prop_assert!(before.iter().all(|name| after.contains(name) || name == "flags"));
     }
 
@@ -278,7 +278,7 @@ proptest! {
         prop_assert_eq!(marked(Waiting, Some(one)), marked(Done, Some(one)));
     }
 
-    /// Whatever comes in whatever order, a destination is told once, and at most once more; of a start
+    /// Whatever comes in whatever order, a destination gets one event, and at most one more; of a start
     /// only while the call lasts, of tasks once.
     #[test]
     fn one_create_and_at_most_one_of_each(
@@ -296,26 +296,26 @@ proptest! {
             let summary = CallSummary { has_ended: call.has_ended(), fingerprint: &call.fingerprint(), tasks };
             most_tasks = if call.has_ended() { tasks.max(most_tasks) } else { most_tasks };
             for id in plan::deliveries(summary, &subscribers, &existing) {
-                prop_assert!(wanted.contains(&id.event), "nobody wants {id}");
+                prop_assert!(wanted.contains(&id.event), "{id} is not wanted");
                 prop_assert_eq!(id.event == Event::Started, !call.has_ended());
                 prop_assert!(existing.insert(id, None).is_none(), "planned twice");
             }
             if tried {
-                for told in existing.values_mut() {
-                    told.get_or_insert(call.fingerprint());
+                for rendered in existing.values_mut() {
+                    rendered.get_or_insert(call.fingerprint());
                 }
             }
         }
         let call = fold(&updates);
-        let is_told = |event| existing.keys().any(|id| id.event == event);
-        prop_assert_eq!(is_told(Event::Completed), call.has_ended() && wanted.contains(&Event::Completed));
-        prop_assert_eq!(is_told(Event::TaskCreated), most_tasks > 0 && wanted.contains(&Event::TaskCreated));
-        prop_assert!(!is_told(Event::Updated) || is_told(Event::Completed));
-        // Nothing known is left untold where it could be told.
-        if wanted.contains(&Event::Updated) && is_told(Event::Completed) && !is_told(Event::Updated) {
+        let is_delivered = |event| existing.keys().any(|id| id.event == event);
+        prop_assert_eq!(is_delivered(Event::Completed), call.has_ended() && wanted.contains(&Event::Completed));
+        prop_assert_eq!(is_delivered(Event::TaskCreated), most_tasks > 0 && wanted.contains(&Event::TaskCreated));
+        prop_assert!(!is_delivered(Event::Updated) || is_delivered(Event::Completed));
+        // Nothing known is left undelivered where it could be delivered.
+        if wanted.contains(&Event::Updated) && is_delivered(Event::Completed) && !is_delivered(Event::Updated) {
             let completed = existing.iter().filter(|(id, _)| id.event == Event::Completed);
             let fingerprint = call.fingerprint();
-            prop_assert!(completed.into_iter().all(|(_, told)| told.as_ref().is_none_or(|t| *t == fingerprint)));
+            prop_assert!(completed.into_iter().all(|(_, rendered)| rendered.as_ref().is_none_or(|t| *t == fingerprint)));
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::Instant;
 
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use switchboard_analysis::answer::{Fault, check};
-use switchboard_analysis::{Model, Question, Reply};
+use switchboard_analysis::fields::Fault;
+use switchboard_analysis::response::check;
+use switchboard_analysis::{AnalysisRequest, Model, Reply};
 use switchboard_domain::analysis::Settings;
 use switchboard_domain::analysis_plan;
 use switchboard_domain::time::later;
@@ -168,7 +169,7 @@ impl<M: Ask> Analyze<M> {
         let day = facts.started_at.or(facts.ended_at).unwrap_or_else(|| record.began_at());
         let day = day.to_zoned(zone).date();
         let budget = model.max_transcript_chars as usize;
-        let question = Question::about(&record.call, transcript, settings, day, budget);
+        let question = AnalysisRequest::about(&record.call, transcript, settings, day, budget);
         let Some(question) = question else {
             return failed("nothing is said in the transcript, or no turn of it has room", tokens);
         };
@@ -176,9 +177,9 @@ impl<M: Ask> Analyze<M> {
         for _ in 0..ASKS {
             let reply = self.models.ask(model, &question.prompt(&faults), clock()).await;
             match reply {
-                Reply::Said { answer, tokens: took } => {
+                Reply::Content { response, tokens: took } => {
                     tokens = tokens + took;
-                    match check(&answer, &question) {
+                    match check(&response, &question) {
                         Ok(checked) => {
                             let basis = basis.clone();
                             let analysis = checked.by(&model.id, tokens, basis, &question, clock());

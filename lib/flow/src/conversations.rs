@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use switchboard_domain::CallRecord;
 use switchboard_http::Http;
 use switchboard_providers::Source;
-use switchboard_providers::elevenlabs::lookup::{self, LookupResult};
+use switchboard_providers::elevenlabs::lookup::{self, SearchResult};
 
 /// The whole search ends within this: the function has half a minute for it and its writes.
 const BUDGET: Duration = Duration::from_secs(18);
@@ -18,9 +18,9 @@ pub async fn find(
     source: &Source,
     record: &CallRecord,
     now: Timestamp,
-) -> LookupResult {
+) -> SearchResult {
     match tokio::time::timeout(BUDGET, lookup::find(http, source, record, now)).await {
         Ok(found) => found,
-        Err(_) => LookupResult::failed(None, "the search took too long".to_owned()),
+        Err(_) => SearchResult::failed(None, "the search took too long".to_owned()),
     }
 }

@@ -5,14 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::analysis_plan::{self, AnalysisPlan};
 use switchboard_domain::directory::Contact;
+use switchboard_domain::enrich_plan::{self, Plan, Search, Wishes};
 use switchboard_domain::lookup::{self, Patience};
 use switchboard_domain::plan::{CallSummary, Subscriber};
 use switchboard_domain::time::later;
 use switchboard_domain::{
-    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Name, Person,
-    Policy, Seconds, Update, Work, plan,
+    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, LookupState, Name, Person, Work, plan,
 };
 use switchboard_http::Http;
 use switchboard_providers::elevenlabs::ElevenLabs;
@@ -56,13 +55,6 @@ struct Task<'a> {
     configuration: &'a Configuration,
     search: Option<&'a Search>,
     now: Timestamp,
-}
-
-/// What the search for a conversation adds to a call.
-struct Search {
-    lookup: Lookup,
-    again: Option<Timestamp>,
-    update: Option<Update>,
 }
 
 /// What a call is up to.
@@ -194,18 +186,19 @@ impl Enrich {
         written: &BTreeSet<Name>,
     ) -> Result<Option<(Also, Step)>, JobError> {
         let Task { source, configuration, search, now } = *task;
-        apply(next, source, search, now);
-        let waits_until = waits_until(next, source, search, now);
+        let wishes = Wishes { legs: source.legs, analyze: source.analyze.as_ref() };
+        let Plan { record, wait_until } = enrich_plan::decide(next.clone(), wishes, search, now);
+        *next = record;
         // Copies need no summary, and the addresses of recordings may be valid for a short time only.
         self.plan_copies(next, configuration, now);
-        if let Some(until) = waits_until {
+        if let Some(until) = wait_until {
             if next.people.contact.as_ref().is_none_or(|person| !person.is_concluded()) {
                 next.people = switchboard_people::of(&next.call, source.country.as_deref());
             }
             next.owed.insert(Work::Enrich, until);
             return Ok(Some((Also::Nothing, Step::Waiting)));
         }
-        let is_delivered = plan::is_told(&next.call, source.legs);
+        let is_delivered = plan::is_delivered(&next.call, source.legs);
         let creates = is_delivered && source.creates_contacts();
         let Known { people, contact } =
             people::who(&self.directory, next, source, creates, now).await?;
@@ -387,32 +380,5 @@ impl Enrich {
         // Where another writer was first, the sweep finds it once more.
         self.store.put_call(&record).await?;
         Ok(())
-    }
-}
-
-/// Adds what the search found to a call.
-fn apply(record: &mut CallRecord, source: &Source, search: Option<&Search>, now: Timestamp) {
-    let Some(search) = search else { return };
-    record.lookup = Some(search.lookup.clone());
-    if let Some(update) = &search.update {
-        let policy = Policy { settle: Seconds(0), legs: source.legs, starts: false };
-        record.absorb(update.clone(), policy, now);
-    }
-}
-
-/// When `enrich` runs again, because the conversation or the analysis of a call is waited for. `None`:
-/// neither is.
-fn waits_until(
-    record: &mut CallRecord,
-    source: &Source,
-    search: Option<&Search>,
-    now: Timestamp,
-) -> Option<Timestamp> {
-    if let Some(again) = search.and_then(|search| search.again) {
-        return Some(again);
-    }
-    match analysis_plan::schedule(record, source.analyze.as_ref(), source.legs, now) {
-        AnalysisPlan::WaitUntil(until) => Some(until),
-        AnalysisPlan::Late | AnalysisPlan::Over => None,
     }
 }

@@ -12,7 +12,7 @@ use aws_sigv4::sign::v4;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use switchboard_analysis::model::{Answers, Api};
+use switchboard_analysis::model::{Api, ResponseForm};
 use switchboard_analysis::reply::Received;
 use switchboard_analysis::{Model, Prompt, Reply, bedrock, chat};
 use switchboard_domain::Secret;
@@ -152,7 +152,7 @@ struct Chat {
 impl Chat {
     fn request(model: &Model, prompt: &Prompt) -> Option<http::Request<Vec<u8>>> {
         let Api::OpenAi { base_url, api_key, answers, limit } = &model.api else { return None };
-        let (answers, key): (Answers, Option<&Secret>) = (*answers, api_key.as_ref());
+        let (answers, key): (ResponseForm, Option<&Secret>) = (*answers, api_key.as_ref());
         let mut url = base_url.clone();
         url.path_segments_mut().ok()?.pop_if_empty().extend(["chat", "completions"]);
         let mut request = http::Request::post(url.as_str()).header(CONTENT_TYPE, JSON);

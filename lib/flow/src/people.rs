@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use switchboard_domain::directory::{Contact, ContactKind, Origin};
 use switchboard_domain::{CallRecord, Name, People, Personal};
 use switchboard_people::leads::{self, Rules};
-use switchboard_people::matching::{self, Found, Place};
+use switchboard_people::matching::{self, LookupResult, Place};
 use switchboard_providers::Source;
 use switchboard_store::{Directory, PutIf, StoreError};
 
@@ -38,7 +38,7 @@ pub async fn who(
         country: source.country.as_deref(),
         own_numbers: &source.own_numbers,
     };
-    let question = matching::question(call, &place);
+    let question = matching::query(call, &place);
     for _ in 0..ROUNDS {
         let (holders, by_id) = try_join(
             async {
@@ -52,8 +52,8 @@ pub async fn who(
         .await?;
         let mut read: BTreeMap<Name, Contact> =
             by_id.into_iter().flatten().map(|contact| (contact.id.clone(), contact)).collect();
-        let found = Found { holders, contacts: read.keys().cloned().collect() };
-        let mut people = matching::answer(call, &place, &found);
+        let found = LookupResult { holders, contacts: read.keys().cloned().collect() };
+        let mut people = matching::people(call, &place, &found);
         let entry = people.contact.as_ref().and_then(|person| person.entry.clone());
         let contact = match entry {
             Some(id) => match read.remove(&id) {

@@ -17,7 +17,7 @@ pub enum NotDialled {
     TooShort,
     /// It costs more than a call: premium rate, shared cost and the like.
     Special,
-    /// Its country is not among the allowed ones, or cannot be told.
+    /// Its country is not among the allowed ones, or is unknown.
     Country,
 }
 
@@ -101,7 +101,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_else_is() {
+    fn no_other_number_is() {
         for (text, why) in [
             ("+919876543210", NotDialled::Country),
             // One country code, several countries: Barbados is not the United States.

@@ -1,10 +1,12 @@
 //! What a call does to the contact that it was with: its timeline, when it was last reached, and, of a
 //! lead, where it stands.
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::Deserialize;
 use switchboard_domain::directory::{Activity, Contact, ContactKind};
-use switchboard_domain::{CallKey, CallRecord, ConfigError, Direction, Name, Outcome, Seconds};
+use switchboard_domain::{
+    CallKey, CallRecord, ConfigError, Direction, Name, Outcome, Seconds, later,
+};
 
 /// Which statuses there are, and which calls move a lead on.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -70,20 +72,7 @@ impl Rules {
 
     /// Reads and checks the JSON of the parameter `leads/rules`.
     pub fn parse(json: &str) -> Result<Self, ConfigError> {
-        let mut reader = serde_json::Deserializer::from_str(json);
-        let rules: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            let path = error.path().to_string();
-            let (line, column) = (error.inner().line(), error.inner().column());
-            let problem = match error.inner().is_data() {
-                true => {
-                    format!("is missing, unknown or of a wrong type (line {line}, column {column})")
-                }
-                false => format!("is not valid JSON (line {line}, column {column})"),
-            };
-            let field =
-                if path == "." || !error.inner().is_data() { "leads".to_owned() } else { path };
-            ConfigError::new(field, problem)
-        })?;
+        let rules: Self = ConfigError::read(json, "leads")?;
         rules.check()?;
         Ok(rules)
     }
@@ -132,8 +121,8 @@ impl Rules {
         self.statuses.iter().position(|one| one == status)
     }
 
-    /// The status to which a call moves a lead that stands at `status`, if it does. One at a status
-    /// that the rules do not know stays there: somebody put it there by hand.
+    /// The status to which a call moves a lead that has `status`, if it does. A lead whose status is not
+    /// in the rules keeps it: it was set by hand.
     fn moved(&self, status: Option<&str>, key: &CallKey, record: &CallRecord) -> Option<&str> {
         let first = self.statuses.first()?;
         let mut at = self.place(status.unwrap_or(first))?;
@@ -163,15 +152,14 @@ impl When {
     }
 }
 
-/// The call on the timeline of the contact that it was with. `None` where it was with nobody known.
+/// The call on its contact's timeline. `None` where it has no contact.
 pub fn activity(record: &CallRecord) -> Option<Activity> {
     let contact = record.people.contact.as_ref()?.entry.clone()?;
     let facts = &record.call.facts;
-    let heard_at = record.updates.values().map(|update| update.received_at).min();
     Some(Activity {
         contact,
         call: record.key.clone(),
-        at: facts.started_at.or(heard_at).unwrap_or(Timestamp::UNIX_EPOCH),
+        at: record.began_at(),
         direction: facts.direction,
         outcome: record.call.outcome,
         talk: facts.talk,
@@ -199,10 +187,8 @@ pub fn touched(contact: &Contact, record: &CallRecord, rules: &Rules) -> Option<
 /// The end of a call, or what its start and length make it.
 fn ended(record: &CallRecord) -> Option<Timestamp> {
     let facts = &record.call.facts;
-    let Seconds(lasted) = facts.total.or(facts.talk).unwrap_or_default();
-    let worked_out =
-        || facts.started_at?.checked_add(SignedDuration::from_secs(lasted.into())).ok();
-    facts.ended_at.or_else(worked_out)
+    let lasted = facts.total.or(facts.talk).unwrap_or_default();
+    facts.ended_at.or_else(|| Some(later(facts.started_at?, lasted)))
 }
 
 #[cfg(test)]
@@ -274,7 +260,7 @@ mod tests {
             (None, 31, contacted.clone()),
             (Some("new"), 30, Some("new".to_owned())),
             (None, 30, None),
-            // It stands further on, or where somebody put it.
+            // Its status is further on, or was set by hand.
             (Some("contacted"), 31, contacted.clone()),
             (Some("won"), 31, Some("won".to_owned())),
         ] {
@@ -317,7 +303,7 @@ mod tests {
         let once = touched(&lead(Some("new")), &call, &rules).unwrap();
         assert_eq!(once.last_contacted_at, Some(at("2026-02-20T09:02:00Z")));
         assert_eq!(touched(&once, &call, &rules), None);
-        // An older call does not make it older, one that nobody answered does not count.
+        // An older call does not make it older, an unanswered one does not count.
         let older = record(|facts| facts.ended_at = Some(at("2026-02-19T09:02:00Z")));
         assert_eq!(touched(&once, &older, &rules), None);
         let missed = record(|facts| {
@@ -346,11 +332,17 @@ mod tests {
             ]
             .into();
         });
-        let told = activity(&call).unwrap();
-        assert_eq!(told.contact.as_str(), "lead-1");
-        assert_eq!((told.at, told.outcome), (at("2026-02-20T09:00:00Z"), Some(Outcome::Answered)));
-        assert_eq!((told.talk, told.direction), (Some(Seconds(100)), Some(Direction::Outbound)));
-        assert_eq!(told.recording, Some(Personal::new("https://pbx.example/2")));
+        let activity = activity(&call).unwrap();
+        assert_eq!(activity.contact.as_str(), "lead-1");
+        assert_eq!(
+            (activity.at, activity.outcome),
+            (at("2026-02-20T09:00:00Z"), Some(Outcome::Answered))
+        );
+        assert_eq!(
+            (activity.talk, activity.direction),
+            (Some(Seconds(100)), Some(Direction::Outbound))
+        );
+        assert_eq!(activity.recording, Some(Personal::new("https://pbx.example/2")));
         call.people.contact = None;
         assert_eq!(activity(&call), None);
     }

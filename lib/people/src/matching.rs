@@ -1,6 +1,6 @@
-//! Who was on a call: what the directory is asked, and what its answer means.
+//! The people on a call: the query of the directory, and what its result means.
 //!
-//! Pure: [`question`] says what to look up, in one go, and [`answer`] decides from what was found. The
+//! Pure: [`query`] names everything to look up, in one go, and [`people`] decides from the result. The
 //! rules, case by case, are the table in `docs/matching.md`, which is also their test.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,7 +21,7 @@ const AGENT_IDS: [&str; 2] = ["agentid", "employeeid"];
 /// The same for an email address.
 const AGENT_EMAILS: [&str; 2] = ["agentemail", "employeeemail"];
 
-/// Where a call took place, as far as numbers are concerned.
+/// The source of a call, as far as numbers are concerned.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
     /// The call's source: extensions belong to one.
@@ -32,25 +32,25 @@ pub struct Place<'a> {
     pub own_numbers: &'a [Personal],
 }
 
-/// What is to be looked up.
+/// The handles and ids to look up.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Question {
-    /// Who holds these?
+pub struct Query {
+    /// The handles whose holders are wanted.
     pub handles: BTreeSet<Handle>,
-    /// Are these contacts?
+    /// Ids that may be contacts.
     pub ids: BTreeSet<Name>,
 }
 
-/// What was found.
+/// The result of a lookup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Found {
-    /// Who holds what; a handle that nobody holds is left out.
+pub struct LookupResult {
+    /// The holders of each handle; one without holders is left out.
     pub holders: BTreeMap<Handle, BTreeSet<Holder>>,
     /// The contacts among the ids.
     pub contacts: BTreeSet<Name>,
 }
 
-impl Found {
+impl LookupResult {
     fn of(&self, handle: &Handle) -> impl Iterator<Item = &Holder> {
         self.holders.get(handle).into_iter().flatten()
     }
@@ -68,31 +68,31 @@ impl Found {
     }
 }
 
-/// What to look up for a call.
-pub fn question(call: &Call, place: &Place<'_>) -> Question {
-    let mut question = Question::default();
+/// The query for a call.
+pub fn query(call: &Call, place: &Place<'_>) -> Query {
+    let mut query = Query::default();
     let number = call.contact().and_then(|party| number::person(party, place.country).e164);
-    question.handles.extend(number.map(Handle::Number));
+    query.handles.extend(number.map(Handle::Number));
     for (kind, id) in pointers(call) {
-        question.handles.insert(external(id));
+        query.handles.insert(external(id));
         if kind == MatchedBy::Context {
-            question.ids.extend(Name::new("contact", id));
+            query.ids.extend(Name::new("contact", id));
         }
     }
     for (_, handles) in employee_handles(call, place) {
-        question.handles.extend(handles);
+        query.handles.extend(handles);
     }
-    question
+    query
 }
 
-/// Who the two sides are, by what was found.
-pub fn answer(call: &Call, place: &Place<'_>, found: &Found) -> People {
+/// The people on the two sides, by the result of the lookup.
+pub fn people(call: &Call, place: &Place<'_>, found: &LookupResult) -> People {
     People { contact: contact(call, place, found), employee: employee(call, place, found) }
 }
 
-/// The number for which a contact is to be created: one that nobody holds, on the customer's side of
-/// a call that is not internal, and about which nothing was concluded for this call before. What
-/// an operator deleted does not come back with the next message about an old call.
+/// The number for which a contact is to be created: one without holders, on the customer's side of
+/// a call that is not internal, and that was not matched for this call before. A contact that an
+/// operator deleted does not come back with the next message about an old call.
 pub fn to_create<'a>(call: &Call, people: &'a People, former: &People) -> Option<&'a Personal> {
     let person = people.contact.as_ref()?;
     let number = person.e164.as_ref()?;
@@ -113,7 +113,7 @@ pub fn id_of_created(key: &CallKey, number: &Personal) -> Option<Name> {
     Name::new("contact", &format!("c-{digest}")).ok()
 }
 
-/// A side of which the directory's entry was read: what a CRM is told about it is kept with the call.
+/// A side with its directory entry: what CRMs receive of it is stored with the call.
 pub fn introduced(mut person: Person, contact: &Contact, key: &CallKey) -> Person {
     person.entry = Some(contact.id.clone());
     person.unmatched = None;
@@ -127,7 +127,7 @@ pub fn introduced(mut person: Person, contact: &Contact, key: &CallKey) -> Perso
     person
 }
 
-/// The ids that say whom the call was with, the surest first, and what finding one is called.
+/// The ids that name the call's contact, the surest first, each with how it matches.
 fn pointers(call: &Call) -> impl Iterator<Item = (MatchedBy, &str)> {
     use MatchedBy::{Context, ExternalId};
     let kinds = [Context, Context, ExternalId, ExternalId];
@@ -138,27 +138,27 @@ fn external(id: &str) -> Handle {
     Handle::External(Personal::new(id))
 }
 
-fn contact(call: &Call, place: &Place<'_>, found: &Found) -> Option<Person> {
+fn contact(call: &Call, place: &Place<'_>, found: &LookupResult) -> Option<Person> {
     let party = call.contact();
     let person = party.map(|party| number::person(party, place.country));
     let handle = person.as_ref().and_then(|person| person.e164.clone()).map(Handle::Number);
     let by_number = handle.as_ref().map(|handle| found.contacts(handle)).unwrap_or_default();
     // An id may be all that is known: a conversation on a web page has no number.
-    let nobody = || Person::unknown(PartyKind::Unparseable, None);
+    let unknown = || Person::unknown(PartyKind::Unparseable, None);
 
     for (kind, id) in pointers(call) {
         let own_id = Name::new("contact", id).ok().filter(|id| found.contacts.contains(id));
         if let Some(id) = own_id.filter(|_| kind == MatchedBy::Context) {
-            return Some(linked(person.unwrap_or_else(nobody), &id, kind));
+            return Some(linked(person.unwrap_or_else(unknown), &id, kind));
         }
         let mut holders = found.contacts(&external(id));
         if holders.len() > 1 && holders.intersection(&by_number).count() == 1 {
             holders.retain(|id| by_number.contains(id));
         }
         match (holders.first(), holders.len()) {
-            (Some(id), 1) => return Some(linked(person.unwrap_or_else(nobody), id, kind)),
+            (Some(id), 1) => return Some(linked(person.unwrap_or_else(unknown), id, kind)),
             (Some(_), _) => {
-                return Some(alone(person.unwrap_or_else(nobody), Unmatched::Ambiguous));
+                return Some(alone(person.unwrap_or_else(unknown), Unmatched::Ambiguous));
             }
             // There is no such entry, so it says nothing.
             (None, _) => {}
@@ -182,15 +182,15 @@ fn contact(call: &Call, place: &Place<'_>, found: &Found) -> Option<Person> {
     })
 }
 
-fn employee(call: &Call, place: &Place<'_>, found: &Found) -> Option<Person> {
+fn employee(call: &Call, place: &Place<'_>, found: &LookupResult) -> Option<Person> {
     let party = call.employee();
     let person = party.map(|party| number::person(party, place.country));
     for (kind, handles) in employee_handles(call, place) {
         let holders: BTreeSet<&Name> =
             handles.iter().flat_map(|handle| found.employees(handle)).collect();
         let person = || {
-            let nobody = || Person::unknown(PartyKind::Unparseable, None);
-            person.clone().unwrap_or_else(nobody)
+            let unknown = || Person::unknown(PartyKind::Unparseable, None);
+            person.clone().unwrap_or_else(unknown)
         };
         match (holders.first(), holders.len()) {
             (Some(id), 1) => return Some(linked(person(), id, kind)),
@@ -257,7 +257,7 @@ fn address(party: &Party) -> Option<&str> {
     address.contains('@').then_some(address)
 }
 
-fn is_own(person: &Person, place: &Place<'_>, found: &Found) -> bool {
+fn is_own(person: &Person, place: &Place<'_>, found: &LookupResult) -> bool {
     let Some(number) = &person.e164 else { return false };
     let configured = place
         .own_numbers

@@ -11,7 +11,7 @@ use switchboard_domain::directory::{
 use switchboard_domain::{
     Call, CallKey, Direction, Facts, Name, Party, People, Person, Personal, Unmatched,
 };
-use switchboard_people::matching::{self, Found, Place};
+use switchboard_people::matching::{self, LookupResult, Place};
 
 const PAGE: &str = include_str!("../../../docs/matching.md");
 
@@ -108,17 +108,17 @@ impl Directory {
     }
 
     fn who(&self, call: &Call, place: &Place<'_>) -> People {
-        let question = matching::question(call, place);
+        let question = matching::query(call, place);
         let asked = |(handle, _): &(&Handle, _)| question.handles.contains(handle);
         let holders = self.holders.iter().filter(asked).map(|(a, b)| (a.clone(), b.clone()));
         let contacts = question.ids.into_iter().filter(|id| self.contacts.contains_key(id));
-        let found = Found { holders: holders.collect(), contacts: contacts.collect() };
-        matching::answer(call, place, &found)
+        let found = LookupResult { holders: holders.collect(), contacts: contacts.collect() };
+        matching::people(call, place, &found)
     }
 }
 
 /// A side as the table writes it.
-fn told(person: Option<&Person>) -> String {
+fn reason(person: Option<&Person>) -> String {
     match person {
         None => "–".to_owned(),
         Some(person) => match &person.entry {
@@ -172,13 +172,13 @@ fn every_case_of_the_table() {
         let place = Place { source: &source, country, own_numbers: &[own] };
         let call = call(direction, contact, employee, ids);
         let people = directory.who(&call, &place);
-        let mut found = told(people.contact.as_ref());
+        let mut found = reason(people.contact.as_ref());
         if matching::to_create(&call, &people, &People::default()).is_some() {
             found.push_str(", created");
         }
         let number = people.contact.as_ref().and_then(|person| person.e164.as_ref());
         let number = number.map_or("–".to_owned(), |number| format!("`{}`", number.expose()));
-        let ours = told(people.employee.as_ref());
+        let ours = reason(people.employee.as_ref());
         if [&number, &found, &ours] != [e164, of_contact, of_employee] {
             wrong.push(format!("{what}: {number}, {found}, {ours}"));
         }
@@ -196,7 +196,7 @@ fn a_conclusion_is_not_followed_by_a_creation() {
     let source = name("main");
     let place = Place { source: &source, country: Some("AU"), own_numbers: &[] };
     let first = call("inbound", "`0491570110`", "–", "–");
-    let people = matching::answer(&first, &place, &Found::default());
+    let people = matching::people(&first, &place, &LookupResult::default());
     assert!(matching::to_create(&first, &people, &People::default()).is_some());
     // As it was stored before there was a directory: numbers alone.
     let numbers = switchboard_people::of(&first, Some("AU"));
@@ -204,7 +204,7 @@ fn a_conclusion_is_not_followed_by_a_creation() {
     assert_eq!(matching::to_create(&first, &people, &people), None);
     // The number turned out to be another.
     let other = call("inbound", "`0491570159`", "–", "–");
-    let later = matching::answer(&other, &place, &Found::default());
+    let later = matching::people(&other, &place, &LookupResult::default());
     assert!(matching::to_create(&other, &later, &people).is_some());
 }
 
@@ -221,7 +221,7 @@ fn a_created_contact_is_known_by_its_call() {
     let first = call("inbound", "`+61491570156`", "–", "–");
     let found = |origin: Origin| {
         contact.origin = origin;
-        let person = matching::answer(&first, &place, &Found::default()).contact.unwrap();
+        let person = matching::people(&first, &place, &LookupResult::default()).contact.unwrap();
         assert_eq!(person.unmatched, Some(Unmatched::Unknown));
         let person = matching::introduced(person, &contact, &key);
         assert_eq!((person.external_ids.len(), person.unmatched), (20, None));

@@ -1,29 +1,40 @@
-//! Masking of a body for operators: its structure and field names stay, its values do not.
+//! A body without its values, as an operator may see it: its structure and the names of its fields.
 //!
-//! Letters become `x` and digits `0`, and all other characters stay, so that a missing value, a missing
-//! quote or a date in the wrong order is visible. The body could not be parsed, so masking works on
-//! characters and treats every token that is not clearly a name as a value.
+//! Letters become `x` and digits `0`, and all else stays as it was sent, so that a hole, a missing
+//! quote or a date in the wrong order shows. These bodies could not be parsed, so they are read token
+//! by token, and everything that is not clearly a name is a value.
 
-/// The longest masked value, characters.
+use regex_lite::{Captures, Regex};
+
+/// So many characters of one value are shown, masked.
 const LONGEST_VALUE: usize = 120;
-/// The longest masked text without a known structure, characters.
+/// And so many of a text without any structure that is known.
 const LONGEST_TEXT: usize = 400;
 const LONGEST_NAME: usize = 64;
 
-/// A masked body, by its apparent format.
+/// JSON: a name after `{` or `,` and before `:`; a string; a word; punctuation or white space.
+const JSON: &str = r#"(?s)([{,]\s*)"([^"\\]*)"(\s*:)|"(?:[^"\\]|\\.)*"?|[^\s"{}\[\]:,]+|."#;
+/// XML: a tag, or text.
+const XML: &str = r"(?s)<[^>]*>?|[^<]+";
+/// A tag: its element; a name, `=` and a value; anything else.
+const TAG: &str = r#"(?s)^([</?]+)([^\s/>?]*)|(\s*)([^=]+)=("[^"]*"|'[^']*'|\S*)|."#;
+
+/// A body, in whatever format it looks to be.
 pub fn body(bytes: &[u8], content_type: &str) -> String {
     let text = String::from_utf8_lossy(bytes);
     let is_form = content_type.to_ascii_lowercase().contains("form-urlencoded");
     match text.trim_start().chars().next() {
         None => "(empty)".to_owned(),
-        Some('{' | '[') => json(&text),
-        Some('<') => xml(&text),
-        _ if is_form || has_pairs(&text) => form(&text),
+        Some('{' | '[') => tokens(&text, JSON, json),
+        Some('<') => tokens(&text, XML, xml),
+        _ if is_form || has_pairs(&text) => {
+            text.trim().split('&').map(pair).collect::<Vec<_>>().join("\n&")
+        }
         _ => text_up_to(LONGEST_TEXT, &text),
     }
 }
 
-/// A masked path and query: the names of the parameters stay.
+/// A path and query: the names of the parameters stay.
 pub fn target(target: &str) -> String {
     match target.split_once('?') {
         Some((path, query)) => {
@@ -34,7 +45,7 @@ pub fn target(target: &str) -> String {
     }
 }
 
-/// Text without control characters, which a terminal would execute.
+/// Text that holds no value, and may hold what a terminal would act on.
 pub fn printable(text: &str) -> String {
     let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
     text.chars().map(|c| if is_plain(&c) { c } else { '?' }).collect()
@@ -62,7 +73,7 @@ fn character(c: char) -> char {
     }
 }
 
-/// Whether a token in the place of a name is a name, and not a number or a person used as a key.
+/// Whether something in the place of a name is one, and not a number or a person's name.
 fn is_name(text: &str) -> bool {
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.$@:[]".contains(c);
@@ -75,65 +86,44 @@ fn name(text: &str) -> String {
     if is_name(text) { text.to_owned() } else { value(text) }
 }
 
-/// JSON, or what was meant to be. A name is a string after `{` or `,` and before `:`.
-fn json(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let (mut rest, mut before) = (text, '{');
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '"' => quoted(rest),
-            '{' | '}' | '[' | ']' | ':' | ',' => 1,
-            c if c.is_whitespace() => c.len_utf8(),
-            _ => rest.find(ends_word).unwrap_or(rest.len()),
-        };
-        let Some((token, after)) = rest.split_at_checked(length) else { break };
-        match first {
-            '"' => {
-                let is_in_place = "{,".contains(before) && after.trim_start().starts_with(':');
-                let inner = token.trim_start_matches('"').trim_end_matches('"');
-                match is_in_place && is_name(inner) && token.len() == inner.len() + 2 {
-                    true => shown.push_str(token),
-                    false => shown.push_str(&value(token)),
-                }
-            }
-            '{' | '}' | '[' | ']' | ':' | ',' => shown.push(first),
-            c if c.is_whitespace() => shown.push(character(c)),
-            _ if ["true", "false", "null"].contains(&token) => shown.push_str(token),
-            _ => shown.push_str(&value(token)),
-        }
-        if !first.is_whitespace() {
-            before = first;
-        }
-        rest = after;
+/// A text with every token of it shown as that says. The patterns match any character.
+fn tokens(text: &str, pattern: &str, shown: fn(&Captures<'_>) -> String) -> String {
+    Regex::new(pattern).map_or_else(|_| value(text), |regex| regex.replace_all(text, shown).into())
+}
+
+fn json(token: &Captures<'_>) -> String {
+    if let (Some(before), Some(inner), Some(after)) = (token.get(1), token.get(2), token.get(3)) {
+        let spaces = |text: &str| text.chars().map(character).collect::<String>();
+        let (before, after) = (spaces(before.as_str()), spaces(after.as_str()));
+        return format!("{before}\"{}\"{after}", name(inner.as_str()));
     }
-    shown
-}
-
-fn ends_word(c: char) -> bool {
-    c.is_whitespace() || "\"{}[]:,".contains(c)
-}
-
-/// The length of the string that a text begins with, its quotes counted.
-fn quoted(text: &str) -> usize {
-    let mut is_escaped = false;
-    for (at, c) in text.char_indices().skip(1) {
-        match c {
-            _ if is_escaped => is_escaped = false,
-            '\\' => is_escaped = true,
-            '"' => return at + 1,
-            _ => {}
-        }
+    match &token[0] {
+        word @ ("true" | "false" | "null") => word.to_owned(),
+        other => value(other),
     }
-    text.len()
 }
 
-/// A form, a pair a line.
-fn form(text: &str) -> String {
-    let pairs: Vec<String> = text.trim().split('&').map(pair).collect();
-    pairs.join("\n&")
+fn xml(token: &Captures<'_>) -> String {
+    match token[0].starts_with('<') && !token[0].starts_with("<!") {
+        true => tokens(&token[0], TAG, tag),
+        false => value(&token[0]),
+    }
 }
 
-/// One pair, its value decoded, so that `%2B` does not look like a number.
+fn tag(token: &Captures<'_>) -> String {
+    if let (Some(open), Some(element)) = (token.get(1), token.get(2)) {
+        return format!("{}{}", open.as_str(), name(element.as_str()));
+    }
+    match (token.get(3), token.get(4), token.get(5)) {
+        (Some(blanks), Some(attribute), Some(text)) => {
+            let blanks = " ".repeat(blanks.as_str().chars().count());
+            format!("{blanks}{}={}", name(attribute.as_str()), value(text.as_str()))
+        }
+        _ => value(&token[0]),
+    }
+}
+
+/// One pair of a form, its value decoded, so that `%2B` does not look like a number.
 fn pair(pair: &str) -> String {
     let Some((before, _)) = pair.split_once('=') else { return value(pair) };
     let decoded = form_urlencoded::parse(pair.as_bytes()).next();
@@ -142,53 +132,8 @@ fn pair(pair: &str) -> String {
 }
 
 fn has_pairs(text: &str) -> bool {
-    text.split('&')
-        .all(|pair| pair.split_once('=').is_some_and(|(before, _)| is_name(before.trim())))
-}
-
-/// XML, or what was meant to be: tags and the names of attributes stay.
-fn xml(text: &str) -> String {
-    let mut shown = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let length = match rest.starts_with('<') {
-            true => rest.find('>').map_or(rest.len(), |end| end + 1),
-            false => rest.find('<').unwrap_or(rest.len()),
-        };
-        let Some((token, after)) = rest.split_at_checked(length) else { break };
-        match token.starts_with('<') && !token.starts_with("<!") {
-            true => shown.push_str(&tag(token)),
-            false => shown.push_str(&value(token)),
-        }
-        rest = after;
-    }
-    shown
-}
-
-fn tag(token: &str) -> String {
-    let at = token.find(|c: char| !"</?".contains(c)).unwrap_or(token.len());
-    let (open, inner) = token.split_at_checked(at).unwrap_or((token, ""));
-    let ends = |c: char| c.is_whitespace() || "/>?".contains(c);
-    let at = inner.find(ends).unwrap_or(inner.len());
-    let (element, mut rest) = inner.split_at_checked(at).unwrap_or((inner, ""));
-    let mut shown = format!("{open}{}", name(element));
-    while let Some((before, after)) = rest.split_once('=') {
-        let attribute = before.trim_start();
-        let blanks = before.len() - attribute.len();
-        shown.push_str(&" ".repeat(blanks));
-        shown.push_str(&name(attribute));
-        shown.push('=');
-        let end = match after.chars().next() {
-            Some(quote @ ('"' | '\'')) => after.match_indices(quote).nth(1).map(|(at, _)| at + 1),
-            _ => after.find(char::is_whitespace),
-        };
-        let (text, left) =
-            after.split_at_checked(end.unwrap_or(after.len())).unwrap_or((after, ""));
-        shown.push_str(&value(text));
-        rest = left;
-    }
-    shown.push_str(&value(rest));
-    shown
+    let has_name = |pair: &str| pair.split_once('=').is_some_and(|(name, _)| is_name(name.trim()));
+    text.split('&').all(has_name)
 }
 
 #[cfg(test)]

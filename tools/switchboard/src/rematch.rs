@@ -139,7 +139,7 @@ impl Task<'_> {
                 tally.due += 1;
                 return Ok(());
             }
-            if !record.call.has_ended() || !plan::is_told(&record.call, source.legs) {
+            if !record.call.has_ended() || !plan::is_delivered(&record.call, source.legs) {
                 tally.undelivered += 1;
                 return Ok(());
             }

@@ -33,7 +33,7 @@ impl<N: TwilioSources> Calls<N> {
         for _ in 0..ROUNDS {
             let update = match context.given_to(stored.as_ref(), asked.now) {
                 Given::New(update) => *update,
-                Given::Known => return answer(key, stored.as_ref(), shown),
+                Given::Unchanged => return answer(key, stored.as_ref(), shown),
                 Given::TooMany => {
                     return Err(Problem::conflict(
                         "the call's context was changed 20 times: no further change is accepted",

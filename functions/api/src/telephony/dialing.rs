@@ -13,7 +13,7 @@ use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use switchboard_domain::Digest;
-use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Standing};
+use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
 use switchboard_providers::dial::{Account, DialError, Dialer, Placing};
 use switchboard_store::{PutDialRequest, RateCounter};
 
@@ -35,10 +35,10 @@ impl<C: Configured> Telephony<C> {
         let (id, request) = (DialRequest::id_of(&caller.name, key), wanted.digest()?);
         let mut version = 0;
         if let Some(stored) = self.store.dial_request(&id).await? {
-            match standing(&stored, &request, asked.now, caller)? {
-                Standing::Over(state) => return Ok(DialRequest { state, ..stored }),
-                Standing::InProgress(left) => return Err(in_progress(&stored, left.as_secs())),
-                Standing::Free => version = stored.version,
+            match status(&stored, &request, asked.now, caller)? {
+                Status::Over(state) => return Ok(DialRequest { state, ..stored }),
+                Status::InProgress(left) => return Err(in_progress(&stored, left.as_secs())),
+                Status::Free => version = stored.version,
             }
         }
 
@@ -54,10 +54,10 @@ impl<C: Configured> Telephony<C> {
             PutDialRequest::Stored(version) => DialRequest { version, ..dial_request },
             PutDialRequest::Conflict(None) => return Err(in_progress(&dial_request, 1)),
             PutDialRequest::Conflict(Some(stored)) => {
-                return match standing(&stored, &dial_request.request, asked.now, caller)? {
-                    Standing::Over(state) => Ok(DialRequest { state, ..*stored }),
-                    Standing::InProgress(left) => Err(in_progress(&stored, left.as_secs())),
-                    Standing::Free => Err(in_progress(&stored, 1)),
+                return match status(&stored, &dial_request.request, asked.now, caller)? {
+                    Status::Over(state) => Ok(DialRequest { state, ..*stored }),
+                    Status::InProgress(left) => Err(in_progress(&stored, left.as_secs())),
+                    Status::Free => Err(in_progress(&stored, 1)),
                 };
             }
         };
@@ -201,19 +201,19 @@ impl<C: Configured> Telephony<C> {
 }
 
 /// What is to be made of a stored dial request for a request that uses its key.
-fn standing(
+fn status(
     stored: &DialRequest,
     request: &Digest,
     now: Timestamp,
     caller: &Caller,
-) -> Result<Standing, Problem> {
+) -> Result<Status, Problem> {
     if stored.request != *request || !is_theirs(stored, caller) {
         let title = "Idempotency key reused";
         let detail =
             "the Idempotency-Key was used for another request: send a new key for each call";
         return Err(Problem::new(422, "key-reused", title, detail));
     }
-    Ok(stored.standing(now))
+    Ok(stored.status(now))
 }
 
 /// 502 or 503: the login at the provider failed, so no call was placed.

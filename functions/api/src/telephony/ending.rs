@@ -5,7 +5,7 @@
 use http::HeaderValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_domain::dial_request::{DialRequest, DialState, Standing};
+use switchboard_domain::dial_request::{DialRequest, DialState, Status};
 use switchboard_domain::{CallKey, Personal, State};
 use switchboard_people::number;
 use switchboard_providers::dial::{Account, DialError, Dialer, Ending, Live};
@@ -23,14 +23,14 @@ impl<C: Configured> Telephony<C> {
         dial_request: &DialRequest,
         now: Timestamp,
     ) -> Result<Value, Problem> {
-        let known_id = match dial_request.standing(now) {
-            Standing::InProgress(left) => return Err(in_progress(dial_request, left.as_secs())),
-            Standing::Free => return Err(not_live("it was never placed")),
-            Standing::Over(DialState::Refused { .. }) => {
+        let known_id = match dial_request.status(now) {
+            Status::InProgress(left) => return Err(in_progress(dial_request, left.as_secs())),
+            Status::Free => return Err(not_live("it was never placed")),
+            Status::Over(DialState::Refused { .. }) => {
                 return Err(not_live("the provider refused it"));
             }
-            Standing::Over(DialState::Placed { call_id, .. }) => call_id,
-            Standing::Over(_) => None,
+            Status::Over(DialState::Placed { call_id, .. }) => call_id,
+            Status::Over(_) => None,
         };
         let order = &dial_request.order;
         let known = self.sources.get().await?;

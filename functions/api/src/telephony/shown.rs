@@ -3,13 +3,13 @@
 
 use serde_json::{Value, json};
 use switchboard_domain::Personal;
-use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Standing};
+use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
 
 use crate::access::{Caller, Right};
 use crate::problem::Problem;
 
 /// A dial request, and how far it has come.
-pub fn shown(dial_request: &DialRequest, standing: &Standing, caller: &Caller) -> Value {
+pub fn shown(dial_request: &DialRequest, status: &Status, caller: &Caller) -> Value {
     let order = &dial_request.order;
     let personal = |value: &Personal| match caller.may(Right::Personal) {
         true => value.expose().to_owned(),
@@ -17,7 +17,7 @@ pub fn shown(dial_request: &DialRequest, standing: &Standing, caller: &Caller) -
     };
     let mut body = json!({
         "press_id": dial_request.id,
-        "state": word(dial_request, standing),
+        "state": word(dial_request, status),
         "source": format!("{}/{}", order.provider, order.source),
         "agent": personal(&order.agent),
         "employee": order.employee,
@@ -28,9 +28,9 @@ pub fn shown(dial_request: &DialRequest, standing: &Standing, caller: &Caller) -
         "call": dial_request.call(),
         "ref_id": null,
     });
-    match standing {
-        Standing::Over(DialState::Placed { ref_id, .. }) => body["ref_id"] = json!(ref_id),
-        Standing::Over(DialState::Refused { why, .. } | DialState::Unknown { why }) => {
+    match status {
+        Status::Over(DialState::Placed { ref_id, .. }) => body["ref_id"] = json!(ref_id),
+        Status::Over(DialState::Refused { why, .. } | DialState::Unknown { why }) => {
             body["why"] = json!(why);
         }
         _ => {}
@@ -38,13 +38,13 @@ pub fn shown(dial_request: &DialRequest, standing: &Standing, caller: &Caller) -
     body
 }
 
-fn word(dial_request: &DialRequest, standing: &Standing) -> &'static str {
-    match standing {
-        Standing::Over(DialState::Placed { .. }) => "placed",
-        Standing::Over(DialState::Refused { .. }) => "refused",
-        Standing::Over(_) => "unknown",
-        Standing::InProgress(_) if dial_request.state == DialState::Dialling => "dialling",
-        Standing::InProgress(_) | Standing::Free => "reserved",
+fn word(dial_request: &DialRequest, status: &Status) -> &'static str {
+    match status {
+        Status::Over(DialState::Placed { .. }) => "placed",
+        Status::Over(DialState::Refused { .. }) => "refused",
+        Status::Over(_) => "unknown",
+        Status::InProgress(_) if dial_request.state == DialState::Dialling => "dialling",
+        Status::InProgress(_) | Status::Free => "reserved",
     }
 }
 
@@ -55,7 +55,7 @@ pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Proble
     };
     match &dial_request.state {
         DialState::Placed { .. } => {
-            Ok(shown(dial_request, &Standing::Over(dial_request.state.clone()), caller))
+            Ok(shown(dial_request, &Status::Over(dial_request.state.clone()), caller))
         }
         DialState::Refused { fault, why } => {
             let title = "Call not placed";

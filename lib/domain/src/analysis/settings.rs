@@ -1,4 +1,4 @@
-//! What a source wants analysed: its `analyze`.
+//! How a source wants its transcripts analysed: its `analyze`.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +10,7 @@ use crate::time::Seconds;
 
 /// How long a call's first delivery waits for its analysis, where a source says nothing else.
 pub const DEFAULT_WAIT: Seconds = Seconds(60);
-/// A CRM is told of a call within the hour, whatever a model does. Seconds.
+/// A call is delivered within the hour, whatever a model does. Seconds.
 const LONGEST_WAIT: u32 = 3_600;
 /// So many criteria are asked for: each has to be answered with evidence.
 pub const MOST_CRITERIA: usize = 12;
@@ -20,31 +20,31 @@ const LARGEST_SCALE: u32 = 100;
 /// The best score where a criterion says nothing else.
 pub const DEFAULT_SCALE: u32 = 5;
 
-/// What a source wants analysed.
+/// How a source wants its transcripts analysed.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Whether its transcripts are analysed where a call itself does not say.
+    /// Whether its transcripts are analysed where a call's context does not decide.
     #[serde(default = "yes")]
     pub on: bool,
-    /// What each conversation is judged by.
+    /// The criteria that each conversation is scored by.
     #[serde(default)]
     pub criteria: Vec<Criterion>,
     /// How long a call's first delivery waits for its analysis once the transcript is known.
     #[serde(default = "default_wait", rename = "wait_seconds")]
     pub wait: Seconds,
-    /// Whether tasks are made where a call itself does not say.
+    /// Whether tasks are made where a call's context does not decide.
     #[serde(default = "yes")]
     pub create_tasks: bool,
 }
 
-/// One thing that a conversation is judged by.
+/// One criterion that a conversation is scored by.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Criterion {
-    /// What its score is called.
+    /// The name of its score.
     pub name: Name,
-    /// What is asked for.
+    /// What the conversation must show.
     pub description: String,
     /// The best score; the worst is 0.
     #[serde(default = "default_scale")]

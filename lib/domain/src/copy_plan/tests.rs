@@ -72,7 +72,7 @@ fn what_is_there_is_planned_once_and_owed_until_it_is_done() {
 }
 
 #[test]
-fn what_nobody_wants_is_not_planned() {
+fn an_unwanted_copy_is_not_planned() {
     let mut record = call(&[("a", recording(Some("https://pbx.example/1"), None))]);
     assert!(!record.plan_copies(|_| false, |_| None, at(0)));
     assert!(record.copies.is_empty() && !record.owed.contains_key(&Work::Recordings));
@@ -106,7 +106,7 @@ fn a_copy_is_tried_at_growing_waits_and_then_given_up() {
 }
 
 #[test]
-fn whoever_asks_for_time_gets_it_up_to_a_day() {
+fn a_retry_after_is_obeyed_up_to_a_day() {
     let mut record = call(&[("a", recording(Some("https://pbx.example/1"), None))]);
     plan(&mut record, 0);
     let copy = record.copies.remove("a").unwrap();
@@ -140,15 +140,15 @@ fn what_failed_for_good_is_tried_anew_under_another_address_alone_and_keeps_its_
 }
 
 #[test]
-fn crms_are_told_our_link_and_else_the_providers_address() {
+fn crms_receive_our_link_and_else_the_providers_address() {
     let mut record = call(&[
         ("a", recording(Some("https://pbx.example/1"), None)),
         ("b", recording(Some("https://pbx.example/2"), None)),
     ]);
     record.plan_copies(|id| id == "a", |id| Some(Personal::new(format!("link {id}"))), at(0));
-    let told =
+    let address =
         |id: &str| record.address(id, &record.call.facts.recordings[id]).map(Personal::expose);
-    assert_eq!((told("a"), told("b")), (Some("link a"), Some("https://pbx.example/2")));
+    assert_eq!((address("a"), address("b")), (Some("link a"), Some("https://pbx.example/2")));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What an entry of the directory may be, so that it can be stored and found.
+//! The checks of an entry of the directory: it must be possible to store and find it.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,7 +15,7 @@ pub const MOST_EXTENSIONS: usize = 12;
 pub const MOST_EMAILS: usize = 8;
 /// As many ids of other systems as an entry may have.
 pub const MOST_EXTERNAL_IDS: usize = 12;
-/// So many contacts may share a number, and so many employees. What more have is nobody's number: a
+/// So many contacts may share a number, and so many employees. A number with more holders is a
 /// placeholder.
 pub const MOST_HOLDERS: usize = 100;
 
@@ -32,9 +32,9 @@ const LONGEST_STATUS: usize = 32;
 pub struct EntryFault {
     /// Which field.
     pub field: &'static str,
-    /// What is wrong with it, as a phrase that follows the field's name.
+    /// The problem, as a phrase that follows the field's name.
     pub problem: String,
-    /// Whether it is right in itself, and another entry is in the way.
+    /// Whether the value is valid and another entry holds it.
     pub is_taken: bool,
 }
 
@@ -44,7 +44,7 @@ impl EntryFault {
         Self { field, problem: problem.into(), is_taken: false }
     }
 
-    /// A field that is right in itself, with another entry in the way.
+    /// A field whose value is valid and held by another entry.
     pub fn taken(field: &'static str, problem: impl Into<String>) -> Self {
         Self { field, problem: problem.into(), is_taken: true }
     }
@@ -117,8 +117,8 @@ fn at_most(field: &'static str, count: usize, most: usize) -> Result<(), EntryFa
     all(field, count <= most, &format!("are {count}; at most {most} can be stored"))
 }
 
-fn all(field: &'static str, is_right: bool, problem: &str) -> Result<(), EntryFault> {
-    if is_right { Ok(()) } else { Err(EntryFault::new(field, problem)) }
+fn all(field: &'static str, is_valid: bool, problem: &str) -> Result<(), EntryFault> {
+    if is_valid { Ok(()) } else { Err(EntryFault::new(field, problem)) }
 }
 
 fn is_plain(text: &str) -> bool {
@@ -211,8 +211,8 @@ mod tests {
         ] {
             let fault = wrong.check().unwrap_err();
             assert_eq!(fault.field, field);
-            let told = format!("{fault} {fault:?}").to_lowercase();
-            assert!(!told.contains("kim") && !told.contains("915"), "{told}");
+            let text = format!("{fault} {fault:?}").to_lowercase();
+            assert!(!text.contains("kim") && !text.contains("915"), "{text}");
         }
     }
 

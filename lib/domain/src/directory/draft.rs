@@ -1,4 +1,4 @@
-//! What somebody says about a person, and the entry that it makes of what is known.
+//! What is known about a person from an import, and the entry that it becomes.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,10 +9,10 @@ use super::entry::{Contact, ContactKind, Employee, Entry, Extension, Handle, Hol
 use crate::key::Name;
 use crate::private::Personal;
 
-/// Where a lead stands of which nothing else is said.
+/// The status of a lead that has none.
 pub const FIRST_STATUS: &str = "new";
 
-/// What an entry is of.
+/// The kind of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EntryKind {
     /// A contact.
@@ -21,10 +21,10 @@ pub enum EntryKind {
     Employee,
 }
 
-/// What is said about one person: a row of an import. What it does not mention it does not erase.
+/// One person of an import. A field that it leaves out is not erased.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
-    /// What they are to us.
+    /// The kind of entry.
     pub kind: EntryKind,
     /// The entry's id, if it is known or wanted.
     pub id: Option<Name>,
@@ -36,27 +36,27 @@ pub struct Draft {
     pub extensions: BTreeSet<Extension>,
     /// Email addresses.
     pub emails: BTreeSet<Personal>,
-    /// What other systems call them.
+    /// Ids in other systems.
     pub external_ids: BTreeSet<Personal>,
-    /// Where a lead stands, of contacts only.
+    /// A lead's status, of contacts only.
     pub status: Option<String>,
 }
 
-/// Who is found under which handle.
+/// The holders of handles.
 pub type Holders = BTreeMap<Handle, BTreeSet<Holder>>;
 
-/// What is to be written.
+/// A write of an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EntryWrite {
     /// The entry, with the version that was read.
     pub entry: Entry,
-    /// What no other entry of its kind may hold: nobody did when it was looked up.
+    /// The handles that no other entry of its kind may hold: none did when they were looked up.
     pub alone: BTreeSet<Handle>,
 }
 
 impl EntryWrite {
-    /// Writes an entry in place of what is stored, given who holds what it is found by. An external id
-    /// is one entry's; a number may be shared, if it is when it is looked up.
+    /// A write of an entry in place of the stored one, given the holders of its handles. An external id
+    /// belongs to one entry; a number may be shared, if it is shared already.
     pub fn new(
         entry: Entry,
         stored: Option<&Entry>,
@@ -73,7 +73,7 @@ impl EntryWrite {
                     return Err(EntryFault::taken("external_ids", "hold one of another entry"));
                 }
                 _ if others >= MOST_HOLDERS => {
-                    let problem = "hold one that 100 entries have already: it is nobody's";
+                    let problem = "hold one that 100 entries have already";
                     return Err(EntryFault::taken(handle.field(), problem));
                 }
                 Handle::Email(_) => {}
@@ -86,7 +86,7 @@ impl EntryWrite {
 }
 
 impl Draft {
-    /// A draft that says nothing yet.
+    /// An empty draft.
     pub fn new(kind: EntryKind) -> Self {
         Self {
             kind,
@@ -100,7 +100,7 @@ impl Draft {
         }
     }
 
-    /// The same person of the directory under an id.
+    /// The holder that it is under an id.
     pub fn holder(&self, id: Name) -> Holder {
         match self.kind {
             EntryKind::Contact(_) => Holder::Contact(id),
@@ -108,54 +108,49 @@ impl Draft {
         }
     }
 
-    /// Everything that it mentions and an entry is found by.
+    /// Every handle that it mentions.
     pub fn handles(&self) -> BTreeSet<Handle> {
-        let numbers = self.numbers.iter().cloned().map(Handle::Number);
-        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
-        let emails = self.emails.iter().cloned().map(Handle::Email);
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        numbers.chain(extensions).chain(emails).chain(external).collect()
+        Handle::all(&self.numbers, &self.extensions, &self.emails, &self.external_ids)
     }
 
-    /// Whose entry it is about, given who holds what it mentions: the one of its id; or else the one
-    /// that has its external id; or else the only one that has its number (or extension). `None`:
-    /// nobody's yet.
+    /// The id of the entry that it is about, given the holders of its handles: its own id; or else the
+    /// entry that has its external id; or else the only one that has its number (or extension). `None`:
+    /// none is stored yet.
     pub fn whose(&self, holders: &Holders) -> Result<Option<Name>, EntryFault> {
         if let Some(id) = &self.id {
             return Ok(Some(id.clone()));
         }
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        match self.only_one(external, holders) {
-            Found::One(id) => return Ok(Some(id)),
-            Found::Several => {
+        let external_ids = self.external_ids.iter().cloned().map(Handle::External);
+        match self.only_one(external_ids, holders) {
+            Holding::One(id) => return Ok(Some(id)),
+            Holding::Several => {
                 let problem = "are those of several entries: say the id";
                 return Err(EntryFault::taken("external_ids", problem));
             }
-            Found::Nobody => {}
+            Holding::None => {}
         }
         let numbers = self.numbers.iter().cloned().map(Handle::Number);
         let extensions = self.extensions.iter().cloned().map(Handle::Extension);
         match self.only_one(numbers.chain(extensions), holders) {
-            Found::One(id) => Ok(Some(id)),
-            Found::Several if self.external_ids.is_empty() => {
+            Holding::One(id) => Ok(Some(id)),
+            Holding::Several if self.external_ids.is_empty() => {
                 let problem = "are those of several entries: say the id or an external id";
                 Err(EntryFault::taken("numbers", problem))
             }
-            Found::Nobody
+            Holding::None
                 if self.numbers.is_empty()
                     && self.extensions.is_empty()
                     && self.external_ids.is_empty() =>
             {
-                let problem =
-                    "is needed, or an external id, or a number: by what else is it found?";
+                let problem = "is needed, or an external id or a number to find the entry by";
                 Err(EntryFault::new("id", problem))
             }
-            Found::Several | Found::Nobody => Ok(None),
+            Holding::Several | Holding::None => Ok(None),
         }
     }
 
-    /// The entry that it makes of what is stored, or of nothing under a fresh id. `None`: it says
-    /// nothing new.
+    /// The write that adds it to the stored entry, or makes a new one under a fresh id. `None`: it adds
+    /// nothing.
     pub fn write(
         &self,
         stored: Option<&Entry>,
@@ -211,7 +206,7 @@ impl Draft {
     }
 
     /// The one entry of its kind that alone holds at least one of these.
-    fn only_one(&self, handles: impl Iterator<Item = Handle>, holders: &Holders) -> Found {
+    fn only_one(&self, handles: impl Iterator<Item = Handle>, holders: &Holders) -> Holding {
         let (mut alone, mut shared) = (BTreeSet::new(), false);
         for handle in handles {
             let of_kind: Vec<&Name> = holders
@@ -231,15 +226,15 @@ impl Draft {
             }
         }
         match (alone.len(), alone.first(), shared) {
-            (1, Some(one), _) => Found::One((*one).clone()),
-            (0, _, false) => Found::Nobody,
-            _ => Found::Several,
+            (1, Some(one), _) => Holding::One((*one).clone()),
+            (0, _, false) => Holding::None,
+            _ => Holding::Several,
         }
     }
 }
 
-enum Found {
-    Nobody,
+enum Holding {
+    None,
     One(Name),
     Several,
 }

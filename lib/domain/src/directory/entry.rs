@@ -18,7 +18,7 @@ use crate::update::Direction;
 pub struct Contact {
     /// Its id in the directory.
     pub id: Name,
-    /// What it is to us.
+    /// Its kind.
     pub kind: ContactKind,
     /// The name.
     pub name: Option<Personal>,
@@ -28,14 +28,14 @@ pub struct Contact {
     /// Email addresses, in lower case.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub emails: BTreeSet<Personal>,
-    /// What other systems call it: a CRM's id of the lead, what is sent as `custom_identifier`.
+    /// Its ids in other systems: a CRM's id of the lead, what is sent as `custom_identifier`.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub external_ids: BTreeSet<Personal>,
-    /// Where a lead stands: a word of the configured rules, as `new` or `contacted`.
+    /// A lead's status: a word of the configured rules, as `new` or `contacted`.
     pub status: Option<String>,
     /// The end of the last call with it.
     pub last_contacted_at: Option<Timestamp>,
-    /// What CRMs call it, by the destination that they are.
+    /// Its ids in CRMs, by destination.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub known_as: BTreeMap<Name, String>,
     /// Where it came from.
@@ -47,7 +47,7 @@ pub struct Contact {
     pub version: u64,
 }
 
-/// What a contact is to us.
+/// The kind of a contact.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -56,7 +56,7 @@ pub enum ContactKind {
     /// A customer.
     #[default]
     Client,
-    /// Somebody who may become one, with a status.
+    /// A prospective customer, with a status.
     Lead,
 }
 
@@ -64,7 +64,7 @@ pub enum ContactKind {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
-    /// A call of somebody unknown.
+    /// A call with an unknown number.
     Call(CallKey),
     /// An import.
     Import,
@@ -89,7 +89,7 @@ pub struct Employee {
     /// Email addresses, in lower case.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub emails: BTreeSet<Personal>,
-    /// What other systems call it: a provider's id of the agent.
+    /// Its ids in other systems: a provider's id of the agent.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub external_ids: BTreeSet<Personal>,
     /// Where it came from.
@@ -105,13 +105,13 @@ pub struct Employee {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Extension {
-    /// Of which source; without one, of all.
+    /// The source that it belongs to; without one, all.
     pub source: Option<Name>,
     /// The number, as it is dialled.
     pub number: Personal,
 }
 
-/// What an entry is found by.
+/// A handle: one thing that an entry is found by.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Handle {
@@ -121,11 +121,11 @@ pub enum Handle {
     Extension(Extension),
     /// An email address, in lower case.
     Email(Personal),
-    /// What another system calls it.
+    /// An id in another system.
     External(Personal),
 }
 
-/// Who is found under a handle.
+/// The holder of a handle.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Holder {
@@ -133,7 +133,7 @@ pub enum Holder {
     Contact(Name),
     /// An employee.
     Employee(Name),
-    /// Nobody: it is one of our own numbers (a main line, a DID).
+    /// No person: it is one of our own numbers (a main line, a DID).
     Own,
 }
 
@@ -163,7 +163,7 @@ impl Entry {
         }
     }
 
-    /// Who it is under its handles.
+    /// The holder that its handles point to.
     pub fn holder(&self) -> Holder {
         match self {
             Self::Contact(contact) => Holder::Contact(contact.id.clone()),
@@ -171,7 +171,7 @@ impl Entry {
         }
     }
 
-    /// Everything it is found by.
+    /// Every handle that it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
         match self {
             Self::Contact(contact) => contact.handles(),
@@ -179,7 +179,7 @@ impl Entry {
         }
     }
 
-    /// Whether both say the same, whenever they were written and however often.
+    /// Whether both are equal but for version and time of writing.
     pub(super) fn says_the_same(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Contact(a), Self::Contact(b)) => {
@@ -196,7 +196,21 @@ impl Entry {
 }
 
 impl Handle {
-    /// In which field of an entry it stands.
+    /// The handles of these values.
+    pub(super) fn all(
+        numbers: &BTreeSet<Personal>,
+        extensions: &BTreeSet<Extension>,
+        emails: &BTreeSet<Personal>,
+        external_ids: &BTreeSet<Personal>,
+    ) -> BTreeSet<Self> {
+        let numbers = numbers.iter().cloned().map(Self::Number);
+        let extensions = extensions.iter().cloned().map(Self::Extension);
+        let emails = emails.iter().cloned().map(Self::Email);
+        let external_ids = external_ids.iter().cloned().map(Self::External);
+        numbers.chain(extensions).chain(emails).chain(external_ids).collect()
+    }
+
+    /// The field of an entry that holds it.
     pub fn field(&self) -> &'static str {
         match self {
             Self::Number(_) => "numbers",
@@ -208,14 +222,14 @@ impl Handle {
 }
 
 impl Holder {
-    /// Whether both are contacts, or both employees, or both nobody.
+    /// Whether both are contacts, or both employees, or both own numbers.
     pub fn is_of_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
     }
 }
 
 impl Contact {
-    /// A contact of which nothing is known yet.
+    /// An empty contact.
     pub fn new(id: Name, kind: ContactKind, origin: Origin, now: Timestamp) -> Self {
         Self {
             id,
@@ -233,17 +247,14 @@ impl Contact {
         }
     }
 
-    /// Everything it is found by.
+    /// Every handle that it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
-        let numbers = self.numbers.iter().cloned().map(Handle::Number);
-        let emails = self.emails.iter().cloned().map(Handle::Email);
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        numbers.chain(emails).chain(external).collect()
+        Handle::all(&self.numbers, &BTreeSet::new(), &self.emails, &self.external_ids)
     }
 }
 
 impl Employee {
-    /// An employee of whom nothing is known yet.
+    /// An empty employee.
     pub fn new(id: Name, origin: Origin, now: Timestamp) -> Self {
         Self {
             id,
@@ -258,13 +269,9 @@ impl Employee {
         }
     }
 
-    /// Everything it is found by.
+    /// Every handle that it is found by.
     pub fn handles(&self) -> BTreeSet<Handle> {
-        let numbers = self.numbers.iter().cloned().map(Handle::Number);
-        let extensions = self.extensions.iter().cloned().map(Handle::Extension);
-        let emails = self.emails.iter().cloned().map(Handle::Email);
-        let external = self.external_ids.iter().cloned().map(Handle::External);
-        numbers.chain(extensions).chain(emails).chain(external).collect()
+        Handle::all(&self.numbers, &self.extensions, &self.emails, &self.external_ids)
     }
 }
 
@@ -272,11 +279,11 @@ impl Employee {
 #[skip_serializing_none]
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Activity {
-    /// Whose timeline.
+    /// The contact whose timeline it is on.
     pub contact: Name,
-    /// Which call: there is one activity for each.
+    /// The call: there is one activity for each.
     pub call: CallKey,
-    /// When the call began, or, where nothing tells, when it was heard of.
+    /// When the call began or, where that is unknown, when its first message came.
     pub at: Timestamp,
     /// Which way it went.
     pub direction: Option<Direction>,

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::LookupState;
-use switchboard_domain::lookup::Finding;
+use switchboard_domain::lookup::LookupResult;
 use switchboard_flow::conversations;
 use switchboard_http::Client;
 use switchboard_providers::{Source, provider};
@@ -167,7 +167,7 @@ async fn a_source_that_leads_to_an_address_inside_is_not_asked() {
         let source = Source::parse(&source.to_string(), provider("elevenlabs")).unwrap();
         let found = conversations::find(&client, &source, &world.call(), later(0)).await;
         assert_eq!(found.problem.unwrap(), "private address refused", "{base}");
-        assert_eq!(found.finding, Finding::Trouble { not_before: None });
+        assert_eq!(found.finding, LookupResult::Trouble { not_before: None });
     }
 }
 

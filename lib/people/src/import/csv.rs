@@ -4,7 +4,7 @@ use csv::{ByteRecord, ReaderBuilder};
 use switchboard_domain::Personal;
 use switchboard_domain::directory::{Draft, EntryFault};
 
-use super::{Defaults, Row, Unreadable, Written};
+use super::row::{Defaults, Row, Unreadable, Written};
 
 /// The columns, by the names that their header may have.
 const COLUMNS: [(&str, Column); 16] = [

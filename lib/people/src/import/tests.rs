@@ -1,3 +1,8 @@
+use std::collections::BTreeSet;
+
+use switchboard_domain::directory::{ContactKind, EntryKind, Extension};
+use switchboard_domain::{Name, Personal};
+
 use super::*;
 
 fn defaults() -> Defaults {
@@ -119,8 +124,8 @@ fn what_is_wrong_with_json_is_told_by_its_line_and_not_by_its_value() {
         "{\"name\": \"Kim\", \"number\": \"0491570156\"}\n\n{\"Kim\n{\"number\": 491570156}\n";
     let said = [said, faults(read(lines))].concat();
     assert_eq!(said[4..].iter().map(|(line, _)| *line).collect::<Vec<_>>(), [3, 4]);
-    let told = format!("{said:?}");
-    assert!(!told.contains("Kim") && !told.contains("491"), "{told}");
+    let text = format!("{said:?}");
+    assert!(!text.contains("Kim") && !text.contains("491"), "{text}");
 }
 
 #[test]

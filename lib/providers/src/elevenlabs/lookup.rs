@@ -1,11 +1,11 @@
-//! Finding the conversation that was held on a call, over the REST API.
+//! LookupResult the conversation that was held on a call, over the REST API.
 
 use std::time::Duration;
 
 use http::header::{HeaderName, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::CallRecord;
-use switchboard_domain::lookup::Finding;
+use switchboard_domain::lookup::LookupResult;
 use switchboard_http::{Http, Limits, SendError, retry_after};
 use url::Url;
 
@@ -27,23 +27,23 @@ const MOST_CANDIDATES: usize = 25;
 const MOST_PAGES: usize = 4;
 
 /// What a search brought.
-pub struct LookupResult {
+pub struct SearchResult {
     /// How far the search has come.
-    pub finding: Finding,
+    pub finding: LookupResult,
     /// The conversation of the call, if it was found.
     pub conversation: Option<Conversation>,
     /// What went wrong, in words for the log.
     pub problem: Option<String>,
 }
 
-impl LookupResult {
-    fn of(finding: Finding, conversation: Option<Conversation>) -> Self {
+impl SearchResult {
+    fn of(finding: LookupResult, conversation: Option<Conversation>) -> Self {
         Self { finding, conversation, problem: None }
     }
 
     /// A search that failed, and may be tried again.
     pub fn failed(not_before: Option<Timestamp>, problem: String) -> Self {
-        let finding = Finding::Trouble { not_before };
+        let finding = LookupResult::Trouble { not_before };
         Self { finding, conversation: None, problem: Some(problem) }
     }
 }
@@ -75,7 +75,7 @@ pub async fn find(
     source: &Source,
     record: &CallRecord,
     now: Timestamp,
-) -> LookupResult {
+) -> SearchResult {
     let client = Client { http, source, now };
     let known = record.lookup.as_ref().and_then(|lookup| lookup.conversation.as_ref());
     let found = match record.call.facts.conversation.as_ref().or(known) {
@@ -85,15 +85,15 @@ pub async fn find(
     match found {
         Ok((Some(conversation), _)) => {
             let finding = match conversation.status {
-                Status::Done => Finding::Done,
-                Status::Failed => Finding::Failed,
-                _ => Finding::Processing,
+                Status::Done => LookupResult::Done,
+                Status::Failed => LookupResult::Failed,
+                _ => LookupResult::Processing,
             };
-            LookupResult::of(finding, Some(conversation))
+            SearchResult::of(finding, Some(conversation))
         }
-        Ok((None, true)) => LookupResult::of(Finding::Processing, None),
-        Ok((None, false)) | Err(Problem::Absent) => LookupResult::of(Finding::Absent, None),
-        Err(Problem::Later { not_before, why }) => LookupResult::failed(not_before, why),
+        Ok((None, true)) => SearchResult::of(LookupResult::Processing, None),
+        Ok((None, false)) | Err(Problem::Absent) => SearchResult::of(LookupResult::Absent, None),
+        Err(Problem::Later { not_before, why }) => SearchResult::failed(not_before, why),
     }
 }
 

@@ -1,35 +1,26 @@
-//! Whether an answer is one: of the form asked for, about what was asked, and held against the
-//! transcript.
+//! Checks a model's response: its form, its criteria, and its quotes against the transcript.
 //!
-//! Whoever talks a model into something on the phone gets no further than this: words of a fixed list,
-//! numbers within their scale, quotes that are there, and plain text without a link.
+//! An instruction that a model heard on the phone gets no further than this: words of a fixed list,
+//! numbers within their scale, verbatim quotes, and plain text without a link.
 
-use std::str::FromStr;
-
-use jiff::ToSpan as _;
 use jiff::civil::Date;
-use serde_json::{Map, Value};
+use jiff::{Timestamp, ToSpan as _};
+use serde_json::Value;
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Tokens};
-use switchboard_domain::{Analysis, Digest, Personal, VariantArray};
+use switchboard_domain::{Analysis, Digest, Personal};
 
-use jiff::Timestamp;
-
-use crate::clean::{clean, is_plain};
-use crate::criteria::Asked;
-use crate::prompt::Question;
+use crate::clean::clean;
+use crate::criteria::RequestedScore;
+use crate::fields::{Fault, Faults, Fields, whole};
+use crate::prompt::AnalysisRequest;
 use crate::schema::{LONGEST_QUOTE, LONGEST_SUMMARY, LONGEST_TITLE, MOST_QUOTES, MOST_TASKS};
 
 /// A quote of fewer characters shows nothing, unless the whole turn is no longer.
 const SHORTEST_QUOTE: usize = 3;
-/// So long after the call something may be due, days.
+/// A task may be due so many days after the call.
 const FURTHEST_DUE: i32 = 366;
 
-/// What is wrong with an answer: the field, and the class of the fault. It never holds what the field
-/// says, so that it can be stored and shown.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fault(pub String);
-
-/// An answer that holds.
+/// A response that passed the checks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Checked {
     summary: Personal,
@@ -46,11 +37,11 @@ impl Checked {
         model: &str,
         tokens: Tokens,
         basis: Digest,
-        question: &Question<'_>,
+        request: &AnalysisRequest<'_>,
         made_at: Timestamp,
     ) -> Analysis {
         let Self { summary, outcome, sentiment, scorecard, tasks } = self;
-        let (model, turns) = (model.to_owned(), question.cut.counted());
+        let (model, turns) = (model.to_owned(), request.cut.counted());
         Analysis {
             summary,
             outcome,
@@ -66,24 +57,24 @@ impl Checked {
     }
 }
 
-/// Checks an answer. `Err`: everything that is wrong with it.
-pub fn check(answer: &Value, question: &Question<'_>) -> Result<Checked, Vec<Fault>> {
+/// Checks a response. `Err`: everything that is wrong with it.
+pub fn check(response: &Value, request: &AnalysisRequest<'_>) -> Result<Checked, Vec<Fault>> {
     let mut faults = Faults::default();
-    let Some(mut fields) = faults.object(answer, "the answer") else { return Err(faults.0) };
+    let Some(mut fields) = faults.object(response, "the answer") else { return Err(faults.0) };
     let summary = fields.text("summary", LONGEST_SUMMARY, &mut faults);
     let outcome = fields.word::<Conclusion>("outcome", &mut faults);
     let sentiment = fields.word::<Sentiment>("sentiment", &mut faults);
-    let scorecard = match question.criteria.is_empty() {
+    let scorecard = match request.criteria.is_empty() {
         true => Vec::new(),
         false => {
-            let list = fields.list("scorecard", question.criteria.len(), &mut faults);
-            scorecard(list, question, &mut faults)
+            let list = fields.list("scorecard", request.criteria.len(), &mut faults);
+            scorecard(list, request, &mut faults)
         }
     };
-    let tasks = match question.tasks {
+    let tasks = match request.tasks {
         true => {
             let list = fields.list("tasks", MOST_TASKS, &mut faults);
-            let task = |(n, one): (usize, &Value)| task(n, one, question.day, &mut faults);
+            let task = |(n, one): (usize, &Value)| task(n, one, request.day, &mut faults);
             list.iter().enumerate().filter_map(task).collect()
         }
         false => Vec::new(),
@@ -98,19 +89,20 @@ pub fn check(answer: &Value, question: &Question<'_>) -> Result<Checked, Vec<Fau
 }
 
 /// One score for each criterion, in their order.
-fn scorecard(list: &[Value], question: &Question<'_>, faults: &mut Faults) -> Vec<Score> {
-    let mut scores: Vec<Option<Score>> = vec![None; question.criteria.len()];
+fn scorecard(list: &[Value], request: &AnalysisRequest<'_>, faults: &mut Faults) -> Vec<Score> {
+    let mut scores: Vec<Option<Score>> = vec![None; request.criteria.len()];
     for (n, entry) in list.iter().enumerate() {
         let path = format!("scorecard[{n}]");
         let Some(mut fields) = faults.object(entry, &path) else { continue };
-        let place = |name: &str| question.criteria.iter().position(|asked| asked.name == name);
+        let place =
+            |name: &str| request.criteria.iter().position(|criterion| criterion.name == name);
         let name = fields.take("criterion", faults);
         let Some(at) = name.and_then(|name| place(name.as_str()?)) else {
             faults.say(&path, "criterion", "is none of those asked for");
             continue;
         };
-        let Some(asked) = question.criteria.get(at) else { continue };
-        let score = score(&path, fields, asked, question, faults);
+        let Some(criterion) = request.criteria.get(at) else { continue };
+        let score = score(&path, fields, criterion, request, faults);
         match scores.get_mut(at) {
             Some(slot) if slot.is_none() => *slot = score,
             _ => faults.say(&path, "criterion", "is there twice"),
@@ -126,17 +118,18 @@ fn scorecard(list: &[Value], question: &Question<'_>, faults: &mut Faults) -> Ve
 fn score(
     path: &str,
     mut fields: Fields<'_>,
-    asked: &Asked,
-    question: &Question<'_>,
+    criterion: &RequestedScore,
+    request: &AnalysisRequest<'_>,
     faults: &mut Faults,
 ) -> Option<Score> {
     let before = faults.0.len();
     let score = match fields.take("score", faults)? {
         Value::Null => None,
-        other => match whole(other, asked.scale) {
+        other => match whole(other, criterion.scale) {
             Some(score) => Some(score),
             None => {
-                let expected = format!("must be a whole number from 0 to {}, or null", asked.scale);
+                let expected =
+                    format!("must be a whole number from 0 to {}, or null", criterion.scale);
                 faults.say(path, "score", &expected);
                 None
             }
@@ -148,34 +141,34 @@ fn score(
     }
     let mut evidence = Vec::new();
     for (n, one) in fields.list("evidence", MOST_QUOTES, faults).iter().enumerate() {
-        evidence.extend(quote(&format!("{path}.evidence[{n}]"), one, question, faults));
+        evidence.extend(quote(&format!("{path}.evidence[{n}]"), one, request, faults));
     }
     fields.end(faults);
     if score.is_some_and(|score| score > 0) && evidence.is_empty() && faults.0.len() == before {
         faults.say(path, "evidence", "is empty: a score above 0 needs a quote");
     }
     Some(Score {
-        criterion: asked.name.clone(),
-        asked: asked.description.clone(),
+        criterion: criterion.name.clone(),
+        asked: criterion.description.clone(),
         score,
-        scale: asked.scale,
+        scale: criterion.scale,
         confidence: confidence.unwrap_or_default(),
         evidence,
     })
 }
 
-/// Words that are there, in that turn.
+/// A verbatim quote of the turn that it names.
 fn quote(
     path: &str,
     value: &Value,
-    question: &Question<'_>,
+    request: &AnalysisRequest<'_>,
     faults: &mut Faults,
 ) -> Option<Evidence> {
     let mut fields = faults.object(value, path)?;
     let number = fields.take("turn", faults).and_then(|value| whole(value, u32::MAX));
     let quote = fields.text("quote", LONGEST_QUOTE, faults);
     fields.end(faults);
-    let Some(turn) = number.and_then(|number| question.cut.turn(number)) else {
+    let Some(turn) = number.and_then(|number| request.cut.turn(number)) else {
         faults.say(path, "turn", "is not the number of a turn that was shown");
         return None;
     };
@@ -231,115 +224,6 @@ fn read_day(text: &str) -> Option<Date> {
     text.parse().ok().filter(|_| is_plain)
 }
 
-/// A whole number that is not too large, also where it is written as `4.0`.
-fn whole(value: &Value, most: u32) -> Option<u32> {
-    let number = match value.as_u64() {
-        Some(number) => number,
-        None => {
-            let number = value.as_f64().filter(|n| n.fract() == 0.0)?;
-            (0.0..=f64::from(u32::MAX)).contains(&number).then_some(number as u64)?
-        }
-    };
-    u32::try_from(number).ok().filter(|number| *number <= most)
-}
-
-#[derive(Default)]
-struct Faults(Vec<Fault>);
-
-impl Faults {
-    fn say(&mut self, path: &str, field: &str, problem: &str) {
-        self.0.push(Fault(match path {
-            "" => format!("{field}: {problem}"),
-            _ => format!("{path}.{field}: {problem}"),
-        }));
-    }
-
-    fn object<'a>(&mut self, value: &'a Value, path: &str) -> Option<Fields<'a>> {
-        let Some(map) = value.as_object() else {
-            self.0.push(Fault(format!("{path}: must be an object")));
-            return None;
-        };
-        let path = if path == "the answer" { "" } else { path };
-        Some(Fields { path: path.to_owned(), map, taken: Vec::new() })
-    }
-}
-
-/// The members of an object, each looked at once.
-struct Fields<'a> {
-    path: String,
-    map: &'a Map<String, Value>,
-    taken: Vec<&'static str>,
-}
-
-impl<'a> Fields<'a> {
-    fn take(&mut self, name: &'static str, faults: &mut Faults) -> Option<&'a Value> {
-        self.taken.push(name);
-        let value = self.map.get(name);
-        if value.is_none() {
-            faults.say(&self.path, name, "is missing");
-        }
-        value
-    }
-
-    /// A plain text, cleaned, that is neither empty nor too long.
-    fn text(
-        &mut self,
-        name: &'static str,
-        longest: usize,
-        faults: &mut Faults,
-    ) -> Option<Personal> {
-        let value = self.take(name, faults)?;
-        let Some(text) = value.as_str().map(clean) else {
-            faults.say(&self.path, name, "must be a text");
-            return None;
-        };
-        let count = text.chars().count();
-        if count == 0 {
-            faults.say(&self.path, name, "is empty");
-        } else if count > longest {
-            faults.say(&self.path, name, &format!("is longer than {longest} characters"));
-        } else if !is_plain(&text) {
-            faults.say(&self.path, name, "holds a link or markup");
-        } else {
-            return Some(Personal::new(text));
-        }
-        None
-    }
-
-    fn word<T>(&mut self, name: &'static str, faults: &mut Faults) -> Option<T>
-    where
-        T: FromStr + VariantArray + Copy + Into<&'static str>,
-    {
-        let found = self.take(name, faults)?.as_str().and_then(|word| word.parse().ok());
-        if found.is_none() {
-            let words: Vec<&str> = T::VARIANTS.iter().map(|one| (*one).into()).collect();
-            faults.say(&self.path, name, &format!("must be one of {}", words.join(", ")));
-        }
-        found
-    }
-
-    fn list(&mut self, name: &'static str, most: usize, faults: &mut Faults) -> &'a [Value] {
-        let Some(value) = self.take(name, faults) else { return &[] };
-        match value.as_array() {
-            None => faults.say(&self.path, name, "must be a list"),
-            Some(list) if list.len() > most => {
-                faults.say(&self.path, name, &format!("has more than {most} entries"));
-            }
-            Some(list) => return list,
-        }
-        &[]
-    }
-
-    /// Refuses members that nobody asked for. Their names are the model's, so they are not told.
-    fn end(self, faults: &mut Faults) {
-        let more = self.map.keys().filter(|name| !self.taken.contains(&name.as_str())).count();
-        if more > 0 {
-            let place = if self.path.is_empty() { "the answer" } else { &self.path };
-            faults.0.push(Fault(format!("{place}: has {more} fields that were not asked for")));
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -358,10 +242,10 @@ mod tests {
         Settings { criteria: vec![criterion("one"), criterion("two")], ..Settings::default() }
     }
 
-    fn question() -> Question<'static> {
+    fn request() -> AnalysisRequest<'static> {
         let call = Call { outcome: None, facts: Facts::default() };
         let day = "2026-02-20".parse().unwrap();
-        Question::about(&call, SAID, &settings(), day, 9_000).unwrap()
+        AnalysisRequest::about(&call, SAID, &settings(), day, 9_000).unwrap()
     }
 
     fn sound() -> Value {
@@ -378,27 +262,27 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_kept_in_the_order_of_what_was_asked() {
-        let checked = check(&sound(), &question()).unwrap();
+    fn scores_are_in_the_order_of_the_criteria() {
+        let checked = check(&sound(), &request()).unwrap();
         let names: Vec<&str> =
             checked.scorecard.iter().map(|score| score.criterion.as_str()).collect();
         assert_eq!(names, ["one", "two"]);
         let tokens = Tokens { input: 7, output: 3 };
-        let made = checked.by("m", tokens, Digest::of(&[]), &question(), Timestamp::UNIX_EPOCH);
+        let made = checked.by("m", tokens, Digest::of(&[]), &request(), Timestamp::UNIX_EPOCH);
         assert_eq!((made.model.as_str(), made.tokens, made.turns.total), ("m", tokens, 3));
         assert_eq!(made.tasks[0].due, Some("2026-02-20".parse().unwrap()));
     }
 
     #[test]
-    fn all_faults_are_told_at_once_and_none_with_its_text() {
-        let mut answer = sound();
-        answer["summary"] = json!("see https://secret.example");
-        answer["secret field"] = json!(1);
-        answer["outcome"] = json!("secret word");
-        answer["scorecard"][0]["criterion"] = json!("secret criterion");
-        answer["scorecard"][1]["evidence"][0]["quote"] = json!("secret quote");
-        answer["tasks"][0]["due"] = json!("secret day");
-        let faults = check(&answer, &question()).unwrap_err();
+    fn all_faults_are_listed_at_once_and_none_with_its_text() {
+        let mut response = sound();
+        response["summary"] = json!("see https://secret.example");
+        response["secret field"] = json!(1);
+        response["outcome"] = json!("secret word");
+        response["scorecard"][0]["criterion"] = json!("secret criterion");
+        response["scorecard"][1]["evidence"][0]["quote"] = json!("secret quote");
+        response["tasks"][0]["due"] = json!("secret day");
+        let faults = check(&response, &request()).unwrap_err();
         let text: Vec<&str> = faults.iter().map(|Fault(fault)| fault.as_str()).collect();
         assert_eq!(
             text,
@@ -454,31 +338,31 @@ mod tests {
             path in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
             put in any_json(),
         ) {
-            let question = question();
-            let mut answer = sound();
-            put_at(&mut answer, &path, put);
-            let checked = match check(&answer, &question) {
+            let request = request();
+            let mut response = sound();
+            put_at(&mut response, &path, put);
+            let checked = match check(&response, &request) {
                 Ok(checked) => checked,
                 Err(faults) => {
                     prop_assert!(!faults.is_empty());
                     return Ok(());
                 }
             };
-            for (score, asked) in checked.scorecard.iter().zip(&question.criteria) {
-                prop_assert_eq!(&score.criterion, &asked.name);
-                prop_assert!(score.score.is_none_or(|score| score <= asked.scale));
+            for (score, criterion) in checked.scorecard.iter().zip(&request.criteria) {
+                prop_assert_eq!(&score.criterion, &criterion.name);
+                prop_assert!(score.score.is_none_or(|score| score <= criterion.scale));
                 prop_assert!(score.score.is_none_or(|n| n == 0) || !score.evidence.is_empty());
                 for one in &score.evidence {
-                    let turn = question.cut.turn(one.turn).unwrap();
+                    let turn = request.cut.turn(one.turn).unwrap();
                     prop_assert!(clean(turn.text).contains(one.quote.expose()));
                 }
             }
-            prop_assert_eq!(checked.scorecard.len(), question.criteria.len());
+            prop_assert_eq!(checked.scorecard.len(), request.criteria.len());
             // What is taken is also right by the schema that the model was given.
             let (mut schemas, mut compiler) = (boon::Schemas::new(), boon::Compiler::new());
-            compiler.add_resource("answer.json", question.prompt(&[]).schema).unwrap();
+            compiler.add_resource("answer.json", request.prompt(&[]).schema).unwrap();
             let schema = compiler.compile("answer.json", &mut schemas).unwrap();
-            prop_assert!(schemas.validate(&answer, schema).is_ok(), "{}", answer);
+            prop_assert!(schemas.validate(&response, schema).is_ok(), "{}", response);
         }
     }
 }
