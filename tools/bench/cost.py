@@ -57,8 +57,7 @@ class Model:
 
     def webhooks(self, calls: float) -> float:
         """The webhooks of so many calls, duplicates included."""
-        life = self.assumed["life"]
-        return calls * life["messages"] * (1 + life["duplicate_percent"] / 100)
+        return calls * self.assumed["life"]["messages"] * (1 + self.assumed["life"]["duplicate_percent"] / 100)
 
     def work(self, name: str, kinds: dict[str, float], is_scheduled: bool = False) -> dict[str, float]:
         """What the month's invocations of a function add up to, given how many of each kind there are."""
@@ -72,32 +71,25 @@ class Model:
         ms += starts * (self.billed_ms(name, "start", memory) - ms / total)
         work = {"invocations": total, "gb_seconds": memory / 1_024 * ms / 1e3, "cpu": figures["cpu_us"] / 1e6 * total}
         for kind, times in {**kinds, "start": starts}.items():
-            taken = figures["kinds"][kind]
-            requests = taken["requests"].items()
-            for what in ("reads", "writes", "stored_bytes", "crm_bytes", "log_bytes"):
-                work[what] = work.get(what, 0) + taken[what] * times
+            taken = dict(figures["kinds"][kind])
             for service in ("sqs", "crm"):
-                count = sum(count for request, count in requests if request.startswith(service + " "))
-                work[service] = work.get(service, 0) + count * times
-        work["parameter_reads"] = 0
-        if any(request.startswith("ssm ") for request in figures["kinds"]["start"]["requests"]):
-            again = self.environments(total / (HOURS * 3_600), seconds) * MINUTES / self.assumed["parameters"]["minutes"]
-            work["parameter_reads"] = starts + min(again, total)
-        return work
+                taken[service] = sum(n for name, n in taken["requests"].items() if name.startswith(service + " "))
+            for what in ("reads", "writes", "stored_bytes", "crm_bytes", "log_bytes", "sqs", "crm"):
+                work[what] = work.get(what, 0) + taken[what] * times
+        # No more often than it is invoked.
+        again = self.environments(total / (HOURS * 3_600), seconds) * MINUTES / self.assumed["parameters"]["minutes"]
+        reads = any(name.startswith("ssm ") for name in figures["kinds"]["start"]["requests"])
+        return work | {"parameter_reads": (starts + min(again, total)) * reads}
 
     def month(self, calls: float) -> tuple[dict[str, float], float]:
         """The sums of the month over hook, enrich, deliver and sweep, and the jobs that pass through queues."""
         life, batch = self.assumed["life"], self.assumed["queues"]["jobs_per_batch"]
         messages = calls * life["messages"]
         hook = {"new": calls, "further": messages - calls, "duplicate": self.webhooks(calls) - messages}
-        enrich = messages / batch
-        deliver = calls * life["destinations"] * (1 + life["updates"]) / batch
-        parts = [
-            self.work("twilio", hook),
-            self.work("enrich", {"new": enrich}),
-            self.work("deliver", {"new": deliver}),
-            self.work("sweep", {"new": MINUTES}, is_scheduled=True),
-        ]
+        enrich, deliver = messages / batch, calls * life["destinations"] * (1 + life["updates"]) / batch
+        jobs = {"enrich": {"new": enrich}, "deliver": {"new": deliver}}
+        parts = [self.work(name, kinds) for name, kinds in ({"twilio": hook} | jobs).items()]
+        parts.append(self.work("sweep", {"new": MINUTES}, is_scheduled=True))
         return {what: sum(part[what] for part in parts) for what in parts[0]}, enrich + deliver
 
     def shared(self, calls: float, lambda_log_bytes: float) -> dict[str, float]:
@@ -148,9 +140,8 @@ class Model:
         each = HOURS * (prices["hour"] + prices["address_hour"]) + assumed["disk_gb"] * prices["disk_gb_month"]
         webhooks = self.webhooks(calls)
         gb_an_hour = webhooks * (network["webhook_bytes"] + network["answer_bytes"]) / GB / HOURS
-        units = max(webhooks / (HOURS * 3_600) / 25, gb_an_hour)
-        balancer = prices["balancer_hour"] + units * prices["balancer_unit_hour"]
-        balancer += assumed["balancer_addresses"] * prices["address_hour"]
+        units = max(webhooks / (HOURS * 3_600) / 25, gb_an_hour) * prices["balancer_unit_hour"]
+        balancer = prices["balancer_hour"] + units + assumed["balancer_addresses"] * prices["address_hour"]
         return count * each + HOURS * balancer + sum(self.shared(calls, 0).values()), int(count)
 
 
@@ -224,9 +215,7 @@ Not counted: the people who run, patch and watch the servers.
 
 def main() -> None:
     """Prints or writes the page."""
-    newest = max((ROOT / "target" / "bench").glob("2*Z.json"), default=None)
-    if newest is None:
-        sys.exit("nothing was measured: run `make bench`")
+    newest = max((ROOT / "target" / "bench").glob("2*Z.json"), default=None) or sys.exit("run `make bench` first")
     read = lambda name: tomllib.loads((HERE / name).read_text())  # noqa: E731
     text = page(Model(json.loads(newest.read_text()), read("prices.toml"), read("assumptions.toml"), deployed()))
     if "--write" not in sys.argv:

@@ -54,12 +54,6 @@ impl Budgets {
         feeds: &Feeds,
         recorded: &Self,
     ) -> Result<Self, Failure> {
-        if std::process::Command::new(VALGRIND[0]).arg("--version").output().is_err() {
-            return Err(
-                "valgrind counts the instructions and is not installed (apt-get install valgrind)"
-                    .into(),
-            );
-        }
         let architecture = std::env::consts::ARCH.to_owned();
         let mut all =
             Self { architecture, tolerance: recorded.tolerance, functions: BTreeMap::new() };
@@ -178,7 +172,9 @@ async fn counted(
     let log = std::env::temp_dir().join(format!("bench-instructions-{}", std::process::id()));
     let mut under = VALGRIND.map(str::to_owned).to_vec();
     under.push(format!("--log-file={}", log.display()));
-    let running = feed.start(stand, program, &under).await?;
+    let running = feed.start(stand, program, &under).await;
+    let running =
+        running.map_err(|error| format!("under valgrind, which counts instructions: {error}"))?;
     for n in 0..invocations {
         feed.invoke(stand, &running, n).await?;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use switchboard_testkit::Failure;
 use switchboard_testkit::function::{Requests, Running, Stand, count};
 
@@ -30,7 +30,7 @@ pub fn events(rounds: u64) -> u64 {
 }
 
 /// What was measured of one program. Times are medians over starts unless said otherwise.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Figures {
     /// The program.
     pub name: String,
@@ -58,7 +58,7 @@ pub struct Figures {
 }
 
 /// What an invocation is billed for, with AWS and the CRM as far away as [`AWAY_MS`] says.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Kind {
     /// Time, each invocation rounded up to a millisecond.
     pub ms: f64,

@@ -12,31 +12,13 @@ use switchboard_testkit::function::Function;
 
 /// The hook whose job the peers do.
 pub const MAIN: &str = "twilio";
-/// Name, title, command, handler and what is deployed of each peer. `{folder}` is the folder of what is deployed.
-type Peer = (&'static str, &'static str, &'static [&'static str], &'static str, &'static str);
-const PEERS: [Peer; 3] = [
-    (
-        "node",
-        "Node 20, SDK v3 bundled",
-        &["node", "{folder}/index.mjs"],
-        "index.handle",
-        "tools/bench/peers/node/dist",
-    ),
-    (
-        "python",
-        "Python 3.11, boto3",
-        &[".venv/bench-python/bin/python", "-m", "awslambdaric", "handler.handle"],
-        "handler.handle",
-        "tools/bench/peers/python/dist",
-    ),
-    (
-        "floor",
-        "Rust without SDK",
-        &["{folder}/bootstrap"],
-        "bootstrap",
-        "tools/bench/peers/floor/dist/bootstrap",
-    ),
+/// Name, title, command, handler and folder of each peer; the folder is what is deployed.
+const PEERS: [[&str; 5]; 3] = [
+    ["node", "Node 20, SDK v3 bundled", "node {folder}/index.mjs", "index.handle", "node/dist"],
+    ["python", "Python 3.11, boto3", PYTHON, "handler.handle", "python/dist"],
+    ["floor", "Rust without SDK", "{folder}/bootstrap", "bootstrap", "floor/dist"],
 ];
+const PYTHON: &str = ".venv/bench-python/bin/python -m awslambdaric handler.handle";
 
 /// A function or a peer.
 #[derive(Clone, Debug)]
@@ -81,7 +63,7 @@ pub fn find(root: &Path, built: &Path) -> Result<(Vec<Program>, Vec<String>), Fa
     for peer in PEERS {
         match find_peer(root, peer) {
             Ok(program) => programs.push(program),
-            Err(failure) => missing.push(format!("{}: {failure}; run `make bench-peers`", peer.0)),
+            Err(failure) => missing.push(format!("{}: {failure}; run `make bench-peers`", peer[0])),
         }
     }
     programs.sort_by_key(|program| (program.name() != MAIN, !program.is_peer));
@@ -102,21 +84,22 @@ fn binaries(root: &Path) -> Result<Vec<String>, Failure> {
     Ok(names)
 }
 
-fn find_peer(
-    root: &Path,
-    (name, title, command, handler, deploy): Peer,
-) -> Result<Program, Failure> {
-    let deploy = fs::canonicalize(root.join(deploy)).map_err(|e| format!("{deploy}: {e}"))?;
-    let folder = if deploy.is_dir() { Some(&*deploy) } else { deploy.parent() };
-    let folder = folder.unwrap_or(Path::new("/")).to_owned();
-    let filled = |part: &&str| part.replace("{folder}", &folder.display().to_string());
-    let mut command: Vec<String> = command.iter().map(filled).collect();
+fn find_peer(root: &Path, peer: [&'static str; 5]) -> Result<Program, Failure> {
+    let [name, title, command, handler, folder] = peer;
+    let folder = fs::canonicalize(root.join("tools/bench/peers").join(folder))?;
+    let filled = |part: &str| part.replace("{folder}", &folder.display().to_string());
+    let mut command: Vec<String> = command.split(' ').map(filled).collect();
     if command[0].contains('/') {
         // Links are not followed: Python finds its virtual environment by the link.
         command[0] = std::path::absolute(root.join(&command[0]))?.display().to_string();
     }
-    let function = Function { name: name.to_owned(), command, folder, handler };
-    Ok(Program { function, title: title.to_owned(), is_peer: true, deploy })
+    let (deploy, name, title) = (folder.clone(), name.to_owned(), title.to_owned());
+    Ok(Program {
+        function: Function { name, command, folder, handler },
+        title,
+        is_peer: true,
+        deploy,
+    })
 }
 
 /// The size of a zip of a binary or of all files of a folder, deflated, bytes.

@@ -4,17 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use switchboard_testkit::Failure;
 
-use crate::measure::{AWAY_MS, Figures, WARM};
+use crate::measure::{Figures, WARM};
 use crate::programs::MAIN;
 
 const PAGE: &str = "docs/performance.md";
 const MARKS: [&str; 2] = ["<!-- figures: run -->", "<!-- end -->"];
 
 /// All figures of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Serialize)]
 pub struct Results {
     /// When it ended.
     pub taken_at: String,
@@ -24,8 +24,6 @@ pub struct Results {
     pub architecture: String,
     /// Turns of each program.
     pub rounds: u64,
-    /// How late DynamoDB, SQS, SSM and the CRM responded while billed time was measured, milliseconds.
-    pub away_ms: [u64; 4],
     /// The figures of each program, the main hook first.
     pub figures: Vec<Figures>,
     /// What was not measured, and why.
@@ -53,7 +51,7 @@ impl Results {
         let machine = format!("{cpu}, {threads} threads, Linux {}", kernel.trim());
         let taken_at = Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let architecture = std::env::consts::ARCH.to_owned();
-        Self { taken_at, machine, architecture, rounds, away_ms: AWAY_MS, figures, missing }
+        Self { taken_at, machine, architecture, rounds, figures, missing }
     }
 
     /// Keeps them in `target/bench`. Returns the file.
@@ -77,10 +75,10 @@ impl Results {
             "{taken_at}, {machine} ({architecture}). {rounds} turns of each program; {} warm invocations each.",
             rounds * WARM,
         );
-        let missing: Vec<_> =
+        let missing: String =
             self.missing.iter().map(|line| format!("- not measured: {line}\n")).collect();
         let (times, ratios) = (self.times(), self.ratios());
-        [&setting, &times, &ratios, &missing.concat()].map(String::as_str).join("\n\n")
+        [&setting, &times, &ratios, &missing].map(String::as_str).join("\n\n")
     }
 
     fn times(&self) -> String {
@@ -144,17 +142,10 @@ pub fn figure(value: f64) -> String {
     match value {
         v if !v.is_finite() => "–".to_owned(),
         0.0 => "0".to_owned(),
-        v if v >= 99.95 => thousands(v.round() as u64),
+        v if v >= 99.95 => format!("{v:.0}"),
         v if v >= 9.995 => format!("{v:.1}"),
         v if v >= 0.1 => format!("{v:.2}"),
         v => format!("{v:.3}"),
-    }
-}
-
-fn thousands(value: u64) -> String {
-    match value {
-        0..1_000 => value.to_string(),
-        _ => format!("{},{:03}", thousands(value / 1_000), value % 1_000),
     }
 }
 
@@ -185,7 +176,7 @@ mod tests {
     #[test]
     fn figures_have_three_digits() {
         let shown = [0.0, 0.0123, 0.123, 1.234, 12.34, 99.99, 123.4, 1_034_567.8].map(figure);
-        assert_eq!(shown, ["0", "0.012", "0.12", "1.23", "12.3", "100", "123", "1,034,568"]);
+        assert_eq!(shown, ["0", "0.012", "0.12", "1.23", "12.3", "100", "123", "1034568"]);
         assert_eq!(figure(f64::NAN), "–");
     }
 

@@ -39,19 +39,19 @@ async function readSources() {
 /** Handles one event of an API Gateway HTTP API (payload format 2.0). */
 export async function handle(event, context) {
   const signature = event.headers["x-twilio-signature"];
-  if (!signature) return reject(401, "X-Twilio-Signature is required", context);
+  if (!signature) return respond(401, { error: "X-Twilio-Signature is required" }, context);
   const body = Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8");
   const parameters = [...new URLSearchParams(body.toString())];
   const target = event.rawQueryString ? `${event.rawPath}?${event.rawQueryString}` : event.rawPath;
   const source = findSource(target, parameters, signature);
-  if (!source) return reject(403, "the signature does not match", context);
+  if (!source) return respond(403, { error: "the signature does not match" }, context);
 
   const fields = new Map();
   for (const [name, value] of parameters) {
     if (value.trim() && !fields.has(name)) fields.set(name, value.trim());
   }
   const callId = fields.get("CallSid");
-  if (!callId) return reject(400, "CallSid is required", context);
+  if (!callId) return respond(400, { error: "CallSid is required" }, context);
 
   const item = callItem(source.name, callId, fields, target, body, Date.now());
   const call = `twilio/${source.name}/${callId}`;
@@ -67,7 +67,7 @@ export async function handle(event, context) {
     }
   }
   log("info", isNew ? "call stored" : "duplicate", context, { call });
-  return respond(200, { accepted: isNew ? 1 : 0, duplicates: isNew ? 0 : 1 });
+  return respond(200, { accepted: isNew ? 1 : 0, duplicates: isNew ? 0 : 1 }, context);
 }
 
 /** The source one of whose secrets made the signature. Every secret is tried, so that time reveals nothing. */
@@ -101,26 +101,22 @@ function callItem(source, callId, fields, target, body, now) {
     target: { S: target },
     raw: { B: body },
   };
-  const text = (name, value) => {
-    if (value !== undefined) item[name] = { S: value };
+  const texts = {
+    state: STATES[fields.get("CallStatus")],
+    status: fields.get("CallStatus"),
+    at: Number.isNaN(at) ? undefined : new Date(at).toISOString(),
+    direction: fields.get("Direction"),
+    from: fields.get("From") ?? fields.get("Caller"),
+    to: fields.get("To") ?? fields.get("Called"),
+    answered_by: fields.get("AnsweredBy"),
+    parent: fields.get("ParentCallSid"),
+    cause: fields.get("SipResponseCode"),
+    recording_id: fields.get("RecordingSid"),
+    recording_url: fields.get("RecordingUrl"),
   };
-  const number = (name, value) => {
-    if (/^\d+$/.test(value)) item[name] = { N: value };
-  };
-  text("state", STATES[fields.get("CallStatus")]);
-  text("status", fields.get("CallStatus"));
-  text("at", Number.isNaN(at) ? undefined : new Date(at).toISOString());
-  text("direction", fields.get("Direction"));
-  text("from", fields.get("From") ?? fields.get("Caller"));
-  text("to", fields.get("To") ?? fields.get("Called"));
-  text("answered_by", fields.get("AnsweredBy"));
-  text("parent", fields.get("ParentCallSid"));
-  text("cause", fields.get("SipResponseCode"));
-  text("recording_id", fields.get("RecordingSid"));
-  text("recording_url", fields.get("RecordingUrl"));
-  number("recording_seconds", fields.get("RecordingDuration"));
-  number("talk_seconds", fields.get("CallDuration"));
-  number("sequence", fields.get("SequenceNumber"));
+  for (const name in texts) if (texts[name] !== undefined) item[name] = { S: texts[name] };
+  const numbers = { recording_seconds: "RecordingDuration", talk_seconds: "CallDuration", sequence: "SequenceNumber" };
+  for (const name in numbers) if (/^\d+$/.test(fields.get(numbers[name]))) item[name] = { N: fields.get(numbers[name]) };
   if (item.state?.S === "ended" && !item.parent) {
     item.due_shard = { S: String(callId.charCodeAt(callId.length - 1) % 16).padStart(2, "0") };
     item.due_at = { N: String(now + SETTLE_SECONDS * 1_000) };
@@ -145,12 +141,8 @@ async function put(Item) {
   }
 }
 
-function reject(status, error, context) {
-  log("warn", "webhook rejected", context, { status });
-  return respond(status, { error });
-}
-
-function respond(statusCode, body) {
+function respond(statusCode, body, context) {
+  if (statusCode !== 200) log("warn", "webhook rejected", context, { status: statusCode });
   const headers = { "content-type": "application/json" };
   return { statusCode, headers, body: JSON.stringify(body), isBase64Encoded: false };
 }

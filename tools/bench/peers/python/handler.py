@@ -52,7 +52,7 @@ def handle(event, context):
     """Handles one event of an API Gateway HTTP API (payload format 2.0)."""
     signature = event["headers"].get("x-twilio-signature")
     if not signature:
-        return reject(401, "X-Twilio-Signature is required", context)
+        return respond(401, {"error": "X-Twilio-Signature is required"}, context)
     body = event.get("body") or ""
     body = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
     parameters = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
@@ -61,14 +61,14 @@ def handle(event, context):
         target += "?" + event["rawQueryString"]
     source = find_source(target, parameters, signature)
     if source is None:
-        return reject(403, "the signature does not match", context)
+        return respond(403, {"error": "the signature does not match"}, context)
     fields = {}
     for name, value in parameters:
         if value.strip():
             fields.setdefault(name, value.strip())
     call_id = fields.get("CallSid")
     if not call_id:
-        return reject(400, "CallSid is required", context)
+        return respond(400, {"error": "CallSid is required"}, context)
 
     item = call_item(source, call_id, fields, target, body, time.time())
     call = f"twilio/{source}/{call_id}"
@@ -81,7 +81,7 @@ def handle(event, context):
             # The item says that it is due: a sweep over it sends the message again.
             log("warn", "stored and not queued", context, call=call, error=type(error).__name__)
     log("info", "call stored" if is_new else "duplicate", context, call=call)
-    return respond(200, {"accepted": int(is_new), "duplicates": int(not is_new)})
+    return respond(200, {"accepted": int(is_new), "duplicates": int(not is_new)}, context)
 
 
 def find_source(target, parameters, signature):
@@ -155,14 +155,10 @@ def put(item):
     return True
 
 
-def reject(status, error, context):
-    """Rejects a request."""
-    log("warn", "webhook rejected", context, status=status)
-    return respond(status, {"error": error})
-
-
-def respond(status, body):
-    """A response for API Gateway."""
+def respond(status, body, context):
+    """A response for API Gateway. One that rejects is logged."""
+    if status != 200:
+        log("warn", "webhook rejected", context, status=status)
     response = {"statusCode": status, "body": json.dumps(body), "isBase64Encoded": False}
     return response | {"headers": {"content-type": "application/json"}}
 

@@ -28,11 +28,9 @@ pub struct Connection {
     stream: Option<Box<dyn Stream>>,
 }
 
-/// A response. The names and values of its headers are in lower case.
+/// A response. Its head is in lower case.
 pub struct Response {
-    /// The HTTP status.
     pub status: u16,
-    /// The body.
     pub body: Vec<u8>,
     head: String,
 }

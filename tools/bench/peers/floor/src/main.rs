@@ -45,7 +45,7 @@ fn main() -> Result<(), Failure> {
             Ok(body) => ("response", body),
             Err(failure) => {
                 let text = failure.to_string();
-                log(json!({"level": "error", "message": text, "request_id": id}));
+                log("error", "failed", &text, id);
                 ("error", json!({"errorType": "Failure", "errorMessage": text}))
             }
         };
@@ -82,10 +82,7 @@ impl Function {
         let call = match twilio::read(&event, &self.sources) {
             Ok(call) => call,
             Err((status, why)) => {
-                let message = "webhook rejected";
-                log(
-                    json!({"level": "warn", "message": message, "status": status, "request_id": id}),
-                );
+                log("warn", "webhook rejected", why, id);
                 return Ok(reply(status, &json!({ "error": why })));
             }
         };
@@ -93,18 +90,11 @@ impl Function {
         let due_at = call.owes().then(|| now.as_millisecond() + SETTLE_SECONDS * 1_000);
         let item = call.item(now, now.as_second() + self.retention_seconds, due_at);
         let is_new = self.put(item)?;
-        if is_new
-            && due_at.is_some()
-            && let Err(failure) = self.send(&key)
-        {
-            // Without it, a sweep over the items that are due sends it.
-            let (message, error) = ("stored and not queued", failure.to_string());
-            log(
-                json!({"level": "warn", "message": message, "call": key, "error": error, "request_id": id}),
-            );
+        // Without the message, a sweep over the items that are due sends it.
+        if is_new && due_at.is_some() && self.send(&key).is_err() {
+            log("warn", "stored and not queued", &key, id);
         }
-        let message = if is_new { "call stored" } else { "duplicate" };
-        log(json!({"level": "info", "message": message, "call": key, "request_id": id}));
+        log("info", if is_new { "call stored" } else { "duplicate" }, &key, id);
         Ok(reply(200, &json!({"accepted": u8::from(is_new), "duplicates": u8::from(!is_new)})))
     }
 
@@ -174,6 +164,6 @@ fn reply(status: u16, body: &Value) -> Value {
     })
 }
 
-fn log(line: Value) {
-    println!("{line}");
+fn log(level: &str, message: &str, call: &str, id: &str) {
+    println!("{}", json!({"level": level, "message": message, "call": call, "request_id": id}));
 }
