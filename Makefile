@@ -134,19 +134,14 @@ bench-build: build
 	cargo build --locked --profile harness --package switchboard-bench --target-dir $(BENCH_BUILD)
 
 .PHONY: bench
-bench: bench-build bench-peers ## Measure every function and its peers; write docs/performance.md and .svg
+bench: bench-build bench-peers ## Measure every function and its peers; write docs/performance.md
 	$(BENCH) run --write
 
-.PHONY: bench-throughput
-bench-throughput: bench-build ## Measure large work; write it into docs/performance.md
-	$(BENCH) throughput --write
-
 .PHONY: cost
-cost: ## Compute what a million calls cost, of the newest figures of `make bench`; write docs/cost.md
-	cargo build --locked --profile harness --package switchboard-bench --target-dir $(BENCH_BUILD)
-	$(BENCH) cost --write
+cost: $(VENV)/aws.stamp ## Compute what a million calls cost, from the newest figures of `make bench`; write docs/cost.md
+	$(VENV)/aws/bin/python tools/bench/cost.py --write
 
-# With the harness that `make test` has built.
+# With the harness that `make test` builds.
 BUDGETS := target/debug/bench budgets
 
 .PHONY: budgets-build
@@ -154,11 +149,11 @@ budgets-build: build
 	cargo build --locked --workspace --all-targets
 
 .PHONY: budgets
-budgets: budgets-build ## Fail if a function takes over 5 % more than tools/bench/budgets.json says (needs valgrind)
+budgets: budgets-build ## Fail if a function takes over 5 % more than tools/bench/budgets.json allows (needs valgrind)
 	$(BUDGETS) --check
 
 .PHONY: budgets-write
-budgets-write: budgets-build ## Record what the functions take now as their budgets (needs valgrind)
+budgets-write: budgets-build ## Record the current figures of the functions as their budgets (needs valgrind)
 	$(BUDGETS) --write
 
 # The programs that the hook is compared with.
@@ -170,7 +165,7 @@ BENCH_PIP := $(VENV)/tools/bin/pip --disable-pip-version-check --python $(VENV)/
 
 .PHONY: bench-peers
 bench-peers: $(PEERS)/node/dist/index.mjs $(PEERS)/python/dist/handler.py $(PEERS)/floor/dist/bootstrap ## Make the programs that the functions are compared with, and check that they do the same (needs Node 20)
-	$(RUN) -m pytest -q $(PEERS) $(PYTEST)
+	cargo test --locked --package switchboard-bench peers -- --ignored
 
 $(PEERS)/node/dist/index.mjs: $(wildcard $(PEERS)/node/*.mjs $(PEERS)/node/package*.json)
 	cd $(PEERS)/node && npm ci --ignore-scripts --no-audit --no-fund && rm -rf dist && npm run build

@@ -1,321 +1,267 @@
-//! The measurement: programs by turns, several starts each.
+//! The comparison: programs by turns, several starts of each.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use switchboard_testkit::Failure;
+use switchboard_testkit::function::{Requests, Running, Stand, count};
 
-use crate::Failure;
-use crate::bench::{Bench, Running};
-use crate::billed::Billed;
-use crate::feed::{self, Feed};
-use crate::limit::{WHOLE_CPU_MB, share};
-use crate::package::zip_size;
-use crate::programs::{Found, Program};
+use crate::feeds::{Feed, Feeds};
+use crate::programs::{Program, zip_size};
 use crate::say;
-use crate::server::{Counts, lock};
-use crate::statistics::{median, percentile};
 
-/// Invocations of a fresh process that are not counted as warm.
-pub const WARM_UP: u64 = 50;
-/// Calls of each further kind (duplicates, rejected) whose requests are counted.
-const OTHERS: u64 = 50;
-/// Starts of a program in its turn that end with the first answer, beside the one that goes on; and
-/// as many at the share. What is started after a pause is slower than what is started again.
+/// Invocations before the first that counts as warm.
+const WARM_UP: u64 = 20;
+/// Warm invocations in each turn.
+pub const WARM: u64 = 300;
+/// Starts in each turn up to the first response, beside the one that goes on.
 const STARTS: u64 = 3;
-/// Invocations at the CPU share after the first.
-const AT_SHARE: u64 = 20;
-/// Between them a share has time to grow again, as between real calls.
-const PAUSE: Duration = Duration::from_millis(40);
+/// Invocations of each kind whose requests, units and billed time are counted.
+pub const CALLS: u64 = 20;
+/// How late DynamoDB, SQS, SSM and the CRM respond while billed time is measured, milliseconds.
+pub const AWAY_MS: [u64; 4] = [5, 8, 10, 300];
+/// What CloudWatch adds to each line of a log, bytes.
+const LOG_LINE: usize = 26;
 
-/// How much is measured.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-pub struct Plan {
-    /// Turns of each program: four starts at full CPU, three at the share.
-    pub rounds: u64,
-    /// Warm invocations after each start at full CPU.
-    pub warm: u64,
-    /// The memory whose CPU share is granted, MB.
-    pub memory_mb: u32,
+/// How many events a program needs for so many turns.
+pub fn events(rounds: u64) -> u64 {
+    rounds * (STARTS + 1 + WARM_UP + WARM) + CALLS
 }
 
 /// What was measured of one program. Times are medians over starts unless said otherwise.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Figures {
     /// The program.
     pub name: String,
-    /// What it is.
+    /// The title in a table.
     pub title: String,
-    /// Whether ours are compared with it.
+    /// Whether it is a peer.
     pub is_peer: bool,
-    /// The sample that it was given, or `jobs`, or `event`.
-    pub given: String,
-    /// What would be uploaded, bytes.
+    /// The size of its zip.
     pub zip_bytes: u64,
-    /// Exec to the first question for an event, milliseconds.
+    /// From exec to the first poll for an event, milliseconds.
     pub init_ms: f64,
-    /// The first invocation, milliseconds.
-    pub first_ms: f64,
-    /// Exec to the first answer, milliseconds.
+    /// From exec to the first response, milliseconds.
     pub cold_ms: f64,
-    /// Warm invocations over all starts: how many.
-    pub warm_invocations: u64,
-    /// Their median, microseconds.
-    pub warm_p50_us: f64,
-    /// Their 99th percentile, microseconds.
-    pub warm_p99_us: f64,
-    /// CPU time of a warm invocation, user and system, microseconds: the mean over all.
+    /// The median of all warm invocations, microseconds.
+    pub p50_us: f64,
+    /// The 99th percentile of all warm invocations, microseconds.
+    pub p99_us: f64,
+    /// CPU time of a warm invocation, user and system, microseconds: the mean of all.
     pub cpu_us: f64,
-    /// The most resident memory of any start, bytes.
+    /// The highest resident memory of any start, bytes.
     pub peak_bytes: u64,
-    /// The first invocation at the CPU share, after a start at full CPU, milliseconds.
-    pub share_first_ms: f64,
-    /// Later ones at the share, milliseconds.
-    pub share_warm_ms: f64,
-    /// The start and the first invocation at the share together, milliseconds.
-    pub share_cold_ms: f64,
-    /// Requests per invocation, by kind of invocation, then by service and operation. `start` is
-    /// all that is asked before the first.
-    pub requests: BTreeMap<String, BTreeMap<String, f64>>,
-    /// Connections open before the first event.
-    pub connections_at_start: u64,
-    /// Connections after all warm invocations of a start.
-    pub connections: u64,
-    /// Bytes of the AWS requests' bodies in a warm invocation.
-    pub bytes_sent: f64,
-    /// An invocation after every connection was closed while the process was frozen, milliseconds.
-    pub after_idle_ms: f64,
-    /// What an invocation is billed for, by memory size.
-    #[serde(default)]
-    pub billed: Vec<Billed>,
+    /// By kind of invocation: `start` (with the first invocation), `new`, and of hooks `further` (another message
+    /// about a call), `duplicate` and `rejected`.
+    pub kinds: BTreeMap<String, Kind>,
 }
 
-/// What is gathered of one program, start by start.
+/// What an invocation is billed for, with AWS and the CRM as far away as [`AWAY_MS`] says.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Kind {
+    /// Time, each invocation rounded up to a millisecond.
+    pub ms: f64,
+    /// Requests by service and operation.
+    pub requests: Requests,
+    /// Bytes sent to the CRM.
+    pub crm_bytes: f64,
+    /// Read units of DynamoDB.
+    pub reads: f64,
+    /// Write units of DynamoDB.
+    pub writes: f64,
+    /// Bytes that the tables have grown by, without their indexes.
+    pub stored_bytes: f64,
+    /// Bytes of logs.
+    pub log_bytes: f64,
+}
+
 #[derive(Default)]
 struct Gathered {
     init: Vec<f64>,
-    first: Vec<f64>,
     cold: Vec<f64>,
     warm: Vec<f64>,
-    cpu: Duration,
-    peak: u64,
-    share_first: Vec<f64>,
-    share_warm: Vec<f64>,
-    share_cold: Vec<f64>,
-    after_idle: Vec<f64>,
-    requests: BTreeMap<String, BTreeMap<String, f64>>,
-    connections_at_start: u64,
-    connections: u64,
-    bytes_sent: f64,
+    cpu: f64,
+    figures: Figures,
 }
 
-fn ms(time: Duration) -> f64 {
+fn millis(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }
 
-fn us(time: Duration) -> f64 {
-    time.as_secs_f64() * 1e6
+/// The value below which `percent` of all lie, by nearest rank.
+pub fn percentile(values: &[f64], percent: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let rank = (percent / 100.0 * sorted.len() as f64).ceil() as usize;
+    sorted.get(rank.saturating_sub(1)).copied().unwrap_or(0.0)
 }
 
-/// Requests by service and operation, for each of so many invocations.
-pub fn per(counts: &Counts, invocations: u64) -> BTreeMap<String, f64> {
-    let each = |(name, count): (&String, &u64)| (name.clone(), *count as f64 / invocations as f64);
-    counts.requests.iter().map(each).collect()
-}
-
-/// Measures programs by turns. What fails is said and left out: the others go on.
+/// Measures programs by turns. Returns a line for each that failed; the others go on.
 pub async fn measure(
-    bench: &mut Bench,
-    found: &Found,
-    feeds: &BTreeMap<String, Feed>,
-    plan: Plan,
+    stand: &mut Stand,
+    programs: &[Program],
+    feeds: &Feeds,
+    rounds: u64,
 ) -> Result<(Vec<Figures>, Vec<String>), Failure> {
-    let mut gathered: BTreeMap<&str, Gathered> = BTreeMap::new();
-    let mut failed: BTreeMap<&str, String> = BTreeMap::new();
-    for round in 0..plan.rounds {
-        for program in &found.programs {
-            let name = program.name.as_str();
-            let Some(feed) = feeds.get(name).filter(|_| !failed.contains_key(name)) else {
-                continue;
-            };
-            say(&format!("round {} of {}: {name}", round + 1, plan.rounds));
-            let one = gathered.entry(name).or_default();
-            if let Err(failure) = turn(bench, program, feed, plan, one).await {
-                say(&format!("{name} failed: {failure}"));
-                failed.insert(name, format!("{name}: {failure}"));
+    let mut all: Vec<_> = programs
+        .iter()
+        .filter_map(|program| Some((program, feeds.get(program.name())?, Ok(Gathered::default()))))
+        .collect();
+    for round in 1..=rounds {
+        for (program, feed, result) in &mut all {
+            let Ok(gathered) = result else { continue };
+            say(&format!("round {round} of {}: {}", rounds, program.name()));
+            let mut done = turn(stand, program, feed, gathered).await;
+            if done.is_ok() && round == rounds {
+                let kinds = kinds(stand, program, feed, true).await;
+                done = kinds.map(|kinds| gathered.figures.kinds = kinds);
+            }
+            if let Err(error) = done {
+                *result = Err(format!("{}: {error}", program.name()));
             }
         }
     }
-    let mut figures = Vec::new();
-    for program in &found.programs {
-        let name = program.name.as_str();
-        if let (Some(one), Some(feed), false) =
-            (gathered.remove(name), feeds.get(name), failed.contains_key(name))
-        {
-            figures.push(one.figures(program, feed)?);
+    let (mut figures, mut failed) = (Vec::new(), Vec::new());
+    for (program, _, result) in all {
+        match result {
+            Ok(gathered) => figures.push(gathered.figures(program)?),
+            Err(error) => failed.push(error),
         }
     }
-    Ok((figures, failed.into_values().collect()))
-}
-
-/// A program's turn: some starts that are ended at once, one that goes on, some at the CPU share.
-async fn turn(
-    bench: &mut Bench,
-    program: &Program,
-    feed: &Feed,
-    plan: Plan,
-    one: &mut Gathered,
-) -> Result<(), Failure> {
-    for _ in 0..STARTS {
-        start(bench, program, feed, one).await?.process.end().await;
-    }
-    full(bench, program, feed, plan, one).await?;
-    at_share(bench, program, feed, plan, one).await
-}
-
-/// A start at full CPU, up to the first answer.
-async fn start(
-    bench: &mut Bench,
-    program: &Program,
-    feed: &Feed,
-    one: &mut Gathered,
-) -> Result<Running, Failure> {
-    let account = feed.account(&bench.root, bench.crm.port)?;
-    let running = bench.run(program, account, feed.stage(), WHOLE_CPU_MB).await?;
-    let event = feed.event(0).ok_or_else(|| Failure::new("there are no events"))?;
-    let first = bench.done(&running, event).await?;
-    one.init.push(ms(running.init));
-    one.first.push(ms(first.took));
-    one.cold.push(ms(first.answered_at.duration_since(running.process.started_at)));
-    Ok(running)
-}
-
-/// One start at full CPU: the first invocation, many warm ones, and the other kinds.
-async fn full(
-    bench: &mut Bench,
-    program: &Program,
-    feed: &Feed,
-    plan: Plan,
-    one: &mut Gathered,
-) -> Result<(), Failure> {
-    let running = start(bench, program, feed, one).await?;
-    let event = |n: u64| feed.event(n).ok_or_else(|| Failure::new("there are no more events"));
-    let mut next = 1;
-    while next <= WARM_UP {
-        bench.done(&running, event(next)?).await?;
-        next += 1;
-    }
-    let earlier = bench.shared.take_counts().connected();
-    let before = running.process.cpu()?;
-    for _ in 0..plan.warm {
-        one.warm.push(us(bench.done(&running, event(next)?).await?.took));
-        next += 1;
-    }
-    one.cpu += running.process.cpu()?.saturating_sub(before);
-    let counts = bench.shared.take_counts();
-    one.peak = one.peak.max(running.process.peak_memory()?);
-    one.connections_at_start = running.asked.connected();
-    one.connections = running.asked.connected() + earlier + counts.connected();
-    one.bytes_sent = counts.sent() as f64 / plan.warm as f64;
-    one.requests.insert("start".into(), per(&running.asked, 1));
-    one.requests.insert("new".into(), per(&counts, plan.warm));
-
-    one.requests.extend(others(bench, &running, feed, next, OTHERS).await?);
-
-    running.process.freeze()?;
-    bench.shared.close_idle();
-    tokio::time::sleep(PAUSE).await;
-    running.process.thaw()?;
-    one.after_idle.push(ms(bench.done(&running, event(next)?).await?.took));
-    running.process.end().await;
-    Ok(())
-}
-
-/// The requests of a hook for webhooks that are no new calls: duplicates of the first calls that
-/// owe nothing any more, and new ones with a wrong signature or secret.
-pub async fn others(
-    bench: &mut Bench,
-    running: &Running,
-    feed: &Feed,
-    next: u64,
-    times: u64,
-) -> Result<BTreeMap<String, BTreeMap<String, f64>>, Failure> {
-    let mut requests = BTreeMap::new();
-    let Feed::Hook(sample) = feed else { return Ok(requests) };
-    bench.shared.take_counts();
-    lock(&bench.aws.account).table.owe_nothing();
-    for n in 0..times {
-        bench.done(running, sample.new_call(n)).await?;
-    }
-    requests.insert("duplicate".to_owned(), per(&bench.shared.take_counts(), times));
-    for n in 0..times {
-        let answer = bench.invoke(running, sample.rejected(next + n)).await?.answer;
-        if !feed::is_refused(&answer) {
-            return Err(Failure::new(format!("a wrong signature was answered {answer}")));
-        }
-    }
-    requests.insert("rejected".to_owned(), per(&bench.shared.take_counts(), times));
-    Ok(requests)
-}
-
-/// Some starts whose invocations get the share of a CPU that goes with the memory, and later ones of
-/// the last. The start itself is not limited, as Lambda's is not.
-async fn at_share(
-    bench: &mut Bench,
-    program: &Program,
-    feed: &Feed,
-    plan: Plan,
-    one: &mut Gathered,
-) -> Result<(), Failure> {
-    let event = |n: u64| feed.event(n).ok_or_else(|| Failure::new("there are no more events"));
-    for start in 1..=STARTS {
-        let account = feed.account(&bench.root, bench.crm.port)?;
-        let running = bench.run(program, account, feed.stage(), plan.memory_mb).await?;
-        let limited = bench.limiter.limit(running.process.pid, share(plan.memory_mb))?;
-        let first = bench.done(&running, event(0)?).await?;
-        one.share_first.push(ms(first.took));
-        one.share_cold.push(ms(running.init + first.took));
-        let later = if start == STARTS { AT_SHARE } else { 0 };
-        for n in 1..=later {
-            tokio::time::sleep(PAUSE).await;
-            one.share_warm.push(ms(bench.done(&running, event(n)?).await?.took));
-        }
-        running.process.end().await;
-        drop(limited);
-    }
-    Ok(())
+    Ok((figures, failed))
 }
 
 impl Gathered {
-    fn figures(self, program: &Program, feed: &Feed) -> Result<Figures, Failure> {
-        let given = match feed {
-            Feed::Hook(sample) => sample.name.clone(),
-            Feed::Jobs { .. } => "jobs".to_owned(),
-            Feed::Plain(_) => "event".to_owned(),
-        };
+    fn figures(self, program: &Program) -> Result<Figures, Failure> {
         Ok(Figures {
-            name: program.name.clone(),
+            name: program.name().to_owned(),
             title: program.title.clone(),
             is_peer: program.is_peer,
-            given,
             zip_bytes: zip_size(&program.deploy)?,
-            init_ms: median(&self.init),
-            first_ms: median(&self.first),
-            cold_ms: median(&self.cold),
-            warm_invocations: self.warm.len() as u64,
-            warm_p50_us: percentile(&self.warm, 50.0),
-            warm_p99_us: percentile(&self.warm, 99.0),
-            cpu_us: us(self.cpu) / self.warm.len().max(1) as f64,
-            peak_bytes: self.peak,
-            share_first_ms: median(&self.share_first),
-            share_warm_ms: median(&self.share_warm),
-            share_cold_ms: median(&self.share_cold),
-            requests: self.requests,
-            connections_at_start: self.connections_at_start,
-            connections: self.connections,
-            bytes_sent: self.bytes_sent,
-            after_idle_ms: median(&self.after_idle),
-            billed: Vec::new(),
+            init_ms: percentile(&self.init, 50.0),
+            cold_ms: percentile(&self.cold, 50.0),
+            p50_us: percentile(&self.warm, 50.0) * 1e3,
+            p99_us: percentile(&self.warm, 99.0) * 1e3,
+            cpu_us: self.cpu * 1e3 / self.warm.len().max(1) as f64,
+            ..self.figures
         })
+    }
+}
+
+async fn turn(
+    stand: &mut Stand,
+    program: &Program,
+    feed: &Feed,
+    all: &mut Gathered,
+) -> Result<(), Failure> {
+    for _ in 0..STARTS {
+        start(stand, program, feed, all).await?.process.kill().await;
+    }
+    let running = start(stand, program, feed, all).await?;
+    for n in 1..=WARM_UP {
+        feed.invoke(stand, &running, n).await?;
+    }
+    let before = running.process.cpu()?;
+    for n in 1..=WARM {
+        all.warm.push(millis(feed.invoke(stand, &running, WARM_UP + n).await?.took));
+    }
+    all.cpu += millis(running.process.cpu()?.saturating_sub(before));
+    all.figures.peak_bytes = all.figures.peak_bytes.max(running.process.peak_memory()?);
+    running.process.kill().await;
+    Ok(())
+}
+
+/// A start up to the first response.
+async fn start(
+    stand: &mut Stand,
+    program: &Program,
+    feed: &Feed,
+    all: &mut Gathered,
+) -> Result<Running, Failure> {
+    let running = feed.start(stand, program, &[]).await?;
+    let first = feed.invoke(stand, &running, 0).await?;
+    all.init.push(millis(running.init));
+    all.cold.push(millis(first.ended_at.duration_since(running.process.started_at)));
+    Ok(running)
+}
+
+/// Measures each kind of invocation; `is_away` says whether AWS and the CRM respond as late as [`AWAY_MS`] says.
+/// Duplicates are those of calls that owe nothing; `rejected` has a wrong signature or secret.
+pub async fn kinds(
+    stand: &mut Stand,
+    program: &Program,
+    feed: &Feed,
+    is_away: bool,
+) -> Result<BTreeMap<String, Kind>, Failure> {
+    let delays = if is_away { AWAY_MS } else { [0; 4] }.map(Duration::from_millis);
+    stand.delay(delays, true);
+    let result = delayed_kinds(stand, program, feed).await;
+    stand.delay([Duration::ZERO; 4], false);
+    result
+}
+
+async fn delayed_kinds(
+    stand: &mut Stand,
+    program: &Program,
+    feed: &Feed,
+) -> Result<BTreeMap<String, Kind>, Failure> {
+    let running = feed.start(stand, program, &[]).await?;
+    let units = stand.aws.take_units();
+    let requests = count(&running.started);
+    let mut start = Kind { requests, reads: units.reads, writes: units.writes, ..Kind::default() };
+    let mut all = BTreeMap::new();
+    for name in ["new", "further", "duplicate", "rejected"] {
+        if name == "duplicate" {
+            running.account.clear_due()?;
+        }
+        let (mut ms, stored) = (0.0, running.account.stored_bytes()?);
+        for n in 0..CALLS {
+            let event = match (name, feed) {
+                ("new", _) => Some(feed.event(n)?),
+                ("further", Feed::Hook(sample, _)) => sample.further(n),
+                ("duplicate", Feed::Hook(sample, _)) => Some(sample.new_call(n)),
+                ("rejected", Feed::Hook(sample, _)) => Some(sample.rejected(CALLS + n)),
+                _ => None,
+            };
+            let Some(event) = event else { break };
+            let first = if name == "rejected" { 4 } else { 2 };
+            let accepts =
+                |status| status / 100 == first || feed.may_find_nothing() && status == 404;
+            let took = stand.expect(&running, event, accepts).await?.took;
+            ms += millis(took).ceil();
+            if start.ms == 0.0 {
+                start.ms = millis(running.init + took).ceil();
+            }
+        }
+        if ms > 0.0 {
+            let (calls, units) = (CALLS as f64, stand.aws.take_units());
+            let (requests, crm_bytes) = stand.take_requests(CALLS);
+            let stored_bytes = (running.account.stored_bytes()? - stored) as f64 / calls;
+            let (ms, reads, writes) = (ms / calls, units.reads / calls, units.writes / calls);
+            let kind =
+                Kind { ms, requests, crm_bytes, reads, writes, stored_bytes, log_bytes: 0.0 };
+            all.insert(name.to_owned(), kind);
+        }
+    }
+    // A line belongs to no invocation: what was printed is shared among all of them.
+    let lines = running.process.kill().await;
+    let bytes: usize = lines.iter().map(|line| line.len() + LOG_LINE).sum();
+    let log_bytes = bytes as f64 / (CALLS as f64 * all.len() as f64);
+    all.values_mut().for_each(|kind| kind.log_bytes = log_bytes);
+    all.insert("start".to_owned(), start);
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_values_that_were_measured() {
+        let values: Vec<f64> = (1..=200).rev().map(f64::from).collect();
+        let ranks = [50.0, 99.0, 100.0].map(|percent| percentile(&values, percent));
+        assert_eq!(ranks, [100.0, 198.0, 200.0]);
+        assert_eq!((percentile(&[7.0], 99.0), percentile(&[], 99.0)), (7.0, 0.0));
     }
 }

@@ -1,16 +1,15 @@
-// The Twilio hook's job with the AWS SDK v3: check the signature, store the call, queue what it owes.
+// The Twilio hook's job with the AWS SDK v3: check the signature, store the call, queue its follow-up.
 import { createHmac, timingSafeEqual } from "node:crypto";
 import { DynamoDBClient, PutItemCommand } from "@aws-sdk/client-dynamodb";
 import { SendMessageCommand, SQSClient } from "@aws-sdk/client-sqs";
 import { GetParametersByPathCommand, SSMClient } from "@aws-sdk/client-ssm";
 
-const TABLE = process.env.CALLS_TABLE;
-const QUEUE = process.env.ENRICH_QUEUE_URL;
-const RETENTION_SECONDS = Number(process.env.RETENTION_DAYS ?? 400) * 86_400;
+const { CALLS_TABLE, ENRICH_QUEUE_URL, PARAMETER_PREFIX, RETENTION_DAYS } = process.env;
+const RETENTION_SECONDS = Number(RETENTION_DAYS ?? 400) * 86_400;
 // Answering-machine results and recordings come within seconds of the end of a call.
 const SETTLE_SECONDS = 3;
 
-// Connections are kept alive: that is the SDK's default. So are three tries.
+// Connections are kept alive: that is the SDK's default. So are three attempts.
 const config = { requestHandler: { connectionTimeout: 1_000, requestTimeout: 3_000 } };
 const dynamodb = new DynamoDBClient(config);
 const sqs = new SQSClient(config);
@@ -20,17 +19,12 @@ const sources = await readSources();
 
 async function readSources() {
   const ssm = new SSMClient(config);
+  const Path = `${PARAMETER_PREFIX}/sources/twilio`;
   const sources = [];
   let NextToken;
   do {
-    const page = await ssm.send(
-      new GetParametersByPathCommand({
-        Path: `${process.env.PARAMETER_PREFIX}/sources/twilio`,
-        Recursive: true,
-        WithDecryption: true,
-        NextToken,
-      }),
-    );
+    const request = { Path, Recursive: true, WithDecryption: true, NextToken };
+    const page = await ssm.send(new GetParametersByPathCommand(request));
     for (const parameter of page.Parameters ?? []) {
       const { secrets, public_url } = JSON.parse(parameter.Value);
       const name = parameter.Name.slice(parameter.Name.lastIndexOf("/") + 1);
@@ -42,86 +36,62 @@ async function readSources() {
   return sources;
 }
 
-/** Answers one event of an API Gateway HTTP API (payload format 2.0). */
+/** Handles one event of an API Gateway HTTP API (payload format 2.0). */
 export async function handle(event, context) {
   const signature = event.headers["x-twilio-signature"];
-  if (!signature) return reject(401, "X-Twilio-Signature is required", context);
+  if (!signature) return respond(401, { error: "X-Twilio-Signature is required" }, context);
   const body = Buffer.from(event.body ?? "", event.isBase64Encoded ? "base64" : "utf8");
   const parameters = [...new URLSearchParams(body.toString())];
   const target = event.rawQueryString ? `${event.rawPath}?${event.rawQueryString}` : event.rawPath;
   const source = findSource(target, parameters, signature);
-  if (!source) return reject(403, "the signature does not match", context);
+  if (!source) return respond(403, { error: "the signature does not match" }, context);
 
   const fields = new Map();
   for (const [name, value] of parameters) {
     if (value.trim() && !fields.has(name)) fields.set(name, value.trim());
   }
   const callId = fields.get("CallSid");
-  if (!callId) return reject(400, "CallSid is required", context);
+  if (!callId) return respond(400, { error: "CallSid is required" }, context);
 
-  const now = Date.now();
-  const item = callItem(source.name, callId, fields, target, body, now);
+  const item = callItem(source.name, callId, fields, target, body, Date.now());
   const call = `twilio/${source.name}/${callId}`;
   const isNew = await put(item);
   if (isNew && item.due_at) {
-    const delay = SETTLE_SECONDS;
-    const message = JSON.stringify({ job: "enrich", call });
+    const MessageBody = JSON.stringify({ job: "enrich", call });
+    const message = { QueueUrl: ENRICH_QUEUE_URL, MessageBody, DelaySeconds: SETTLE_SECONDS };
     try {
-      await sqs.send(
-        new SendMessageCommand({ QueueUrl: QUEUE, MessageBody: message, DelaySeconds: delay }),
-      );
+      await sqs.send(new SendMessageCommand(message));
     } catch (error) {
       // The item says that it is due: a sweep over it sends the message again.
-      log("warn", "stored and not queued", { call, error: error.name, request_id: context.awsRequestId });
+      log("warn", "stored and not queued", context, { call, error: error.name });
     }
   }
-  log("info", isNew ? "call stored" : "duplicate", { call, request_id: context.awsRequestId });
-  return answer(200, { accepted: isNew ? 1 : 0, duplicates: isNew ? 0 : 1 });
+  log("info", isNew ? "call stored" : "duplicate", context, { call });
+  return respond(200, { accepted: isNew ? 1 : 0, duplicates: isNew ? 0 : 1 }, context);
 }
 
-/** The source one of whose secrets made the signature. Every secret is tried, whichever fits. */
+/** The source one of whose secrets made the signature. Every secret is tried, so that time reveals nothing. */
 function findSource(target, parameters, signature) {
-  const tail = signedTail(parameters);
+  const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
+  const sorted = parameters.toSorted((a, b) => order(a[0], b[0]) || order(a[1], b[1]));
+  const isNew = ([name, value], n) => sorted[n - 1]?.[0] !== name || sorted[n - 1][1] !== value;
+  const tail = sorted.filter(isNew).flat().join("");
   const sent = Buffer.from(signature);
   let found;
   for (const source of sources) {
     for (const secret of source.secrets) {
-      const expected = Buffer.from(
-        createHmac("sha1", secret).update(source.publicUrl + target + tail).digest("base64"),
-      );
+      const signed = createHmac("sha1", secret).update(source.publicUrl + target + tail);
+      const expected = Buffer.from(signed.digest("base64"));
       if (expected.length === sent.length && timingSafeEqual(expected, sent)) found ??= source;
     }
   }
   return found;
 }
 
-/** Names and values, sorted by both, each pair once. */
-function signedTail(parameters) {
-  const order = (a, b) => (a < b ? -1 : a > b ? 1 : 0);
-  const sorted = parameters.toSorted((a, b) => order(a[0], b[0]) || order(a[1], b[1]));
-  let tail = "";
-  sorted.forEach(([name, value], n) => {
-    const before = sorted[n - 1];
-    if (before?.[0] !== name || before[1] !== value) tail += name + value;
-  });
-  return tail;
-}
-
-const STATES = {
-  queued: "queued",
-  initiated: "queued",
-  ringing: "ringing",
-  "in-progress": "in_progress",
-  completed: "ended",
-  busy: "ended",
-  failed: "ended",
-  "no-answer": "ended",
-  canceled: "ended",
-};
+const STATES = { queued: "queued", initiated: "queued", ringing: "ringing", "in-progress": "in_progress" };
+for (const last of ["completed", "busy", "failed", "no-answer", "canceled"]) STATES[last] = "ended";
 
 function callItem(source, callId, fields, target, body, now) {
-  const status = fields.get("CallStatus");
-  const state = STATES[status];
   const at = Date.parse(fields.get("Timestamp") ?? "");
   const item = {
     pk: { S: `call#twilio#${source}#${callId}` },
@@ -131,44 +101,39 @@ function callItem(source, callId, fields, target, body, now) {
     target: { S: target },
     raw: { B: body },
   };
-  const text = (name, value) => {
-    if (value !== undefined) item[name] = { S: value };
+  const texts = {
+    state: STATES[fields.get("CallStatus")],
+    status: fields.get("CallStatus"),
+    at: Number.isNaN(at) ? undefined : new Date(at).toISOString(),
+    direction: fields.get("Direction"),
+    from: fields.get("From") ?? fields.get("Caller"),
+    to: fields.get("To") ?? fields.get("Called"),
+    answered_by: fields.get("AnsweredBy"),
+    parent: fields.get("ParentCallSid"),
+    cause: fields.get("SipResponseCode"),
+    recording_id: fields.get("RecordingSid"),
+    recording_url: fields.get("RecordingUrl"),
   };
-  const number = (name, value) => {
-    if (/^\d+$/.test(value)) item[name] = { N: value };
-  };
-  text("state", state);
-  text("status", status);
-  text("at", Number.isNaN(at) ? undefined : new Date(at).toISOString());
-  text("direction", fields.get("Direction"));
-  text("from", fields.get("From") ?? fields.get("Caller"));
-  text("to", fields.get("To") ?? fields.get("Called"));
-  text("answered_by", fields.get("AnsweredBy"));
-  text("parent", fields.get("ParentCallSid"));
-  text("cause", fields.get("SipResponseCode"));
-  text("recording_id", fields.get("RecordingSid"));
-  text("recording_url", fields.get("RecordingUrl"));
-  number("recording_seconds", fields.get("RecordingDuration"));
-  number("talk_seconds", fields.get("CallDuration"));
-  number("sequence", fields.get("SequenceNumber"));
-  if (state === "ended" && !item.parent) {
-    item.due_shard = { S: (callId.charCodeAt(callId.length - 1) % 16).toString().padStart(2, "0") };
+  for (const name in texts) if (texts[name] !== undefined) item[name] = { S: texts[name] };
+  const numbers = { recording_seconds: "RecordingDuration", talk_seconds: "CallDuration", sequence: "SequenceNumber" };
+  for (const name in numbers) if (/^\d+$/.test(fields.get(numbers[name]))) item[name] = { N: fields.get(numbers[name]) };
+  if (item.state?.S === "ended" && !item.parent) {
+    item.due_shard = { S: String(callId.charCodeAt(callId.length - 1) % 16).padStart(2, "0") };
     item.due_at = { N: String(now + SETTLE_SECONDS * 1_000) };
   }
   return item;
 }
 
-/** Stores a call if there is none. False: there is. */
-async function put(item) {
+/** Stores a call if it is new; returns whether it is. */
+async function put(Item) {
+  const request = {
+    TableName: CALLS_TABLE,
+    Item,
+    ConditionExpression: "attribute_not_exists(pk)",
+    ReturnValuesOnConditionCheckFailure: "ALL_OLD",
+  };
   try {
-    await dynamodb.send(
-      new PutItemCommand({
-        TableName: TABLE,
-        Item: item,
-        ConditionExpression: "attribute_not_exists(pk)",
-        ReturnValuesOnConditionCheckFailure: "ALL_OLD",
-      }),
-    );
+    await dynamodb.send(new PutItemCommand(request));
     return true;
   } catch (error) {
     if (error.name === "ConditionalCheckFailedException") return false;
@@ -176,16 +141,13 @@ async function put(item) {
   }
 }
 
-function reject(status, error, context) {
-  log("warn", "webhook rejected", { status, request_id: context.awsRequestId });
-  return answer(status, { error });
-}
-
-function answer(statusCode, body) {
+function respond(statusCode, body, context) {
+  if (statusCode !== 200) log("warn", "webhook rejected", context, { status: statusCode });
   const headers = { "content-type": "application/json" };
   return { statusCode, headers, body: JSON.stringify(body), isBase64Encoded: false };
 }
 
-function log(level, message, fields) {
-  process.stdout.write(`${JSON.stringify({ level, message, ...fields })}\n`);
+function log(level, message, context, fields) {
+  const line = { level, message, ...fields, request_id: context.awsRequestId };
+  process.stdout.write(`${JSON.stringify(line)}\n`);
 }

@@ -1,5 +1,4 @@
-// What the managed Node.js runtime does around a handler: ask for an event, hand it over, send the
-// answer. One connection, kept alive.
+// The managed Node.js runtime: polls for an event, calls the handler, sends the response. One connection, kept alive.
 import http from "node:http";
 import { handle } from "./handler.mjs";
 
@@ -9,18 +8,14 @@ const PREFIX = "/2018-06-01/runtime/invocation";
 
 function request(method, path, body) {
   return new Promise((resolve, reject) => {
-    const headers = body && {
-      "content-type": "application/json",
-      "content-length": Buffer.byteLength(body),
-    };
-    const asked = http.request({ host, port, agent, method, path, headers }, (answer) => {
+    const sent = http.request({ host, port, agent, method, path }, (response) => {
       const chunks = [];
-      answer.on("data", (chunk) => chunks.push(chunk));
-      answer.on("end", () => resolve({ headers: answer.headers, body: Buffer.concat(chunks) }));
-      answer.on("error", reject);
+      response.on("data", (chunk) => chunks.push(chunk));
+      response.on("end", () => resolve({ headers: response.headers, body: Buffer.concat(chunks) }));
+      response.on("error", reject);
     });
-    asked.on("error", reject);
-    asked.end(body);
+    sent.on("error", reject);
+    sent.end(body);
   });
 }
 
@@ -28,11 +23,10 @@ for (;;) {
   const next = await request("GET", `${PREFIX}/next`);
   const id = next.headers["lambda-runtime-aws-request-id"];
   try {
-    const context = { awsRequestId: id };
-    const answer = await handle(JSON.parse(next.body), context);
-    await request("POST", `${PREFIX}/${id}/response`, JSON.stringify(answer));
+    const response = await handle(JSON.parse(next.body), { awsRequestId: id });
+    await request("POST", `${PREFIX}/${id}/response`, JSON.stringify(response));
   } catch (error) {
-    process.stderr.write(`${error?.stack}\n`);
+    console.error(error?.stack);
     const failure = { errorType: error?.name, errorMessage: error?.message };
     await request("POST", `${PREFIX}/${id}/error`, JSON.stringify(failure));
   }

@@ -1,4 +1,4 @@
-"""The Twilio hook's job with boto3: check the signature, store the call, queue what it owes."""
+"""The Twilio hook's job with boto3: check the signature, store the call, queue its follow-up."""
 
 import base64
 import email.utils
@@ -20,23 +20,13 @@ RETENTION_SECONDS = int(os.environ.get("RETENTION_DAYS", "400")) * 86_400
 SETTLE_SECONDS = 3
 
 # Connections are kept alive: that is botocore's default.
-CONFIG = Config(
-    connect_timeout=1, read_timeout=3, retries={"mode": "standard", "total_max_attempts": 3}
-)
+RETRIES = {"mode": "standard", "total_max_attempts": 3}
+CONFIG = Config(connect_timeout=1, read_timeout=3, retries=RETRIES)
 DYNAMODB = boto3.client("dynamodb", config=CONFIG)
 SQS = boto3.client("sqs", config=CONFIG)
 
-STATES = {
-    "queued": "queued",
-    "initiated": "queued",
-    "ringing": "ringing",
-    "in-progress": "in_progress",
-    "completed": "ended",
-    "busy": "ended",
-    "failed": "ended",
-    "no-answer": "ended",
-    "canceled": "ended",
-}
+STATES = {"queued": "queued", "initiated": "queued", "ringing": "ringing", "in-progress": "in_progress"}
+STATES |= dict.fromkeys(("completed", "busy", "failed", "no-answer", "canceled"), "ended")
 
 
 def read_sources():
@@ -47,11 +37,10 @@ def read_sources():
         Path=path, Recursive=True, WithDecryption=True
     )
     sources = []
-    for page in pages:
-        for parameter in page["Parameters"]:
-            source = json.loads(parameter["Value"])
-            secrets = [secret.encode() for secret in source["secrets"]]
-            sources.append((parameter["Name"].rpartition("/")[2], source["public_url"], secrets))
+    for parameter in (parameter for page in pages for parameter in page["Parameters"]):
+        source = json.loads(parameter["Value"])
+        secrets = [secret.encode() for secret in source["secrets"]]
+        sources.append((parameter["Name"].rpartition("/")[2], source["public_url"], secrets))
     return sources
 
 
@@ -60,10 +49,10 @@ SOURCES = read_sources()
 
 
 def handle(event, context):
-    """Answers one event of an API Gateway HTTP API (payload format 2.0)."""
+    """Handles one event of an API Gateway HTTP API (payload format 2.0)."""
     signature = event["headers"].get("x-twilio-signature")
     if not signature:
-        return reject(401, "X-Twilio-Signature is required", context)
+        return respond(401, {"error": "X-Twilio-Signature is required"}, context)
     body = event.get("body") or ""
     body = base64.b64decode(body) if event.get("isBase64Encoded") else body.encode()
     parameters = parse_qsl(body.decode(errors="replace"), keep_blank_values=True)
@@ -72,16 +61,14 @@ def handle(event, context):
         target += "?" + event["rawQueryString"]
     source = find_source(target, parameters, signature)
     if source is None:
-        return reject(403, "the signature does not match", context)
-
+        return respond(403, {"error": "the signature does not match"}, context)
     fields = {}
     for name, value in parameters:
-        value = value.strip()
-        if value:
-            fields.setdefault(name, value)
+        if value.strip():
+            fields.setdefault(name, value.strip())
     call_id = fields.get("CallSid")
     if not call_id:
-        return reject(400, "CallSid is required", context)
+        return respond(400, {"error": "CallSid is required"}, context)
 
     item = call_item(source, call_id, fields, target, body, time.time())
     call = f"twilio/{source}/{call_id}"
@@ -94,61 +81,55 @@ def handle(event, context):
             # The item says that it is due: a sweep over it sends the message again.
             log("warn", "stored and not queued", context, call=call, error=type(error).__name__)
     log("info", "call stored" if is_new else "duplicate", context, call=call)
-    return answer(200, {"accepted": int(is_new), "duplicates": int(not is_new)})
+    return respond(200, {"accepted": int(is_new), "duplicates": int(not is_new)}, context)
 
 
 def find_source(target, parameters, signature):
-    """The source one of whose secrets made the signature. Every secret is tried, whichever fits."""
+    """The source one of whose secrets made the signature. Every secret is tried, so that time reveals nothing."""
     tail = "".join(name + value for name, value in sorted(set(parameters)))
-    sent = signature.encode()
     found = None
     for name, public_url, secrets in SOURCES:
         signed = (public_url + target + tail).encode()
         for secret in secrets:
             expected = base64.b64encode(hmac.digest(secret, signed, hashlib.sha1))
-            if hmac.compare_digest(expected, sent) and found is None:
+            if hmac.compare_digest(expected, signature.encode()) and found is None:
                 found = name
     return found
 
 
 def call_item(source, call_id, fields, target, body, now):
-    """The call as DynamoDB's low-level client takes it."""
-    status = fields.get("CallStatus")
-    state = STATES.get(status)
-    item = {
-        "pk": {"S": f"call#twilio#{source}#{call_id}"},
-        "sk": {"S": "call"},
-        "received_at": {"S": moment(datetime.fromtimestamp(now, timezone.utc))},
-        "expires_at": {"N": str(int(now) + RETENTION_SECONDS)},
-        "target": {"S": target},
-        "raw": {"B": body},
+    """The call for DynamoDB's low-level client."""
+    state = STATES.get(fields.get("CallStatus"))
+    parent = fields.get("ParentCallSid")
+    texts = {
+        "pk": f"call#twilio#{source}#{call_id}",
+        "sk": "call",
+        "received_at": moment(datetime.fromtimestamp(now, timezone.utc)),
+        "target": target,
+        "state": state,
+        "status": fields.get("CallStatus"),
+        "at": twilio_time(fields.get("Timestamp")),
+        "direction": fields.get("Direction"),
+        "from": fields.get("From") or fields.get("Caller"),
+        "to": fields.get("To") or fields.get("Called"),
+        "answered_by": fields.get("AnsweredBy"),
+        "parent": parent,
+        "cause": fields.get("SipResponseCode"),
+        "recording_id": fields.get("RecordingSid"),
+        "recording_url": fields.get("RecordingUrl"),
     }
-    for name, value in (
-        ("state", state),
-        ("status", status),
-        ("at", stamp(fields.get("Timestamp"))),
-        ("direction", fields.get("Direction")),
-        ("from", fields.get("From") or fields.get("Caller")),
-        ("to", fields.get("To") or fields.get("Called")),
-        ("answered_by", fields.get("AnsweredBy")),
-        ("parent", fields.get("ParentCallSid")),
-        ("cause", fields.get("SipResponseCode")),
-        ("recording_id", fields.get("RecordingSid")),
-        ("recording_url", fields.get("RecordingUrl")),
-    ):
-        if value is not None:
-            item[name] = {"S": value}
-    for name, value in (
-        ("recording_seconds", fields.get("RecordingDuration")),
-        ("talk_seconds", fields.get("CallDuration")),
-        ("sequence", fields.get("SequenceNumber")),
-    ):
-        if value is not None and value.isascii() and value.isdigit():
-            item[name] = {"N": value}
-    if state == "ended" and "parent" not in item:
-        item["due_shard"] = {"S": f"{ord(call_id[-1]) % 16:02}"}
-        item["due_at"] = {"N": str(int(now * 1_000) + SETTLE_SECONDS * 1_000)}
-    return item
+    numbers = {
+        "expires_at": str(int(now) + RETENTION_SECONDS),
+        "recording_seconds": fields.get("RecordingDuration", ""),
+        "talk_seconds": fields.get("CallDuration", ""),
+        "sequence": fields.get("SequenceNumber", ""),
+    }
+    if state == "ended" and parent is None:
+        texts["due_shard"] = f"{ord(call_id[-1]) % 16:02}"
+        numbers["due_at"] = str(int(now * 1_000) + SETTLE_SECONDS * 1_000)
+    item = {name: {"S": value} for name, value in texts.items() if value is not None}
+    digits = {name: value for name, value in numbers.items() if value.isascii() and value.isdigit()}
+    return item | {name: {"N": value} for name, value in digits.items()} | {"raw": {"B": body}}
 
 
 def moment(at):
@@ -156,45 +137,30 @@ def moment(at):
     return at.strftime("%Y-%m-%dT%H:%M:%S.") + f"{at.microsecond // 1_000:03}Z"
 
 
-def stamp(text):
-    """A time as Twilio writes it, RFC 2822. One that cannot be read is left out."""
-    if text is None:
-        return None
+def twilio_time(text):
+    """A time in Twilio's format, RFC 2822; None if it is not valid."""
     try:
-        return moment(email.utils.parsedate_to_datetime(text).astimezone(timezone.utc))
+        return text and moment(email.utils.parsedate_to_datetime(text).astimezone(timezone.utc))
     except ValueError:
         return None
 
 
 def put(item):
-    """Stores a call if there is none. False: there is."""
+    """Stores a call if it is new; returns whether it is."""
+    request = {"TableName": TABLE, "Item": item, "ConditionExpression": "attribute_not_exists(pk)"}
     try:
-        DYNAMODB.put_item(
-            TableName=TABLE,
-            Item=item,
-            ConditionExpression="attribute_not_exists(pk)",
-            ReturnValuesOnConditionCheckFailure="ALL_OLD",
-        )
+        DYNAMODB.put_item(**request, ReturnValuesOnConditionCheckFailure="ALL_OLD")
     except DYNAMODB.exceptions.ConditionalCheckFailedException:
         return False
     return True
 
 
-def reject(status, error, context):
-    """A request that is not taken."""
-    log("warn", "webhook rejected", context, status=status)
-    return answer(status, {"error": error})
-
-
-def answer(status, body):
-    """An answer as API Gateway takes it."""
-    headers = {"content-type": "application/json"}
-    return {
-        "statusCode": status,
-        "headers": headers,
-        "body": json.dumps(body),
-        "isBase64Encoded": False,
-    }
+def respond(status, body, context):
+    """A response for API Gateway. One that rejects is logged."""
+    if status != 200:
+        log("warn", "webhook rejected", context, status=status)
+    response = {"statusCode": status, "body": json.dumps(body), "isBase64Encoded": False}
+    return response | {"headers": {"content-type": "application/json"}}
 
 
 def log(level, message, context, **fields):

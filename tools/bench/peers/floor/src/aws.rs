@@ -1,165 +1,96 @@
 //! An AWS service that speaks JSON: requests signed by hand (Signature Version 4).
 
-use std::fmt::Write as _;
+use std::env::var;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use hmac::{Hmac, Mac as _};
-use http_body_util::Full;
-use hyper::Request;
 use jiff::Timestamp;
 use rustls::ClientConfig;
-use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use crate::Failure;
-use crate::connection::Connection;
+use crate::connection::{Connection, Response};
 
-/// Who signs.
-pub struct Credentials {
-    /// The access key's id.
-    pub id: String,
-    /// The access key's secret.
-    pub secret: String,
-    /// The session's token, if there is a session.
-    pub token: Option<String>,
-}
-
-/// A service, its connection and the key of the day.
+/// A service, its connection, and what its requests are signed with.
 pub struct Service {
     connection: Connection,
-    signer: Signer,
-}
-
-struct Signer {
     name: &'static str,
     region: String,
-    credentials: Arc<Credentials>,
-    authority: String,
-    /// The day (`20260220`) and the key that is good for it.
-    key: Option<(String, [u8; 32])>,
-}
-
-#[derive(Deserialize)]
-struct ServiceError {
-    #[serde(rename = "__type")]
-    kind: String,
-}
-
-/// Whether an answer is the error of that name.
-pub fn is_error(answer: &[u8], name: &str) -> bool {
-    serde_json::from_slice(answer).is_ok_and(|error: ServiceError| error.kind.ends_with(name))
+    key_id: String,
+    secret: String,
+    token: String,
+    /// The day (`20260220`) and the key that is valid for it.
+    key: (String, Vec<u8>),
 }
 
 impl Service {
     /// A service at its own address, or where `AWS_ENDPOINT_URL_<NAME>` leads.
-    pub fn new(
-        name: &'static str,
-        region: &str,
-        credentials: &Arc<Credentials>,
-        tls: &Arc<ClientConfig>,
-    ) -> Result<Self, Failure> {
-        let variable = format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase());
-        let authority = match std::env::var(&variable) {
-            Ok(url) => {
-                let url = url.strip_prefix("https://").ok_or("an endpoint without TLS")?;
-                url.trim_end_matches('/').to_owned()
-            }
+    pub fn new(name: &'static str, tls: &Arc<ClientConfig>) -> Result<Self, Failure> {
+        let region = var("AWS_REGION")?;
+        let authority = match var(format!("AWS_ENDPOINT_URL_{}", name.to_ascii_uppercase())) {
+            Ok(url) => url.strip_prefix("https://").ok_or("an endpoint without TLS")?.to_owned(),
             Err(_) => format!("{name}.{region}.amazonaws.com"),
         };
-        let signer = Signer {
+        Ok(Self {
+            connection: Connection::new(&authority, Some(tls.clone())),
             name,
-            region: region.to_owned(),
-            credentials: credentials.clone(),
-            authority: authority.clone(),
-            key: None,
-        };
-        Ok(Self { connection: Connection::tls(&authority, tls.clone()), signer })
+            region,
+            key_id: var("AWS_ACCESS_KEY_ID")?,
+            secret: var("AWS_SECRET_ACCESS_KEY")?,
+            token: var("AWS_SESSION_TOKEN")?,
+            key: Default::default(),
+        })
     }
 
-    /// Opens the connection ahead of the first request.
-    pub async fn connect(&mut self) -> Result<(), Failure> {
-        self.connection.open().await
+    /// Opens the connection.
+    pub fn open(&mut self) -> Result<(), Failure> {
+        self.connection.open()
     }
 
-    /// Asks for an operation (`AmazonSQS.SendMessage`). The answer's status and body.
-    pub async fn ask(&mut self, target: &str, body: String) -> Result<(u16, Bytes), Failure> {
-        let (body, signer) = (Bytes::from(body), &mut self.signer);
-        let request = || signer.signed(target, body.clone(), Timestamp::now());
-        let (head, answer) = self.connection.send(request).await?;
-        Ok((head.status.as_u16(), answer))
+    /// Requests an operation, as `AmazonSQS.SendMessage`.
+    pub fn request(&mut self, target: &str, body: &str) -> Result<Response, Failure> {
+        let request = self.signed(target, body, Timestamp::now())?;
+        self.connection.send(request.as_bytes())
     }
-}
 
-impl Signer {
-    fn signed(
-        &mut self,
-        target: &str,
-        body: Bytes,
-        now: Timestamp,
-    ) -> Result<Request<Full<Bytes>>, Failure> {
-        // DynamoDB and SQS take version 1.0 of the protocol, SSM version 1.1.
-        let version = if self.name == "ssm" { "1.1" } else { "1.0" };
-        let content_type = format!("application/x-amz-json-{version}");
+    fn signed(&mut self, target: &str, body: &str, now: Timestamp) -> Result<String, Failure> {
         let time = now.strftime("%Y%m%dT%H%M%SZ").to_string();
         let (day, _) = time.split_once('T').unwrap_or_default();
-        let key = self.key(day)?;
-        let scope = format!("{day}/{}/{}/aws4_request", self.region, self.name);
-
-        let host = &self.authority;
-        let (token_line, token_name) = match &self.credentials.token {
-            Some(token) => (format!("x-amz-security-token:{token}\n"), "x-amz-security-token;"),
-            None => (String::new(), ""),
-        };
-        let names = format!("content-type;host;x-amz-date;{token_name}x-amz-target");
-        let hash = hex(&Sha256::digest(&body));
-        let canonical = format!(
-            "POST\n/\n\ncontent-type:{content_type}\nhost:{host}\nx-amz-date:{time}\n{token_line}x-amz-target:{target}\n\n{names}\n{hash}"
+        let (name, region) = (self.name, &self.region);
+        if self.key.0 != day {
+            let mut key = mac(format!("AWS4{}", self.secret).as_bytes(), day)?;
+            for part in [region, name, "aws4_request"] {
+                key = mac(&key, part)?;
+            }
+            self.key = (day.to_owned(), key);
+        }
+        // DynamoDB and SQS use version 1.0 of the protocol, SSM version 1.1.
+        let version = if name == "ssm" { "1.1" } else { "1.0" };
+        let headers = format!(
+            "content-type:application/x-amz-json-{version}\nhost:{}\nx-amz-date:{time}\nx-amz-security-token:{}\nx-amz-target:{target}\n",
+            self.connection.authority, self.token,
         );
-        let hash = hex(&Sha256::digest(canonical));
+        let names = "content-type;host;x-amz-date;x-amz-security-token;x-amz-target";
+        let hash = hex(&Sha256::digest(body));
+        let hash = hex(&Sha256::digest(format!("POST\n/\n\n{headers}\n{names}\n{hash}")));
+        let scope = format!("{day}/{region}/{name}/aws4_request");
         let to_sign = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
-        let signature = hex(&mac(&key, &to_sign)?);
-        let id = &self.credentials.id;
-        let authorization = format!(
-            "AWS4-HMAC-SHA256 Credential={id}/{scope}, SignedHeaders={names}, Signature={signature}"
-        );
-
-        let mut request = Request::post("/")
-            .header("host", host)
-            .header("content-type", content_type)
-            .header("x-amz-date", &time)
-            .header("x-amz-target", target)
-            .header("authorization", authorization);
-        if let Some(token) = &self.credentials.token {
-            request = request.header("x-amz-security-token", token);
-        }
-        Ok(request.body(Full::new(body))?)
-    }
-
-    /// The key of a day, made when the day is new.
-    fn key(&mut self, day: &str) -> Result<[u8; 32], Failure> {
-        if let Some((of, key)) = &self.key
-            && of == day
-        {
-            return Ok(*key);
-        }
-        let secret = format!("AWS4{}", self.credentials.secret);
-        let key = mac(secret.as_bytes(), day)?;
-        let key = mac(&mac(&mac(&key, &self.region)?, self.name)?, "aws4_request")?;
-        self.key = Some((day.to_owned(), key));
-        Ok(key)
+        let signature = hex(&mac(&self.key.1, &to_sign)?);
+        Ok(format!(
+            "POST / HTTP/1.1\r\n{}authorization:AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}\r\ncontent-length:{}\r\n\r\n{body}",
+            headers.replace('\n', "\r\n"),
+            self.key_id,
+            body.len(),
+        ))
     }
 }
 
-fn mac(key: &[u8], text: &str) -> Result<[u8; 32], Failure> {
+fn mac(key: &[u8], text: &str) -> Result<Vec<u8>, Failure> {
     let mut mac = Hmac::<Sha256>::new_from_slice(key)?;
     mac.update(text.as_bytes());
-    Ok(mac.finalize().into_bytes().into())
+    Ok(mac.finalize().into_bytes().to_vec())
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

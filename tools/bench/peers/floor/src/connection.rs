@@ -1,125 +1,114 @@
-//! One HTTP/1.1 connection, opened again when the other side has closed it.
+//! One HTTP/1.1 connection over a blocking socket, opened again when the other side has closed it.
 
+use std::io::{Read, Write};
+use std::net::{TcpStream, ToSocketAddrs as _};
 use std::sync::Arc;
+use std::thread::sleep;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt as _, Full};
-use hyper::Request;
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper::http::response::Parts;
-use hyper_util::rt::TokioIo;
-use rustls::ClientConfig;
-use rustls::pki_types::ServerName;
-use tokio::net::TcpStream;
-use tokio::time::{sleep, timeout};
-use tokio_rustls::TlsConnector;
+use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use crate::Failure;
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(1);
-const TRY_LIMIT: Duration = Duration::from_secs(3);
-/// The first try and two more, as the functions.
-const TRIES: u32 = 3;
-/// Before the second try; twice as long before the third.
+const ATTEMPT_LIMIT: Duration = Duration::from_secs(3);
+/// The first attempt and two more, as the functions.
+const ATTEMPTS: u32 = 3;
+/// Before the second attempt; twice as long before the third.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A connection to one server.
+trait Stream: Read + Write + Send {}
+impl<T: Read + Write + Send> Stream for T {}
+
+/// A connection to one server: with TLS, or without it and without limits of time.
 pub struct Connection {
-    authority: String,
+    /// Host and port, as the header `host` has them.
+    pub authority: String,
     tls: Option<Arc<ClientConfig>>,
-    sender: Option<SendRequest<Full<Bytes>>>,
+    stream: Option<Box<dyn Stream>>,
+}
+
+/// A response. Its head is in lower case.
+pub struct Response {
+    pub status: u16,
+    pub body: Vec<u8>,
+    head: String,
+}
+
+impl Response {
+    /// A header's value.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let mut lines = self.head.lines().filter_map(|line| line.split_once(':'));
+        lines.find(|(this, _)| *this == name).map(|(_, value)| value.trim())
+    }
 }
 
 impl Connection {
-    /// To a server that does not speak TLS, by its host and port.
-    pub fn plain(authority: &str) -> Self {
-        Self { authority: authority.to_owned(), tls: None, sender: None }
-    }
-
-    /// To a server over TLS, by its host and port.
-    pub fn tls(authority: &str, tls: Arc<ClientConfig>) -> Self {
-        Self { authority: authority.to_owned(), tls: Some(tls), sender: None }
-    }
-
-    /// Host and port, as the header `host` has them.
-    pub fn authority(&self) -> &str {
-        &self.authority
+    /// A connection that is not open yet.
+    pub fn new(authority: &str, tls: Option<Arc<ClientConfig>>) -> Self {
+        Self { authority: authority.to_owned(), tls, stream: None }
     }
 
     /// Opens it, unless it is open.
-    pub async fn open(&mut self) -> Result<(), Failure> {
-        if self.sender.as_ref().is_none_or(SendRequest::is_closed) {
-            self.sender = Some(timeout(CONNECT_LIMIT, self.handshake()).await??);
+    pub fn open(&mut self) -> Result<(), Failure> {
+        if self.stream.is_some() {
+            return Ok(());
         }
+        let (host, port) = self.authority.rsplit_once(':').unwrap_or((&self.authority, "443"));
+        let address = (host, port.parse()?).to_socket_addrs()?.next().ok_or("no address")?;
+        let mut socket = TcpStream::connect_timeout(&address, CONNECT_LIMIT)?;
+        socket.set_nodelay(true)?;
+        let Some(tls) = &self.tls else {
+            self.stream = Some(Box::new(socket));
+            return Ok(());
+        };
+        socket.set_read_timeout(Some(ATTEMPT_LIMIT))?;
+        let mut session = ClientConnection::new(tls.clone(), host.to_owned().try_into()?)?;
+        session.complete_io(&mut socket)?;
+        self.stream = Some(Box::new(StreamOwned::new(session, socket)));
         Ok(())
     }
 
-    async fn handshake(&self) -> Result<SendRequest<Full<Bytes>>, Failure> {
-        let default = if self.tls.is_some() { 443 } else { 80 };
-        let (host, port) = match self.authority.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse()?),
-            None => (self.authority.as_str(), default),
+    /// Sends a request. A server's fault and a broken connection are retried.
+    pub fn send(&mut self, request: &[u8]) -> Result<Response, Failure> {
+        for attempt in 1..ATTEMPTS {
+            match self.send_once(request) {
+                Ok(response) if response.status < 500 => return Ok(response),
+                Ok(_) => sleep(PAUSE * attempt),
+                Err(_) => self.stream = None,
+            }
+        }
+        self.send_once(request)
+    }
+
+    fn send_once(&mut self, request: &[u8]) -> Result<Response, Failure> {
+        self.open()?;
+        let stream = self.stream.as_mut().ok_or("no connection")?;
+        stream.write_all(request)?;
+        stream.flush()?;
+        let (mut read, mut chunk) = (Vec::new(), [0; 8_192]);
+        let end = loop {
+            read_more(stream, &mut read, &mut chunk)?;
+            if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
+                break end;
+            }
         };
-        let stream = TcpStream::connect((host, port)).await?;
-        stream.set_nodelay(true)?;
-        match &self.tls {
-            None => {
-                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(connection);
-                Ok(sender)
-            }
-            Some(tls) => {
-                let name = ServerName::try_from(host.to_owned())?;
-                let stream = TlsConnector::from(tls.clone()).connect(name, stream).await?;
-                let (sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-                tokio::spawn(connection);
-                Ok(sender)
-            }
+        let mut body = read.split_off(end + 4);
+        let head = String::from_utf8(read)?.to_ascii_lowercase();
+        let status = head.split(' ').nth(1).ok_or("no status")?.parse()?;
+        let mut response = Response { status, body: Vec::new(), head };
+        let length = response.header("content-length").ok_or("no length")?.parse()?;
+        while body.len() < length {
+            read_more(stream, &mut body, &mut chunk)?;
         }
+        response.body = body;
+        Ok(response)
     }
+}
 
-    /// Sends a request, made anew for each try. A server's fault or a broken connection is tried again.
-    pub async fn send(
-        &mut self,
-        mut request: impl FnMut() -> Result<Request<Full<Bytes>>, Failure>,
-    ) -> Result<(Parts, Bytes), Failure> {
-        let mut tries = 1;
-        loop {
-            let sent = match timeout(TRY_LIMIT, self.once(request()?)).await {
-                Ok(sent) => sent,
-                Err(late) => Err(late.into()),
-            };
-            match sent {
-                Ok(answer) if !answer.0.status.is_server_error() || tries == TRIES => {
-                    return Ok(answer);
-                }
-                Err(failure) if tries == TRIES => return Err(failure),
-                Ok(_) => {}
-                Err(_) => self.sender = None,
-            }
-            sleep(PAUSE * tries).await;
-            tries += 1;
-        }
-    }
-
-    /// Sends a request whose answer may take any time.
-    pub async fn send_without_limit(
-        &mut self,
-        request: impl FnOnce() -> Result<Request<Full<Bytes>>, Failure>,
-    ) -> Result<(Parts, Bytes), Failure> {
-        self.once(request()?).await
-    }
-
-    async fn once(&mut self, request: Request<Full<Bytes>>) -> Result<(Parts, Bytes), Failure> {
-        if let Some(sender) = &mut self.sender
-            && sender.ready().await.is_err()
-        {
-            self.sender = None;
-        }
-        self.open().await?;
-        let sender = self.sender.as_mut().ok_or("no connection")?;
-        let (head, body) = sender.send_request(request).await?.into_parts();
-        Ok((head, body.collect().await?.to_bytes()))
+fn read_more(stream: &mut impl Read, to: &mut Vec<u8>, chunk: &mut [u8]) -> Result<(), Failure> {
+    match stream.read(chunk)? {
+        0 => Err("the connection was closed".into()),
+        length => Ok(to.extend_from_slice(&chunk[..length])),
     }
 }

@@ -1,33 +1,28 @@
-//! The Twilio hook's job without an AWS SDK: hyper, rustls and requests signed by hand. The bench
-//! compares the functions with it to see what of their cost could be saved at all.
+//! The Twilio hook's job without an AWS SDK and without an async runtime: rustls over a blocking socket, and
+//! requests signed by hand. The functions are compared with it to see what of their cost could be saved at all.
 
 mod aws;
 mod connection;
 mod twilio;
 
+use std::env::var;
 use std::error::Error;
-use std::io::Write as _;
 use std::sync::Arc;
+use std::thread;
 
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::{Method, Request};
 use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use aws::{Credentials, Service};
+use aws::Service;
 use connection::Connection;
-use twilio::{Event, Refusal, Source};
+use twilio::Source;
 
-/// Whatever went wrong, in words.
-type Failure = Box<dyn Error>;
+type Failure = Box<dyn Error + Send + Sync>;
 
-const SECONDS_PER_DAY: i64 = 86_400;
 /// Answering-machine results and recordings come within seconds of the end of a call.
 const SETTLE_SECONDS: i64 = 3;
 
-/// What an invocation needs.
 struct Function {
     dynamodb: Service,
     sqs: Service,
@@ -37,180 +32,117 @@ struct Function {
     retention_seconds: i64,
 }
 
-/// An answer as API Gateway takes it.
-#[derive(Serialize)]
-struct Reply {
-    #[serde(rename = "statusCode")]
-    status: u16,
-    headers: Headers,
-    body: String,
-    #[serde(rename = "isBase64Encoded")]
-    is_base64: bool,
-}
-
-#[derive(Serialize)]
-struct Headers {
-    #[serde(rename = "content-type")]
-    content_type: &'static str,
-}
-
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Failure> {
-    let mut function = Function::start().await?;
-    let api = variable("AWS_LAMBDA_RUNTIME_API")?;
-    let mut api = Connection::plain(&api);
-    let authority = api.authority().to_owned();
+fn main() -> Result<(), Failure> {
+    let mut function = Function::start()?;
+    let mut api = Connection::new(&var("AWS_LAMBDA_RUNTIME_API")?, None);
+    let host = api.authority.clone();
+    let prefix = "/2018-06-01/runtime/invocation";
     loop {
-        let next = || {
-            let request = Request::get("/2018-06-01/runtime/invocation/next");
-            Ok(request.header("host", &authority).body(Full::default())?)
-        };
-        // An event may be long in coming: there is no time limit.
-        let (head, event) = api.send_without_limit(next).await?;
-        let id = head.headers.get("lambda-runtime-aws-request-id");
-        let id = id.ok_or("an event without an id")?.to_str()?.to_owned();
-        let (outcome, body) = match function.answer(&event, &id).await {
-            Ok(reply) => ("response", serde_json::to_vec(&reply)?),
+        let next = format!("GET {prefix}/next HTTP/1.1\r\nhost:{host}\r\n\r\n");
+        let event = api.send(next.as_bytes())?;
+        let id = event.header("lambda-runtime-aws-request-id").ok_or("an event without an id")?;
+        let (outcome, body) = match function.handle(&event.body, id) {
+            Ok(body) => ("response", body),
             Err(failure) => {
-                let text = serde_json::to_string(&failure.to_string())?;
-                say(&format!(r#"{{"level":"error","message":{text},"request_id":"{id}"}}"#));
-                ("error", format!(r#"{{"errorType":"Failure","errorMessage":{text}}}"#).into())
+                let text = failure.to_string();
+                log("error", "failed", &text, id);
+                ("error", json!({"errorType": "Failure", "errorMessage": text}))
             }
         };
-        let path = format!("/2018-06-01/runtime/invocation/{id}/{outcome}");
-        let body = Bytes::from(body);
-        let answer = || {
-            let request = Request::builder().method(Method::POST).uri(&path);
-            Ok(request.header("host", &authority).body(Full::new(body.clone()))?)
-        };
-        api.send(answer).await?;
+        let body = body.to_string();
+        let head = format!("POST {prefix}/{id}/{outcome} HTTP/1.1\r\nhost:{host}\r\n");
+        let request = format!("{head}content-length:{}\r\n\r\n{body}", body.len());
+        api.send(request.as_bytes())?;
     }
 }
 
 impl Function {
     /// Reads the parameters, and opens the connections that the first call will need.
-    async fn start() -> Result<Self, Failure> {
-        let region = variable("AWS_REGION")?;
-        let credentials = Arc::new(Credentials {
-            id: variable("AWS_ACCESS_KEY_ID")?,
-            secret: variable("AWS_SECRET_ACCESS_KEY")?,
-            token: std::env::var("AWS_SESSION_TOKEN").ok().filter(|token| !token.is_empty()),
-        });
+    fn start() -> Result<Self, Failure> {
         let tls = Arc::new(tls()?);
-        let service = |name| Service::new(name, &region, &credentials, &tls);
-        let (mut dynamodb, mut sqs) = (service("dynamodb")?, service("sqs")?);
-        let mut ssm = service("ssm")?;
-        let prefix = variable("PARAMETER_PREFIX")?;
-        let (sources, put, send) =
-            tokio::join!(read_sources(&mut ssm, &prefix), dynamodb.connect(), sqs.connect());
-        put?;
-        send?;
-        let days = std::env::var("RETENTION_DAYS").ok().and_then(|days| days.parse().ok());
-        Ok(Self {
-            dynamodb,
-            sqs,
-            sources: sources?,
-            table: serde_json::to_string(&variable("CALLS_TABLE")?)?,
-            queue: serde_json::to_string(&variable("ENRICH_QUEUE_URL")?)?,
-            retention_seconds: days.unwrap_or(400_i64).saturating_mul(SECONDS_PER_DAY),
-        })
+        let service = |name| Service::new(name, &tls);
+        let (mut dynamodb, mut sqs, mut ssm) =
+            (service("dynamodb")?, service("sqs")?, service("ssm")?);
+        let sources = thread::scope(|scope| {
+            let opening = [scope.spawn(|| dynamodb.open()), scope.spawn(|| sqs.open())];
+            let sources = read_sources(&mut ssm);
+            for opened in opening {
+                opened.join().map_err(|_| "a thread has panicked")??;
+            }
+            sources
+        })?;
+        let retention_seconds = var("RETENTION_DAYS")?.parse::<i64>()? * 86_400;
+        let (table, queue) = (var("CALLS_TABLE")?, var("ENRICH_QUEUE_URL")?);
+        Ok(Self { dynamodb, sqs, sources, table, queue, retention_seconds })
     }
 
-    async fn answer(&mut self, event: &[u8], id: &str) -> Result<Reply, Failure> {
-        let event: Event = serde_json::from_slice(event)?;
+    fn handle(&mut self, event: &[u8], id: &str) -> Result<Value, Failure> {
+        let event: Value = serde_json::from_slice(event)?;
         let now = Timestamp::now();
         let call = match twilio::read(&event, &self.sources) {
             Ok(call) => call,
-            Err(Refusal { status, why }) => {
-                say(&format!(
-                    r#"{{"level":"warn","message":"webhook rejected","status":{status},"request_id":"{id}"}}"#
-                ));
-                return Ok(reply(status, format!(r#"{{"error":"{why}"}}"#)));
+            Err((status, why)) => {
+                log("warn", "webhook rejected", why, id);
+                return Ok(reply(status, &json!({ "error": why })));
             }
         };
-        let key = serde_json::to_string(&format!("twilio/{}/{}", call.source, call.id))?;
+        let key = format!("twilio/{}/{}", call.source, call.id);
         let due_at = call.owes().then(|| now.as_millisecond() + SETTLE_SECONDS * 1_000);
-        let expires_at = now.as_second().saturating_add(self.retention_seconds);
-        let item = call.item(now, expires_at, due_at);
-        let is_new = self.put(&item).await?;
-        if is_new && due_at.is_some() {
-            // Without it, a sweep over the items that say that they are due sends it.
-            if let Err(failure) = self.send(&key).await {
-                let text = serde_json::to_string(&failure.to_string())?;
-                say(&format!(
-                    r#"{{"level":"warn","message":"stored and not queued","call":{key},"error":{text},"request_id":"{id}"}}"#
-                ));
-            }
+        let item = call.item(now, now.as_second() + self.retention_seconds, due_at);
+        let is_new = self.put(item)?;
+        // Without the message, a sweep over the items that are due sends it.
+        if is_new && due_at.is_some() && self.send(&key).is_err() {
+            log("warn", "stored and not queued", &key, id);
         }
-        let message = if is_new { "call stored" } else { "duplicate" };
-        say(&format!(
-            r#"{{"level":"info","message":"{message}","call":{key},"request_id":"{id}"}}"#
-        ));
-        let (accepted, duplicates) = (u8::from(is_new), u8::from(!is_new));
-        Ok(reply(200, format!(r#"{{"accepted":{accepted},"duplicates":{duplicates}}}"#)))
+        log("info", if is_new { "call stored" } else { "duplicate" }, &key, id);
+        Ok(reply(200, &json!({"accepted": u8::from(is_new), "duplicates": u8::from(!is_new)})))
     }
 
-    /// Stores a call if there is none. False: there is.
-    async fn put(&mut self, item: &str) -> Result<bool, Failure> {
-        let body = format!(
-            r#"{{"TableName":{},"Item":{item},"ConditionExpression":"attribute_not_exists(pk)","ReturnValuesOnConditionCheckFailure":"ALL_OLD"}}"#,
-            self.table
-        );
-        let (status, answer) = self.dynamodb.ask("DynamoDB_20120810.PutItem", body).await?;
-        match status {
+    /// Stores a call if it is new; returns whether it is.
+    fn put(&mut self, item: Value) -> Result<bool, Failure> {
+        let request = json!({
+            "TableName": self.table, "Item": item, "ConditionExpression": "attribute_not_exists(pk)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        });
+        let response = self.dynamodb.request("DynamoDB_20120810.PutItem", &request.to_string())?;
+        let is_refused = || {
+            let error: Value = serde_json::from_slice(&response.body).unwrap_or_default();
+            let kind = error["__type"].as_str().unwrap_or_default();
+            kind.ends_with("ConditionalCheckFailedException")
+        };
+        match response.status {
             200 => Ok(true),
-            _ if aws::is_error(&answer, "ConditionalCheckFailedException") => Ok(false),
-            _ => Err(format!("the put failed with {status}").into()),
+            _ if is_refused() => Ok(false),
+            status => Err(format!("the put failed with {status}").into()),
         }
     }
 
-    async fn send(&mut self, key: &str) -> Result<(), Failure> {
-        let message = serde_json::to_string(&format!(r#"{{"job":"enrich","call":{key}}}"#))?;
-        let body = format!(
-            r#"{{"QueueUrl":{},"MessageBody":{message},"DelaySeconds":{SETTLE_SECONDS}}}"#,
-            self.queue
-        );
-        match self.sqs.ask("AmazonSQS.SendMessage", body).await? {
-            (200, _) => Ok(()),
-            (status, _) => Err(format!("the send failed with {status}").into()),
+    fn send(&mut self, key: &str) -> Result<(), Failure> {
+        let message = json!({"job": "enrich", "call": key}).to_string();
+        let request =
+            json!({"QueueUrl": self.queue, "MessageBody": message, "DelaySeconds": SETTLE_SECONDS});
+        match self.sqs.request("AmazonSQS.SendMessage", &request.to_string())?.status {
+            200 => Ok(()),
+            status => Err(format!("the send failed with {status}").into()),
         }
     }
 }
 
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Page {
-    #[serde(default)]
-    parameters: Vec<Parameter>,
-    next_token: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct Parameter {
-    name: String,
-    value: String,
-}
-
-async fn read_sources(ssm: &mut Service, prefix: &str) -> Result<Vec<Source>, Failure> {
-    let path = serde_json::to_string(&format!("{prefix}/sources/twilio"))?;
+fn read_sources(ssm: &mut Service) -> Result<Vec<Source>, Failure> {
+    let path = format!("{}/sources/twilio", var("PARAMETER_PREFIX")?);
+    let mut request = json!({"Path": path, "Recursive": true, "WithDecryption": true});
     let mut sources = Vec::new();
-    let mut next = String::new();
     loop {
-        let body = format!(r#"{{"Path":{path},"Recursive":true,"WithDecryption":true{next}}}"#);
-        let (status, answer) = ssm.ask("AmazonSSM.GetParametersByPath", body).await?;
-        if status != 200 {
-            return Err(format!("the parameters cannot be read: {status}").into());
+        let response = ssm.request("AmazonSSM.GetParametersByPath", &request.to_string())?;
+        let mut page: Value = serde_json::from_slice(&response.body)?;
+        for parameter in page["Parameters"].as_array().ok_or("no parameters")? {
+            let text = |name: &str| parameter[name].as_str().unwrap_or_default();
+            let name = text("Name").rsplit('/').next().unwrap_or_default().to_owned();
+            sources.push(Source { name, settings: serde_json::from_str(text("Value"))? });
         }
-        let page: Page = serde_json::from_slice(&answer)?;
-        for parameter in page.parameters {
-            let mut source: Source = serde_json::from_str(&parameter.value)?;
-            source.name = parameter.name.rsplit('/').next().unwrap_or_default().to_owned();
-            sources.push(source);
-        }
-        match page.next_token {
-            Some(token) => next = format!(r#","NextToken":{}"#, serde_json::to_string(&token)?),
-            None => return Ok(sources),
+        request["NextToken"] = page["NextToken"].take();
+        if request["NextToken"].is_null() {
+            return Ok(sources);
         }
     }
 }
@@ -220,21 +152,18 @@ fn tls() -> Result<ClientConfig, Failure> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    Ok(ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth())
+    let config =
+        ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(config.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn reply(status: u16, body: String) -> Reply {
-    Reply { status, headers: Headers { content_type: "application/json" }, body, is_base64: false }
+fn reply(status: u16, body: &Value) -> Value {
+    json!({
+        "statusCode": status, "headers": {"content-type": "application/json"},
+        "body": body.to_string(), "isBase64Encoded": false,
+    })
 }
 
-fn variable(name: &str) -> Result<String, Failure> {
-    std::env::var(name).map_err(|_| format!("{name} is not set").into())
-}
-
-/// Writes one line. A log that cannot be written holds no call up.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{line}");
+fn log(level: &str, message: &str, call: &str, id: &str) {
+    println!("{}", json!({"level": level, "message": message, "call": call, "request_id": id}));
 }
