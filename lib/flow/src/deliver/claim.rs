@@ -81,9 +81,8 @@ impl Deliver {
             false => None,
         };
         let (transcript, analysis) = (transcript.as_deref(), analysis.as_ref());
-        let body = destination
-            .format
-            .render(destination, &RenderContext { record, event, transcript, analysis });
+        let body =
+            destination.format.render(&RenderContext { record, event, transcript, analysis });
         let kept = if body.len() <= INLINE_BODY {
             Body::Inline(body.clone())
         } else {
