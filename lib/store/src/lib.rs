@@ -78,8 +78,7 @@ impl Store {
 
     /// The same store in a dry run: it reads what is stored, and keeps what it writes in memory.
     pub fn dry_run(&self) -> Self {
-        let table = Arc::new(Overlay::new(self.table.clone()));
-        Self { table, retention_days: self.retention_days }
+        Self::new(Overlay::new(self.table.clone()), self.retention_days)
     }
 
     /// Opens a connection, so that the first request need not wait for it, by a put whose condition

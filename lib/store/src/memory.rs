@@ -3,6 +3,7 @@
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -29,6 +30,10 @@ struct Items {
     /// By the name of the index and the partition.
     indexes: BTreeMap<(&'static str, String), BTreeSet<(Sort, Key)>>,
 }
+
+/// What a write makes of the item under a key (`None`: nothing), or the item on which its condition does
+/// not hold.
+type Next = Result<(Key, Option<Item>), Option<Item>>;
 
 /// A sort key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,24 +166,26 @@ impl Items {
     }
 
     fn set(&mut self, key: Key, item: Option<Item>) {
-        let old = match item.clone() {
-            Some(item) => self.items.insert(key.clone(), item),
+        let places = |item: Option<&Item>| {
+            let place = |index: &&Index| Some((index.name, Self::place(index, item?)?));
+            INDEXES.iter().filter_map(place).collect::<Vec<_>>()
+        };
+        for (index, (partition, sort)) in places(self.items.get(&key)) {
+            let entries = self.indexes.entry((index, partition)).or_default();
+            entries.remove(&(sort, key.clone()));
+        }
+        for (index, (partition, sort)) in places(item.as_ref()) {
+            let entries = self.indexes.entry((index, partition)).or_default();
+            entries.insert((sort, key.clone()));
+        }
+        match item {
+            Some(item) => self.items.insert(key, item),
             None => self.items.remove(&key),
         };
-        for index in INDEXES {
-            if let Some((partition, sort)) = old.as_ref().and_then(|old| Self::place(index, old)) {
-                let entries = self.indexes.entry((index.name, partition)).or_default();
-                entries.remove(&(sort, key.clone()));
-            }
-            if let Some((partition, sort)) = item.as_ref().and_then(|new| Self::place(index, new)) {
-                let entries = self.indexes.entry((index.name, partition)).or_default();
-                entries.insert((sort, key.clone()));
-            }
-        }
     }
 
     /// What the item under a key becomes, if the condition holds.
-    fn next(&self, write: &Write) -> Result<Result<(Key, Option<Item>), Option<Item>>, StoreError> {
+    fn next(&self, write: &Write) -> Result<Next, StoreError> {
         let key = write.key().ok_or_else(|| refused("write", "ValidationException"))?;
         let stored = self.items.get(&key);
         if write.condition.as_ref().is_some_and(|condition| !condition.holds(stored)) {
@@ -295,10 +302,8 @@ impl Table for MemoryTable {
 
     async fn scan(&self, filter: &Condition, start: Option<Item>) -> Result<Page, StoreError> {
         let items = self.lock();
-        let last = start.as_ref().and_then(Key::of);
-        let rest =
-            items.items.iter().filter(|(key, _)| last.as_ref().is_none_or(|last| *key > last));
-        let page: Vec<_> = rest.take(PAGE).collect();
+        let after = start.as_ref().and_then(Key::of).map_or(Bound::Unbounded, Bound::Excluded);
+        let page: Vec<_> = items.items.range((after, Bound::Unbounded)).take(PAGE).collect();
         let next = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| (*key).clone().item());
         let found = page.into_iter().map(|(_, item)| item).filter(|item| filter.holds(Some(item)));
         Ok(Page { items: found.cloned().collect(), next })
