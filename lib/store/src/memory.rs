@@ -1,6 +1,7 @@
 //! A table in memory that behaves as DynamoDB does: conditions, sort order, sparse indexes with
 //! projected attributes, transactions, and limits.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -34,6 +35,9 @@ struct Items {
 /// What a write makes of the item under a key (`None`: nothing), or the item on which its condition does
 /// not hold.
 type Next = Result<(Key, Option<Item>), Option<Item>>;
+
+/// Where an item stands in a partition.
+type Place<'a> = (Cow<'a, Sort>, &'a Key);
 
 /// A sort key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -209,17 +213,19 @@ impl Items {
     }
 
     /// The sort keys and keys of a partition, in order.
-    fn partition(&self, query: &Query) -> Vec<(Sort, Key)> {
+    fn partition<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Box<dyn DoubleEndedIterator<Item = Place<'a>> + 'a> {
         if query.index == &PRIMARY {
             let begin = Key::new(query.partition.clone(), "");
-            let items = self.items.range(begin..);
-            let items = items.take_while(|(key, _)| key.pk == query.partition);
-            let items = items.map(|(key, _)| (Sort::Text(key.sk.clone()), key.clone()));
-            return items.filter(|(sort, _)| query.range.holds(sort)).collect();
+            let end = Key::new(format!("{}\0", query.partition), "");
+            let items = self.items.range(begin..end);
+            return Box::new(items.map(|(key, _)| (Cow::Owned(Sort::Text(key.sk.clone())), key)));
         }
         let entries = self.indexes.get(&(query.index.name, query.partition.clone()));
         let entries = entries.into_iter().flatten();
-        entries.filter(|(sort, _)| query.range.holds(sort)).cloned().collect()
+        Box::new(entries.map(|(sort, key)| (Cow::Borrowed(sort), key)))
     }
 }
 
@@ -274,20 +280,29 @@ impl Table for MemoryTable {
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
         let items = self.lock();
-        let mut places = items.partition(query);
-        if query.backward {
-            places.reverse();
-        }
-        if let Some(start) = &query.start {
-            let key = Key::of(start).zip(start.get(query.index.sort).and_then(sort_of));
-            let (key, sort) = key.ok_or_else(|| refused("query", "ValidationException"))?;
-            let last = (sort, key);
-            places.retain(|place| if query.backward { *place < last } else { *place > last });
-        }
+        let last = match &query.start {
+            None => None,
+            Some(start) => {
+                let last = start.get(query.index.sort).and_then(sort_of).zip(Key::of(start));
+                Some(last.ok_or_else(|| refused("query", "ValidationException"))?)
+            }
+        };
+        let is_behind = |(sort, key): &Place<'_>| {
+            last.as_ref().is_none_or(|last| {
+                let order = (&**sort, *key).cmp(&(&last.0, &last.1));
+                if query.backward { order.is_lt() } else { order.is_gt() }
+            })
+        };
+        let places = items.partition(query);
+        let places: Box<dyn Iterator<Item = Place<'_>>> = match query.backward {
+            true => Box::new(places.rev()),
+            false => places,
+        };
         let limit = query.limit.unwrap_or(PAGE).min(PAGE);
+        let places = places.filter(|place| query.range.holds(&place.0) && is_behind(place));
+        let places: Vec<Place<'_>> = places.take(limit).collect();
         let is_last = places.len() < limit;
-        places.truncate(limit);
-        let found = places.iter().filter_map(|(_, key)| items.items.get(key));
+        let found = places.iter().filter_map(|(_, key)| items.items.get(*key));
         let found: Vec<Item> = match query.index == &PRIMARY {
             true => found.cloned().collect(),
             false => found.map(|item| projected(query.index, item)).collect(),
