@@ -25,9 +25,9 @@ impl Overlay {
     }
 
     /// Copies items up before they are written, in one read.
-    async fn raise(&self, keys: impl Iterator<Item = Key>) -> Result<(), StoreError> {
+    async fn raise(&self, mut keys: Vec<Key>) -> Result<(), StoreError> {
         let mut raised = self.raised.lock().await;
-        let keys: Vec<Key> = keys.filter(|key| !raised.contains(key)).collect();
+        keys.retain(|key| !raised.contains(key));
         if !keys.is_empty() {
             for item in self.below.batch_get(&keys, &[]).await? {
                 self.above.write(Write::put(item)).await?;
@@ -88,12 +88,12 @@ impl Table for Overlay {
     }
 
     async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        self.raise(write.key().into_iter()).await?;
+        self.raise(write.key().into_iter().collect()).await?;
         self.above.write(write).await
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Vec<Unmet>, StoreError> {
-        self.raise(writes.iter().filter_map(Write::key)).await?;
+        self.raise(writes.iter().filter_map(Write::key).collect()).await?;
         self.above.transact(writes).await
     }
 }

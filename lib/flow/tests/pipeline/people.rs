@@ -142,14 +142,14 @@ async fn what_a_call_costs_in_requests() {
         (
             NUMBER,
             true,
-            vec!["call", "holders", "contact", "contact"],
+            vec!["call", "holders", "contact"],
             vec!["put call and deliveries", "put activity", "put contact", "put call"],
         ),
         (
             NUMBER,
             false,
             // Whether a contact holds the number, and whether the new one's id is taken, by the creation.
-            vec!["call", "holders", "holders", "contact", "contact"],
+            vec!["call", "holders", "holders", "contact"],
             vec![
                 "create contact",
                 "put call and deliveries",
