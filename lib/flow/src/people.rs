@@ -122,7 +122,7 @@ pub async fn place(
     for _ in 0..ROUNDS {
         let Some(touched) = leads::touched(&contact, record, rules) else { return Ok(()) };
         let touched = Contact { updated_at: now, ..touched };
-        if directory.put_contact(&touched).await? != PutIf::Conflict {
+        if directory.change_contact(&contact, &touched).await? != PutIf::Conflict {
             return Ok(());
         }
         match directory.contact(&contact.id).await? {

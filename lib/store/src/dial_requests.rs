@@ -7,8 +7,9 @@ use switchboard_domain::Digest;
 use switchboard_domain::dial_request::DialRequest;
 
 use crate::item::{from_item, number, to_versioned};
+use crate::store::expires_after;
 use crate::table::{Change, Condition, Write, Written};
-use crate::{Store, StoreError, expires_after, keys};
+use crate::{Store, StoreError, keys};
 
 /// A key is remembered for so long at least, however soon calls are deleted.
 const SHORTEST_MEMORY_DAYS: u32 = 30;

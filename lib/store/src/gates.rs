@@ -5,8 +5,9 @@ use jiff::Timestamp;
 use switchboard_domain::{Deferred, Gate, Name, Pace};
 
 use crate::item::{damaged, from_item, number, to_versioned};
+use crate::store::SECONDS_PER_DAY;
 use crate::table::{Change, Condition, Query, Write, Written, number_of};
-use crate::{Due, PutIf, SECONDS_PER_DAY, Store, StoreError, keys};
+use crate::{Due, PutIf, Store, StoreError, keys};
 
 /// What waits for one destination is spread over so many shards: an index's partition takes a
 /// thousand writes a second.

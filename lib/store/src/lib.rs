@@ -3,11 +3,6 @@
 //! [`Store`] and [`Directory`] are plain code over [`Table`]. [`DynamoTable`] and [`MemoryTable`] are
 //! the two tables: the same contract tests run over both.
 
-use std::sync::Arc;
-
-use aws_sdk_dynamodb::Client;
-use jiff::Timestamp;
-
 mod analysis;
 mod blobs;
 mod calls;
@@ -27,6 +22,7 @@ mod listing;
 mod memory;
 mod overlay;
 mod quarantine;
+mod store;
 pub mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -44,132 +40,5 @@ pub use listing::{DAY_SHARDS, Line, LineSide, Lines, List, Place, day_of};
 pub use memory::MemoryTable;
 pub use overlay::Overlay;
 pub use quarantine::{Between, Quarantined};
+pub use store::{Cursor, Page, PutIf, Store};
 pub use table::Table;
-
-use crate::item::{from_item, number};
-use crate::table::{Condition, Item, Key, Query, Value, Write};
-
-const SECONDS_PER_DAY: i64 = 86_400;
-
-/// The table of calls and of all that belongs to them. Clones share it.
-///
-/// Every write is conditional: a writer overwrites only the version that it has read.
-#[derive(Clone)]
-pub struct Store {
-    table: Arc<dyn Table>,
-    retention_days: u32,
-}
-
-impl Store {
-    /// Over a table, which deletes what is written here after `retention_days`.
-    pub fn new(table: impl Table + 'static, retention_days: u32) -> Self {
-        Self { table: Arc::new(table), retention_days }
-    }
-
-    /// Over the DynamoDB table of this name.
-    pub fn dynamodb(client: &Client, table: String, retention_days: u32) -> Self {
-        Self::new(DynamoTable::new(client, table), retention_days)
-    }
-
-    /// Over an empty table in memory.
-    pub fn in_memory() -> Self {
-        Self::new(MemoryTable::default(), 400)
-    }
-
-    /// The same store in a dry run: it reads what is stored, and keeps what it writes in memory.
-    pub fn dry_run(&self) -> Self {
-        let table = Arc::new(Overlay::new(self.table.clone()));
-        Self { table, retention_days: self.retention_days }
-    }
-
-    /// Opens a connection, so that the first request need not wait for it, by a put whose condition
-    /// cannot hold: a function that may put has the right to it. The response does not matter.
-    pub async fn connect(&self) {
-        let impossible = Condition::All(vec![Condition::Exists("pk"), Condition::Absent("pk")]);
-        let put = Write::put(Key::new("connect", "connect").item()).only_if(impossible);
-        let _ = self.table.write(put).await;
-    }
-
-    /// When what is written now is deleted, in seconds of Unix time.
-    fn expires_at(&self) -> Value {
-        expires_after(self.retention_days)
-    }
-
-    async fn read<T: serde::de::DeserializeOwned>(
-        &self,
-        what: &'static str,
-        key: Key,
-    ) -> Result<Option<T>, StoreError> {
-        self.table.get(&key).await?.map(|item| from_item(what, item)).transpose()
-    }
-
-    async fn put(&self, item: Item) -> Result<(), StoreError> {
-        self.table.write(Write::put(item)).await.map(|_| ())
-    }
-
-    /// Puts an item under the condition that the stored version is `version` (0: that there is none).
-    async fn put_version(&self, item: Item, version: u64) -> Result<PutIf, StoreError> {
-        let put = Write::put(item).only_if(Condition::version(version));
-        Ok(PutIf::of(self.table.write(put).await?.is_done(), version))
-    }
-
-    /// Every item that a query finds.
-    async fn all(&self, query: Query) -> Result<Vec<Item>, StoreError> {
-        Ok(table::all(&*self.table, query, usize::MAX).await?.0)
-    }
-}
-
-fn expires_after(days: u32) -> Value {
-    let seconds = i64::from(days).saturating_mul(SECONDS_PER_DAY);
-    number(Timestamp::now().as_second().saturating_add(seconds))
-}
-
-/// What became of a conditional write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PutIf {
-    /// Written (or deleted). The new version.
-    Stored(u64),
-    /// Not written: what is stored has another version, or is gone.
-    Conflict,
-}
-
-impl PutIf {
-    fn of(done: bool, version: u64) -> Self {
-        if done { Self::Stored(version + 1) } else { Self::Conflict }
-    }
-}
-
-/// A page of what is read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
-    /// What was read. A page may be empty and not the last one.
-    pub items: Vec<T>,
-    /// Where the next page begins, if there may be one.
-    pub next: Option<Cursor>,
-}
-
-impl<T> Default for Page<T> {
-    fn default() -> Self {
-        Self { items: Vec::new(), next: None }
-    }
-}
-
-impl<T> Page<T> {
-    fn read(
-        page: table::Page,
-        read: impl FnMut(Item) -> Result<T, StoreError>,
-    ) -> Result<Self, StoreError> {
-        let items = page.items.into_iter().map(read).collect::<Result<_, _>>()?;
-        Ok(Self { items, next: page.next.map(Cursor) })
-    }
-}
-
-/// Where a page begins: opaque to all but the table that made it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Cursor(Item);
-
-impl std::fmt::Debug for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Cursor")
-    }
-}

@@ -1,8 +1,10 @@
 //! A table in memory that behaves as DynamoDB does: conditions, sort order, sparse indexes with
 //! projected attributes, transactions, and limits.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
@@ -29,6 +31,13 @@ struct Items {
     /// By the name of the index and the partition.
     indexes: BTreeMap<(&'static str, String), BTreeSet<(Sort, Key)>>,
 }
+
+/// What a write makes of the item under a key (`None`: nothing), or the item on which its condition does
+/// not hold.
+type Next = Result<(Key, Option<Item>), Option<Item>>;
+
+/// Where an item stands in a partition.
+type Place<'a> = (Cow<'a, Sort>, &'a Key);
 
 /// A sort key.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,24 +170,26 @@ impl Items {
     }
 
     fn set(&mut self, key: Key, item: Option<Item>) {
-        let old = match item.clone() {
-            Some(item) => self.items.insert(key.clone(), item),
+        let places = |item: Option<&Item>| {
+            let place = |index: &&Index| Some((index.name, Self::place(index, item?)?));
+            INDEXES.iter().filter_map(place).collect::<Vec<_>>()
+        };
+        for (index, (partition, sort)) in places(self.items.get(&key)) {
+            let entries = self.indexes.entry((index, partition)).or_default();
+            entries.remove(&(sort, key.clone()));
+        }
+        for (index, (partition, sort)) in places(item.as_ref()) {
+            let entries = self.indexes.entry((index, partition)).or_default();
+            entries.insert((sort, key.clone()));
+        }
+        match item {
+            Some(item) => self.items.insert(key, item),
             None => self.items.remove(&key),
         };
-        for index in INDEXES {
-            if let Some((partition, sort)) = old.as_ref().and_then(|old| Self::place(index, old)) {
-                let entries = self.indexes.entry((index.name, partition)).or_default();
-                entries.remove(&(sort, key.clone()));
-            }
-            if let Some((partition, sort)) = item.as_ref().and_then(|new| Self::place(index, new)) {
-                let entries = self.indexes.entry((index.name, partition)).or_default();
-                entries.insert((sort, key.clone()));
-            }
-        }
     }
 
     /// What the item under a key becomes, if the condition holds.
-    fn next(&self, write: &Write) -> Result<Result<(Key, Option<Item>), Option<Item>>, StoreError> {
+    fn next(&self, write: &Write) -> Result<Next, StoreError> {
         let key = write.key().ok_or_else(|| refused("write", "ValidationException"))?;
         let stored = self.items.get(&key);
         if write.condition.as_ref().is_some_and(|condition| !condition.holds(stored)) {
@@ -202,17 +213,19 @@ impl Items {
     }
 
     /// The sort keys and keys of a partition, in order.
-    fn partition(&self, query: &Query) -> Vec<(Sort, Key)> {
+    fn partition<'a>(
+        &'a self,
+        query: &'a Query,
+    ) -> Box<dyn DoubleEndedIterator<Item = Place<'a>> + 'a> {
         if query.index == &PRIMARY {
             let begin = Key::new(query.partition.clone(), "");
-            let items = self.items.range(begin..);
-            let items = items.take_while(|(key, _)| key.pk == query.partition);
-            let items = items.map(|(key, _)| (Sort::Text(key.sk.clone()), key.clone()));
-            return items.filter(|(sort, _)| query.range.holds(sort)).collect();
+            let end = Key::new(format!("{}\0", query.partition), "");
+            let items = self.items.range(begin..end);
+            return Box::new(items.map(|(key, _)| (Cow::Owned(Sort::Text(key.sk.clone())), key)));
         }
         let entries = self.indexes.get(&(query.index.name, query.partition.clone()));
         let entries = entries.into_iter().flatten();
-        entries.filter(|(sort, _)| query.range.holds(sort)).cloned().collect()
+        Box::new(entries.map(|(sort, key)| (Cow::Borrowed(sort), key)))
     }
 }
 
@@ -267,20 +280,29 @@ impl Table for MemoryTable {
 
     async fn query(&self, query: &Query) -> Result<Page, StoreError> {
         let items = self.lock();
-        let mut places = items.partition(query);
-        if query.backward {
-            places.reverse();
-        }
-        if let Some(start) = &query.start {
-            let key = Key::of(start).zip(start.get(query.index.sort).and_then(sort_of));
-            let (key, sort) = key.ok_or_else(|| refused("query", "ValidationException"))?;
-            let last = (sort, key);
-            places.retain(|place| if query.backward { *place < last } else { *place > last });
-        }
+        let last = match &query.start {
+            None => None,
+            Some(start) => {
+                let last = start.get(query.index.sort).and_then(sort_of).zip(Key::of(start));
+                Some(last.ok_or_else(|| refused("query", "ValidationException"))?)
+            }
+        };
+        let is_behind = |(sort, key): &Place<'_>| {
+            last.as_ref().is_none_or(|last| {
+                let order = (&**sort, *key).cmp(&(&last.0, &last.1));
+                if query.backward { order.is_lt() } else { order.is_gt() }
+            })
+        };
+        let places = items.partition(query);
+        let places: Box<dyn Iterator<Item = Place<'_>>> = match query.backward {
+            true => Box::new(places.rev()),
+            false => places,
+        };
         let limit = query.limit.unwrap_or(PAGE).min(PAGE);
+        let places = places.filter(|place| query.range.holds(&place.0) && is_behind(place));
+        let places: Vec<Place<'_>> = places.take(limit).collect();
         let is_last = places.len() < limit;
-        places.truncate(limit);
-        let found = places.iter().filter_map(|(_, key)| items.items.get(key));
+        let found = places.iter().filter_map(|(_, key)| items.items.get(*key));
         let found: Vec<Item> = match query.index == &PRIMARY {
             true => found.cloned().collect(),
             false => found.map(|item| projected(query.index, item)).collect(),
@@ -295,10 +317,8 @@ impl Table for MemoryTable {
 
     async fn scan(&self, filter: &Condition, start: Option<Item>) -> Result<Page, StoreError> {
         let items = self.lock();
-        let last = start.as_ref().and_then(Key::of);
-        let rest =
-            items.items.iter().filter(|(key, _)| last.as_ref().is_none_or(|last| *key > last));
-        let page: Vec<_> = rest.take(PAGE).collect();
+        let after = start.as_ref().and_then(Key::of).map_or(Bound::Unbounded, Bound::Excluded);
+        let page: Vec<_> = items.items.range((after, Bound::Unbounded)).take(PAGE).collect();
         let next = page.last().filter(|_| page.len() == PAGE).map(|(key, _)| (*key).clone().item());
         let found = page.into_iter().map(|(_, item)| item).filter(|item| filter.holds(Some(item)));
         Ok(Page { items: found.cloned().collect(), next })

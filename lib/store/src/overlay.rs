@@ -2,9 +2,10 @@
 //! run takes the very way of the run that it shows.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures_util::lock::Mutex;
 
 use crate::table::{Condition, Item, Key, PRIMARY, Page, Query, Table, Unmet, Write, Written};
 use crate::{MemoryTable, StoreError};
@@ -14,28 +15,25 @@ pub struct Overlay {
     below: Arc<dyn Table>,
     above: MemoryTable,
     /// The keys whose items are `above`, or are deleted.
-    above_keys: Mutex<BTreeSet<Key>>,
+    raised: Mutex<BTreeSet<Key>>,
 }
 
 impl Overlay {
     /// With no writes yet.
     pub fn new(below: Arc<dyn Table>) -> Self {
-        Self { below, above: MemoryTable::default(), above_keys: Mutex::default() }
+        Self { below, above: MemoryTable::default(), raised: Mutex::default() }
     }
 
-    fn is_above(&self, key: &Key) -> bool {
-        self.above_keys.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
-    }
-
-    /// Copies an item up before it is written.
-    async fn raise(&self, key: Key) -> Result<(), StoreError> {
-        if self.is_above(&key) {
-            return Ok(());
+    /// Copies items up before they are written, in one read.
+    async fn raise(&self, mut keys: Vec<Key>) -> Result<(), StoreError> {
+        let mut raised = self.raised.lock().await;
+        keys.retain(|key| !raised.contains(key));
+        if !keys.is_empty() {
+            for item in self.below.batch_get(&keys, &[]).await? {
+                self.above.write(Write::put(item)).await?;
+            }
         }
-        if let Some(item) = self.below.get(&key).await? {
-            self.above.write(Write::put(item)).await?;
-        }
-        self.above_keys.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+        raised.extend(keys);
         Ok(())
     }
 }
@@ -43,15 +41,16 @@ impl Overlay {
 #[async_trait]
 impl Table for Overlay {
     async fn get(&self, key: &Key) -> Result<Option<Item>, StoreError> {
-        match self.is_above(key) {
+        match self.raised.lock().await.contains(key) {
             true => self.above.get(key).await,
             false => self.below.get(key).await,
         }
     }
 
     async fn batch_get(&self, keys: &[Key], paths: &[&[&str]]) -> Result<Vec<Item>, StoreError> {
+        let raised = self.raised.lock().await;
         let (above, below): (Vec<Key>, Vec<Key>) =
-            keys.iter().cloned().partition(|key| self.is_above(key));
+            keys.iter().cloned().partition(|key| raised.contains(key));
         let mut items = Vec::with_capacity(keys.len());
         if !above.is_empty() {
             items.extend(self.above.batch_get(&above, paths).await?);
@@ -67,22 +66,16 @@ impl Table for Overlay {
         if query.index != &PRIMARY {
             return Ok(page);
         }
-        page.items.retain(|item| Key::of(item).is_none_or(|key| !self.is_above(&key)));
+        let raised = self.raised.lock().await;
+        page.items.retain(|item| Key::of(item).is_none_or(|key| !raised.contains(&key)));
         let end = page.next.as_ref().and_then(Key::of);
         let is_in_page = |item: &Item| match (&end, Key::of(item)) {
             (Some(end), Some(key)) if query.backward => key >= *end,
             (Some(end), Some(key)) => key <= *end,
             _ => true,
         };
-        let mut start = query.start.clone();
-        loop {
-            let above = self.above.query(&query.clone().start(start)).await?;
-            page.items.extend(above.items.into_iter().filter(is_in_page));
-            start = above.next;
-            if start.is_none() {
-                break;
-            }
-        }
+        let (above, _) = crate::table::all(&self.above, query.clone(), usize::MAX).await?;
+        page.items.extend(above.into_iter().filter(is_in_page));
         page.items.sort_by_cached_key(Key::of);
         if query.backward {
             page.items.reverse();
@@ -95,16 +88,12 @@ impl Table for Overlay {
     }
 
     async fn write(&self, write: Write) -> Result<Written, StoreError> {
-        if let Some(key) = write.key() {
-            self.raise(key).await?;
-        }
+        self.raise(write.key().into_iter().collect()).await?;
         self.above.write(write).await
     }
 
     async fn transact(&self, writes: Vec<Write>) -> Result<Vec<Unmet>, StoreError> {
-        for key in writes.iter().filter_map(Write::key) {
-            self.raise(key).await?;
-        }
+        self.raise(writes.iter().filter_map(Write::key).collect()).await?;
         self.above.transact(writes).await
     }
 }

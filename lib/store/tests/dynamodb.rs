@@ -322,8 +322,8 @@ async fn everything_written_expires_and_only_what_is_due_is_in_the_index() {
     assert!(!stored.contains_key("due_shard") && !stored.contains_key("due_at"));
 }
 
-/// A DynamoDB that says what it is told to, one answer after the other and the last for ever;
-/// counts the requests.
+/// A DynamoDB that gives these answers, one after the other and the last for ever, and counts the
+/// requests.
 async fn saying(answers: Vec<(u16, String)>) -> (Store, Arc<AtomicUsize>) {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -359,7 +359,7 @@ fn is_whole(request: &[u8]) -> bool {
     body.len() >= length.map_or(0, |length| length.parse().unwrap())
 }
 
-/// An error as DynamoDB answers it, with somebody's number in its text.
+/// An error as DynamoDB answers it, with a phone number in its text.
 fn error(code: &str) -> String {
     format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"at +61491570156"}}"#)
 }
@@ -382,8 +382,8 @@ fn planned(call: &CallRecord) -> Delivery {
 async fn faults_are_told_apart_by_code_and_told_without_their_text() {
     let call = contract::record("CA1");
     let says = |error: &StoreError, code: &str| {
-        let told = format!("{error} {error:?}");
-        assert!(told.contains(code) && !told.contains("6149"), "{told}");
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(code) && !text.contains("6149"), "{text}");
     };
     for (status, code) in [
         (400, "ThrottlingException"),

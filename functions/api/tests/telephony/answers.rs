@@ -6,7 +6,7 @@ use switchboard_api::{Caller, Right};
 use switchboard_domain::{Facts, Legs, Order, Policy, Seconds, State, Update};
 
 use crate::provider::How;
-use crate::world::{AGENT, CUSTOMER, OURS, World, at, dialler, order, told, values};
+use crate::world::{AGENT, CUSTOMER, OURS, World, at, dialler, order, outcome, values};
 
 const CALLS: (&str, &str) = ("POST", "/telephony/calls");
 
@@ -17,11 +17,11 @@ async fn without_right_key_or_order_nobody_is_dialled() {
     let reader = Caller::new("reader", [Right::Read, Right::Personal, Right::Directory]);
     for path in ["/telephony/calls", "/telephony/hangup", "/api/v1/smartflo/click-to-call"] {
         let asked = world.ask(&reader, ("POST", path), Some("1"), &order, 0).await;
-        assert_eq!(told(&asked), (403, "forbidden"), "{path}");
+        assert_eq!(outcome(&asked), (403, "forbidden"), "{path}");
     }
     for key in [None, Some(""), Some(" "), Some("é"), Some(&"k".repeat(256) as &str)] {
         let asked = world.ask(&dialler(), CALLS, key, &order, 0).await;
-        assert_eq!(told(&asked), (400, "invalid-request"), "{key:?}");
+        assert_eq!(outcome(&asked), (400, "invalid-request"), "{key:?}");
     }
     for (field, value) in [
         ("to", Value::Null),
@@ -39,17 +39,21 @@ async fn without_right_key_or_order_nobody_is_dialled() {
         let mut order = order.clone();
         order[field] = value.clone();
         let asked = world.dial_request("1", &order, 0).await;
-        assert_eq!(told(&asked), (400, "invalid-request"), "{field} {value}");
+        assert_eq!(outcome(&asked), (400, "invalid-request"), "{field} {value}");
         assert!(!asked.unwrap_err().detail.contains("4915"));
     }
     for source in ["smartflo/absent", "onecom", "smartflo/mute", "absent/x"] {
         let mut order = order.clone();
         order["source"] = source.into();
-        assert_eq!(told(&world.dial_request("1", &order, 0).await), (404, "not-found"), "{source}");
+        assert_eq!(
+            outcome(&world.dial_request("1", &order, 0).await),
+            (404, "not-found"),
+            "{source}"
+        );
     }
     assert_eq!(world.provider.asked(), Vec::<String>::new());
     // Nothing of all this used the key up.
-    assert_eq!(told(&world.dial_request("1", &order, 0).await), (201, "done"));
+    assert_eq!(outcome(&world.dial_request("1", &order, 0).await), (201, "done"));
 }
 
 #[tokio::test]
@@ -71,14 +75,14 @@ async fn only_ordinary_numbers_of_allowed_countries_are_dialled() {
         let mut order = order("twilio");
         order[field] = value.into();
         let asked = world.dial_request("1", &order, 0).await;
-        assert_eq!(told(&asked), (422, "not-dialled"), "{field} {value}");
+        assert_eq!(outcome(&asked), (422, "not-dialled"), "{field} {value}");
         assert!(!asked.unwrap_err().detail.contains(value));
     }
     assert_eq!(world.provider.asked(), Vec::<String>::new());
     // What Smartflo calls an agent is no number that is dialled.
     let mut order = order("smartflo");
     order["agent"] = "0605".into();
-    assert_eq!(told(&world.dial_request("1", &order, 0).await), (201, "done"));
+    assert_eq!(outcome(&world.dial_request("1", &order, 0).await), (201, "done"));
 }
 
 #[tokio::test]
@@ -100,7 +104,7 @@ async fn a_key_dials_once_and_its_answer_is_repeated() {
         let shown = world.ask(&dialler(), ("GET", &path), None, &Value::Null, 5).await.unwrap();
         assert_eq!((shown.status, &shown.body), (200, &first.body));
         order["to"] = "+61491570158".into();
-        assert_eq!(told(&world.dial_request("1", &order, 2).await), (422, "key-reused"));
+        assert_eq!(outcome(&world.dial_request("1", &order, 2).await), (422, "key-reused"));
         assert_eq!(world.provider.dialled().len(), 1);
         // Another key, and another caller's same key, are other dial requests.
         world.dial_request("2", &order, 2).await.unwrap();
@@ -145,7 +149,7 @@ async fn what_a_provider_answers_decides_and_is_remembered() {
             world.provider.will([how]);
             let order = order(source);
             let first = world.dial_request("1", &order, 0).await;
-            assert_eq!(told(&first), (status, kind), "{source} {how:?}");
+            assert_eq!(outcome(&first), (status, kind), "{source} {how:?}");
             for second in [0, 40, 80_000] {
                 assert_eq!(
                     world.dial_request("1", &order, second).await,
@@ -157,7 +161,7 @@ async fn what_a_provider_answers_decides_and_is_remembered() {
             let counted = if dials == 1 { "presses_unknown" } else { "presses_refused" };
             assert!(world.said(counted) && !world.said("491570"), "{source} {how:?}");
             // A new key is a new dial request.
-            assert_eq!(told(&world.dial_request("2", &order, 0).await), (201, "done"));
+            assert_eq!(outcome(&world.dial_request("2", &order, 0).await), (201, "done"));
         }
     }
 }
@@ -171,16 +175,16 @@ async fn a_provider_that_cannot_be_reached_has_dialled_nobody() {
     drop(closed);
     world.settings.set(&values(&base));
     let first = world.dial_request("1", &order("twilio"), 0).await;
-    assert_eq!(told(&first), (502, "provider-unavailable"));
+    assert_eq!(outcome(&first), (502, "provider-unavailable"));
     assert_eq!(first.unwrap_err().more["state"], "refused");
     // Where a login comes first, the key is not even used up.
-    assert_eq!(told(&world.dial_request("2", &order("smartflo/login"), 0).await).0, 503);
+    assert_eq!(outcome(&world.dial_request("2", &order("smartflo/login"), 0).await).0, 503);
     world.settings.set(&values(&world.provider.base));
     assert_eq!(
-        told(&world.dial_request("1", &order("twilio"), 0).await),
+        outcome(&world.dial_request("1", &order("twilio"), 0).await),
         (502, "provider-unavailable")
     );
-    assert_eq!(told(&world.dial_request("2", &order("smartflo/login"), 0).await), (201, "done"));
+    assert_eq!(outcome(&world.dial_request("2", &order("smartflo/login"), 0).await), (201, "done"));
     assert_eq!(world.provider.dialled().len(), 1);
 }
 
@@ -207,12 +211,12 @@ async fn credentials_that_do_not_open_are_tried_once_and_new_ones_at_once() {
     wrong.get_mut("sources/twilio/twilio").unwrap()["dial"]["auth_token"] = "fake-wrong".into();
     world.settings.set(&wrong);
     let first = world.dial_request("1", &order("twilio"), 0).await;
-    assert_eq!(told(&first), (502, "provider-configuration"));
+    assert_eq!(outcome(&first), (502, "provider-configuration"));
     assert_eq!(world.provider.asked().len(), 1);
     // A second 401, after a new login, is the last.
     world.provider.will([How::Answers(401, ""), How::Answers(401, "")]);
     let second = world.dial_request("2", &order("smartflo/login"), 0).await;
-    assert_eq!(told(&second), (502, "provider-configuration"));
+    assert_eq!(outcome(&second), (502, "provider-configuration"));
     let orders = world.provider.asked();
     let orders = orders.iter().filter(|line| line.contains("click_to_call"));
     assert_eq!((orders.count(), world.provider.dialled().len()), (2, 0));
@@ -223,7 +227,7 @@ async fn an_agent_presses_so_often_and_no_more() {
     let world = World::new().await;
     let order = order("smartflo");
     let dial_request =
-        async |key: &str, second| told(&world.dial_request(key, &order, second).await);
+        async |key: &str, second| outcome(&world.dial_request(key, &order, second).await);
     assert_eq!(dial_request("1", 0).await, (201, "done"));
     assert_eq!(dial_request("2", 59).await, (201, "done"));
     let refused = world.dial_request("3", &order, 50).await.unwrap_err();
@@ -236,7 +240,7 @@ async fn an_agent_presses_so_often_and_no_more() {
     assert_eq!(dial_request("4", 120).await, (429, "too-many-calls"));
     let mut another = order.clone();
     another["agent"] = "0605".into();
-    assert_eq!(told(&world.dial_request("5", &another, 120).await), (201, "done"));
+    assert_eq!(outcome(&world.dial_request("5", &another, 120).await), (201, "done"));
     assert_eq!(dial_request("4", 86_400).await, (201, "done"));
     assert_eq!(world.provider.dialled().len(), 5);
 }
@@ -245,7 +249,7 @@ async fn an_agent_presses_so_often_and_no_more() {
 async fn a_call_is_ended_by_its_press_its_key_or_not_at_all() {
     let world = World::new().await;
     let end = async |path: &str, body: Value| {
-        told(&world.ask(&dialler(), ("POST", path), None, &body, 40).await)
+        outcome(&world.ask(&dialler(), ("POST", path), None, &body, 40).await)
     };
     let place = async |key: &str, source: &str| {
         let answer = world.dial_request(key, &order(source), 0).await.unwrap();
@@ -321,7 +325,7 @@ async fn a_call_is_ended_by_the_id_that_its_webhook_came_under() {
     ] {
         let body = json!({"call_id": call_id, "source": "login"});
         let answer = world.ask(&dialler(), path, None, &body, 0).await;
-        assert_eq!(told(&answer), expected, "{call_id}");
+        assert_eq!(outcome(&answer), expected, "{call_id}");
     }
     let ended = ["1775719461.7", "1775719461.7", "1775719461.9"];
     let ended = ended.map(|id| format!(r#"POST /v1/call/hangup {{"call_id":"{id}"}}"#));
@@ -357,6 +361,6 @@ async fn smartflos_own_path_takes_what_front_ends_send() {
         let again = world.ask(&dialler(), path, Some(&key), &body, 9).await.unwrap();
         assert_eq!(again, answer);
     }
-    assert_eq!(told(&world.ask(&dialler(), path, None, &json!({}), 0).await).0, 400);
+    assert_eq!(outcome(&world.ask(&dialler(), path, None, &json!({}), 0).await).0, 400);
     assert_eq!(world.provider.dialled().len(), 3);
 }

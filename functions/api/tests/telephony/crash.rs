@@ -19,7 +19,7 @@ use switchboard_shell::gateway::Parts;
 use switchboard_store::testing::{Effects, Fault, Which};
 use switchboard_store::{Directory, Store};
 
-use crate::world::{Settings, at, dialler, order, told, values};
+use crate::world::{Settings, at, dialler, order, outcome, values};
 
 pub const FAULTS: [Fault; 5] =
     [Fault::Refused, Fault::AnswerLost, Fault::CrashBefore, Fault::Crash, Fault::Rejected];
@@ -160,7 +160,7 @@ impl Theatre {
 #[test]
 fn an_ordinary_press_has_these_effects() {
     let theatre = Theatre::new();
-    assert_eq!(told(&theatre.one(0).unwrap()), (201, "done"));
+    assert_eq!(outcome(&theatre.one(0).unwrap()), (201, "done"));
     let expected = [
         "dial request",
         "put dial request",
@@ -174,10 +174,10 @@ fn an_ordinary_press_has_these_effects() {
     assert_eq!(theatre.stage.effects(), expected);
 }
 
-/// Whatever goes wrong at whichever effect: nobody is dialled twice, and who was not dialled can
+/// Whatever goes wrong at whichever effect: no number is dialled twice, and one that was not dialled can
 /// be dialled still, with the same key, unless the provider was being asked.
 #[test]
-fn whatever_goes_wrong_at_any_effect_nobody_is_dialled_twice() {
+fn whatever_goes_wrong_at_any_effect_no_number_is_dialled_twice() {
     let mut ends = BTreeMap::new();
     for number in 0..8 {
         for fault in FAULTS {
@@ -186,31 +186,31 @@ fn whatever_goes_wrong_at_any_effect_nobody_is_dialled_twice() {
             let first = theatre.one(0);
             let what = theatre.stage.effects()[number];
             let is_over = |answer: &Option<Result<Answer, Problem>>| {
-                let (status, kind) = told(answer.as_ref().unwrap());
+                let (status, kind) = outcome(answer.as_ref().unwrap());
                 status == 201 || ["unknown-result", "provider-unavailable"].contains(&kind)
             };
-            // The same key again, by somebody impatient, and when every lease is over.
+            // The same key again, at once, and when every lease is over.
             theatre.one(1);
             theatre.one(29);
             let late = theatre.one(31);
             let latest = theatre.one(90);
-            let told_all = format!("{number} {what} {fault:?}: {first:?} {late:?}");
-            assert!(is_over(&late), "{told_all}");
-            assert_eq!(late, latest, "{told_all}");
+            let context = format!("{number} {what} {fault:?}: {first:?} {late:?}");
+            assert!(is_over(&late), "{context}");
+            assert_eq!(late, latest, "{context}");
             let dialled = theatre.stage.dialled();
-            assert!(dialled <= 1, "{told_all}");
-            let (status, kind) = told(late.as_ref().unwrap());
+            assert!(dialled <= 1, "{context}");
+            let (status, kind) = outcome(late.as_ref().unwrap());
             if status == 201 {
-                assert_eq!(dialled, 1, "{told_all}");
+                assert_eq!(dialled, 1, "{context}");
             }
             // Only where the provider was being asked, or was about to be, may it end otherwise.
             if number < 5 {
-                assert_eq!((status, dialled), (201, 1), "{told_all}");
+                assert_eq!((status, dialled), (201, 1), "{context}");
             }
             if let Some(Ok(first)) = &first
                 && number < 7
             {
-                assert_eq!(first, late.as_ref().unwrap().as_ref().unwrap(), "{told_all}");
+                assert_eq!(first, late.as_ref().unwrap().as_ref().unwrap(), "{context}");
             }
             *ends.entry(format!("{what} {kind}")).or_insert(0) += 1;
         }
@@ -232,7 +232,7 @@ fn whatever_goes_wrong_at_any_effect_nobody_is_dialled_twice() {
 
 /// The process is gone after the provider took the order: the key is answered as unknown for ever.
 #[test]
-fn a_crash_after_the_provider_took_it_is_told_as_unknown() {
+fn a_crash_after_the_provider_took_it_is_answered_as_unknown() {
     let theatre = Theatre::new();
     theatre.stage.will(BTreeMap::from([(6, Fault::Crash)]));
     assert!(theatre.one(0).is_none());
@@ -243,12 +243,12 @@ fn a_crash_after_the_provider_took_it_is_told_as_unknown() {
         (30, "unknown-result"),
         (80_000, "unknown-result"),
     ] {
-        assert_eq!(told(&theatre.one(second).unwrap()), (409, kind), "{second}");
+        assert_eq!(outcome(&theatre.one(second).unwrap()), (409, kind), "{second}");
     }
     assert_eq!(theatre.stage.dialled(), 1);
 }
 
-/// The process is gone between the reservation and the dialling: nobody was dialled, and the same
+/// The process is gone between the reservation and the dialling: no number was dialled, and the same
 /// key dials when the lease is over.
 #[test]
 fn a_crash_before_dialling_leaves_the_key_free() {
@@ -256,9 +256,9 @@ fn a_crash_before_dialling_leaves_the_key_free() {
         let theatre = Theatre::new();
         theatre.stage.will(BTreeMap::from([(number, Fault::CrashBefore)]));
         assert!(theatre.one(0).is_none());
-        assert_eq!(told(&theatre.one(29).unwrap()), (409, "in-progress"));
+        assert_eq!(outcome(&theatre.one(29).unwrap()), (409, "in-progress"));
         assert_eq!(theatre.stage.dialled(), 0);
-        assert_eq!(told(&theatre.one(30).unwrap()), (201, "done"));
+        assert_eq!(outcome(&theatre.one(30).unwrap()), (201, "done"));
         assert_eq!(theatre.stage.dialled(), 1);
     }
 }

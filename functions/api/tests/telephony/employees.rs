@@ -8,7 +8,7 @@ use switchboard_domain::directory::{Employee, Extension, Origin};
 use switchboard_domain::{Name, Personal};
 use switchboard_store::Directory;
 
-use crate::world::{AGENT, CUSTOMER, World, at, dialler, order, told};
+use crate::world::{AGENT, CUSTOMER, World, at, dialler, order, outcome};
 
 fn name(text: &str) -> Name {
     Name::new("name", text).unwrap()
@@ -85,15 +85,15 @@ async fn an_agent_is_found_by_id_extension_or_number_and_counts_as_one() {
     for agent in ["kim", "7", AGENT] {
         let mut order = order("smartflo");
         order["agent"] = agent.into();
-        kims.push(told(&world.dial_request(&format!("rate {agent}"), &order, 0).await).0);
+        kims.push(outcome(&world.dial_request(&format!("rate {agent}"), &order, 0).await).0);
     }
     assert_eq!(kims, [201, 201, 429]);
     let mut shared = order("smartflo/login");
     shared["agent"] = "8".into();
-    assert_eq!(told(&world.dial_request("shared", &shared, 0).await), (422, "not-dialled"));
+    assert_eq!(outcome(&world.dial_request("shared", &shared, 0).await), (422, "not-dialled"));
     let mut own = order("smartflo/login");
     own["to"] = "+61491570110".into();
-    assert_eq!(told(&world.dial_request("own", &own, 0).await), (422, "not-dialled"));
+    assert_eq!(outcome(&world.dial_request("own", &own, 0).await), (422, "not-dialled"));
     // Twilio rings their phone.
     let mut order = order("twilio");
     order["agent"] = "kim".into();
@@ -106,7 +106,7 @@ async fn a_bound_token_dials_and_ends_for_its_own_employee_alone() {
     let world = world().await;
     for agent in ["lee", "8", "99", "+61491570158", ""] {
         let order = json!({"source": "twilio", "agent": agent, "to": CUSTOMER});
-        let status = told(&ask(&world, &kim(), CALLS, Some("1"), order).await).0;
+        let status = outcome(&ask(&world, &kim(), CALLS, Some("1"), order).await).0;
         let expected = match agent {
             "8" => 422,
             "" => 400,
@@ -114,10 +114,10 @@ async fn a_bound_token_dials_and_ends_for_its_own_employee_alone() {
         };
         assert_eq!(status, expected, "{agent}");
     }
-    let stranger = bound_to("nobody");
+    let stranger = bound_to("unknown");
     let order = json!({"source": "twilio", "to": CUSTOMER});
     let refused = ask(&world, &stranger, CALLS, Some("1"), order.clone()).await;
-    assert_eq!(told(&refused), (403, "not-your-agent"));
+    assert_eq!(outcome(&refused), (403, "not-your-agent"));
     assert_eq!(world.provider.asked(), Vec::<String>::new());
 
     // Without an agent it is themselves.
@@ -131,15 +131,15 @@ async fn a_bound_token_dials_and_ends_for_its_own_employee_alone() {
     for (dial_request, status) in [(&own.body, 200), (&lees.body, 404)] {
         let (show, end) = (path(dial_request, ""), path(dial_request, "/hangup"));
         let shown = ask(&world, &kim(), ("GET", &show), None, Value::Null).await;
-        assert_eq!(told(&shown).0, status);
+        assert_eq!(outcome(&shown).0, status);
         let ended = ask(&world, &kim(), ("POST", &end), None, Value::Null).await;
-        assert_eq!(told(&ended).0, status);
+        assert_eq!(outcome(&ended).0, status);
         let any = json!({"call": dial_request["press_id"]});
         let ended = ask(&world, &kim(), ("POST", "/telephony/hangup"), None, any).await;
-        assert_eq!(told(&ended).0, status);
+        assert_eq!(outcome(&ended).0, status);
     }
     let by_key = json!({"call": own.body["call"]});
     let ended = ask(&world, &kim(), ("POST", "/telephony/hangup"), None, by_key).await;
-    assert_eq!(told(&ended), (403, "not-your-call"));
+    assert_eq!(outcome(&ended), (403, "not-your-call"));
     assert_eq!(world.provider.ended().len(), 2);
 }

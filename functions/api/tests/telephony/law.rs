@@ -1,5 +1,5 @@
-//! The law: one key dials at most once, whoever dial requests it, when, in whatever interleaving, and
-//! whatever goes wrong on the way.
+//! The law: one key dials at most once, whatever the callers, the times, the interleaving and the
+//! faults on the way.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use proptest::sample::select;
 use switchboard_store::testing::Fault;
 
 use crate::crash::{FAULTS, Theatre};
-use crate::world::told;
+use crate::world::outcome;
 
 /// DialRequests at these seconds: within a lease, at its end, and after it. That an old invocation
 /// lives on while a new one takes over cannot happen on Lambda, and must not matter.
@@ -37,14 +37,14 @@ proptest! {
         let dialled = theatre.stage.dialled();
         prop_assert!(dialled <= 1, "dialled {dialled} times");
 
-        // Whoever was told that it was placed was told the same, and it was.
+        // All answers that it was placed are the same, and it was.
         let placed: Vec<_> = answers.iter().flatten().filter_map(|answer| answer.as_ref().ok()).collect();
         prop_assert!(placed.windows(2).all(|two| two[0] == two[1]));
         prop_assert!(placed.is_empty() || dialled == 1);
 
         // When all is quiet there is one answer, for ever.
         let first = theatre.one(200).unwrap();
-        let kind = told(&first).1;
+        let kind = outcome(&first).1;
         prop_assert!(["done", "unknown-result", "provider-unavailable", "provider-configuration"].contains(&kind), "{}", kind);
         for second in [201, 300, 80_000] {
             prop_assert_eq!(&theatre.one(second).unwrap(), &first);

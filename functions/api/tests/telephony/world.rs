@@ -146,7 +146,7 @@ pub fn order(source: &str) -> Value {
 }
 
 /// The status and the kind of an answer.
-pub fn told(result: &Result<Answer, Problem>) -> (u16, &'static str) {
+pub fn outcome(result: &Result<Answer, Problem>) -> (u16, &'static str) {
     match result {
         Ok(answer) => (answer.status, "done"),
         Err(problem) => (problem.status, problem.kind),

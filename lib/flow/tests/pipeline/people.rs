@@ -142,13 +142,14 @@ async fn what_a_call_costs_in_requests() {
         (
             NUMBER,
             true,
-            vec!["holders", "contact"],
+            vec!["call", "holders", "contact"],
             vec!["put call and deliveries", "put activity", "put contact", "put call"],
         ),
         (
             NUMBER,
             false,
-            vec!["holders"],
+            // Whether a contact holds the number, and whether the new one's id is taken, by the creation.
+            vec!["call", "holders", "holders", "contact"],
             vec![
                 "create contact",
                 "put call and deliveries",
@@ -158,7 +159,7 @@ async fn what_a_call_costs_in_requests() {
             ],
         ),
         // Nobody who could be known: not even a question.
-        ("anonymous", false, vec![], vec!["put call and deliveries"]),
+        ("anonymous", false, vec!["call"], vec!["put call and deliveries"]),
     ] {
         let mut world = World::new();
         world.destination("crm", "http://127.0.0.1:9", "canonical", json!({"paused": true}));

@@ -125,7 +125,7 @@ async fn a_body_that_is_not_understood_is_named_and_kept_whole() {
     assert_eq!(kept.target, "/api/crm/intake/calls");
     assert_eq!(kept.content_type, "application/json");
     assert!(kept.problem.starts_with("durationSec"), "{}", kept.problem);
-    assert_eq!(world.effects.log(), ["quarantine"]);
+    assert_eq!(world.effects.log(), ["quarantine bytes", "quarantine"]);
     let counts = counts(&world, "rejected");
     assert_eq!(counts.len(), 1);
     assert_eq!(counts[0]["reason"], "malformed");

@@ -14,7 +14,7 @@ use switchboard_domain::{Name, Personal};
 
 use crate::item::damaged;
 use crate::table::{BATCH_LIMIT, Change, Condition, Item, Key, Value, Write, text_of};
-use crate::{DynamoTable, MemoryTable, StoreError, Table, keys};
+use crate::{DynamoTable, MemoryTable, Overlay, StoreError, Table, keys};
 
 mod item;
 mod lists;
@@ -52,6 +52,11 @@ impl Directory {
     /// Over an empty table in memory.
     pub fn in_memory() -> Self {
         Self::new(MemoryTable::default())
+    }
+
+    /// The same directory in a dry run: it reads what is stored, and keeps what it writes in memory.
+    pub fn dry_run(&self) -> Self {
+        Self::new(Overlay::new(self.table.clone()))
     }
 
     /// Opens a connection, so that the first request need not wait for it, with a read that finds

@@ -1,12 +1,10 @@
 //! Many drafts into the directory: found, merged and written, each for itself, a hundred at a time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::Timestamp;
 use switchboard_domain::Name;
-use switchboard_domain::directory::{
-    Draft, Entry, EntryFault, EntryWrite, Handle, Holder, Holders, Origin,
-};
+use switchboard_domain::directory::{Draft, EntryFault, Origin};
 
 use super::Directory;
 use crate::item::damaged;
@@ -29,23 +27,16 @@ pub enum Upserted {
 }
 
 /// Writes drafts, or finds out what writing them would do.
-pub struct Upserts<'a> {
-    directory: &'a Directory,
+pub struct Upserts {
+    directory: Directory,
     origin: Origin,
-    /// What a dry run would have written.
-    preview: Option<Preview>,
 }
 
-#[derive(Default)]
-struct Preview {
-    entries: BTreeMap<Holder, Entry>,
-    holders: Holders,
-}
-
-impl<'a> Upserts<'a> {
+impl Upserts {
     /// Into a directory; a dry run writes nothing.
-    pub fn new(directory: &'a Directory, origin: Origin, dry_run: bool) -> Self {
-        Self { directory, origin, preview: dry_run.then(Preview::default) }
+    pub fn new(directory: &Directory, origin: Origin, dry_run: bool) -> Self {
+        let directory = if dry_run { directory.dry_run() } else { directory.clone() };
+        Self { directory, origin }
     }
 
     /// What became of each, in their order. Of two about the same person the later one is written
@@ -80,7 +71,7 @@ impl<'a> Upserts<'a> {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let handles = which.iter().flat_map(|n| drafts[*n].handles()).collect();
-        let holders = self.holders(handles).await?;
+        let holders = self.directory.holders(&handles).await?;
         let mut found = Vec::with_capacity(which.len());
         for n in which {
             match drafts[*n].whose(&holders) {
@@ -89,7 +80,7 @@ impl<'a> Upserts<'a> {
             }
         }
         let wanted = found.iter().filter_map(|(n, id)| Some(drafts[*n].holder(id.clone()?)));
-        let entries = self.entries(wanted.collect()).await?;
+        let entries = self.directory.entries(&wanted.collect()).await?;
         let (mut writes, mut whose) = (Vec::new(), Vec::new());
         let mut taken = BTreeSet::new();
         for (n, id) in found {
@@ -112,10 +103,7 @@ impl<'a> Upserts<'a> {
                 Err(fault) => done[n] = Some(Upserted::Rejected(fault)),
             }
         }
-        let put = match &mut self.preview {
-            Some(preview) => preview.put(&writes, &holders),
-            None => self.directory.put_entries(&writes).await?,
-        };
+        let put = self.directory.put_entries(&writes).await?;
         for ((n, write), put) in whose.into_iter().zip(writes).zip(put) {
             let id = write.entry.id().clone();
             done[n] = match put {
@@ -125,50 +113,6 @@ impl<'a> Upserts<'a> {
             };
         }
         Ok(())
-    }
-
-    async fn holders(&self, handles: BTreeSet<Handle>) -> Result<Holders, StoreError> {
-        let mut holders = self.directory.holders(&handles).await?;
-        if let Some(preview) = &self.preview {
-            for handle in &handles {
-                let known = preview.holders.get(handle);
-                holders.extend(known.map(|known| (handle.clone(), known.clone())));
-            }
-        }
-        Ok(holders)
-    }
-
-    async fn entries(
-        &self,
-        holders: BTreeSet<Holder>,
-    ) -> Result<BTreeMap<Holder, Entry>, StoreError> {
-        let mut entries = self.directory.entries(&holders).await?;
-        if let Some(preview) = &self.preview {
-            let known = |holder: &Holder| preview.entries.get(holder).cloned();
-            entries
-                .extend(holders.iter().filter_map(|holder| Some((holder.clone(), known(holder)?))));
-        }
-        Ok(entries)
-    }
-}
-
-impl Preview {
-    fn put(&mut self, writes: &[EntryWrite], holders: &Holders) -> Vec<PutIf> {
-        let one = |write: &EntryWrite| {
-            let (holder, version) = (write.entry.holder(), write.entry.version() + 1);
-            for handle in write.entry.handles() {
-                let known = holders.get(&handle).cloned().unwrap_or_default();
-                self.holders.entry(handle).or_insert(known).insert(holder.clone());
-            }
-            let mut entry = write.entry.clone();
-            match &mut entry {
-                Entry::Contact(contact) => contact.version = version,
-                Entry::Employee(employee) => employee.version = version,
-            }
-            self.entries.insert(holder, entry);
-            PutIf::Stored(version)
-        };
-        writes.iter().map(one).collect()
     }
 }
 

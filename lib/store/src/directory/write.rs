@@ -248,6 +248,14 @@ impl Directory {
         self.put_one(EntryWrite { entry, alone: BTreeSet::new() }).await
     }
 
+    /// Writes a contact as [`Directory::put_contact`] does, in place of the one that was read: it is not
+    /// read again.
+    pub async fn change_contact(&self, old: &Contact, new: &Contact) -> Result<PutIf, StoreError> {
+        let write = EntryWrite { entry: Entry::Contact(new.clone()), alone: BTreeSet::new() };
+        checked(&write.entry)?;
+        self.put(Some(&write), Some(&Entry::Contact(old.clone()))).await
+    }
+
     /// Writes an employee as [`Directory::put_contact`] does.
     pub async fn put_employee(&self, employee: &Employee) -> Result<PutIf, StoreError> {
         let entry = Entry::Employee(employee.clone());

@@ -4,6 +4,8 @@ use std::future::{Future, pending, poll_fn};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
 
+use tokio::task::yield_now;
+
 /// What happens to the chosen effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -136,7 +138,7 @@ impl Effects {
         act: impl Future<Output = T>,
         failed: impl FnOnce(Fault) -> T,
     ) -> T {
-        turn().await;
+        yield_now().await;
         let result = match self.next(what) {
             None => act.await,
             Some(fault @ (Fault::Refused | Fault::Rejected)) => return failed(fault),
@@ -150,7 +152,7 @@ impl Effects {
                 return failed(Fault::AnswerLost);
             }
         };
-        turn().await;
+        yield_now().await;
         result
     }
 
@@ -169,20 +171,7 @@ impl Effects {
         if is_effect {
             return self.act(what, read, failed).await;
         }
-        turn().await;
+        yield_now().await;
         read.await
     }
-}
-
-/// Lets others have their turn, once.
-async fn turn() {
-    let mut had = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut had, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }

@@ -1,4 +1,4 @@
-//! What every store must do, as functions over any of them.
+//! What the store must do over every table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -801,7 +801,7 @@ pub async fn the_pages_of_calls_hold_each_of_them_once(store: &Store) {
     }
     let (one, body) = unread(0, b"call".to_vec());
     store.put_quarantined(&one, &body).await.unwrap();
-    for provider in [None, Some("twilio"), Some("asterisk"), Some("twili"), Some("nobody")] {
+    for provider in [None, Some("twilio"), Some("asterisk"), Some("twili"), Some("unknown")] {
         let provider = provider.map(name);
         let (mut seen, mut page, mut pages) = (BTreeMap::new(), None, 0);
         loop {
@@ -854,7 +854,7 @@ async fn listed(store: &Store, list: &List, stretch: (i64, i64), limit: usize) -
         match last {
             Some(last) if part.more => before = last,
             Some(_) | None => {
-                assert!(!part.more, "there is more, and nobody can go on");
+                assert!(!part.more, "there is more, and no way to go on");
                 return lines;
             }
         }
@@ -900,7 +900,7 @@ pub async fn a_contact_lists_its_calls_newest_first(store: &Store) {
         wanted.push(Line::of(&record));
     }
     stored(store, &begun("CA-other", 0, Some("c2"))).await;
-    stored(store, &begun("CA-nobody", 0, None)).await;
+    stored(store, &begun("CA-without", 0, None)).await;
     let always = (-999_999_999, 999);
     for limit in [2, 100] {
         assert_eq!(listed(store, &List::Contact(name("c1")), always, limit).await, wanted);
@@ -916,7 +916,7 @@ pub async fn a_call_stands_once_where_it_belongs_now(store: &Store) {
     let line = listed(store, &day(TODAY), always, 9).await;
     assert_eq!(line, [Line::of(&first)]);
     assert_eq!(line[0].contact.as_ref().unwrap().address.expose(), "+61491570156");
-    // Its start is corrected to the day before, and it turns out to have been with somebody else.
+    // Its start is corrected to the day before, and it turns out to have been with another contact.
     let mut later = begun("CA1", TODAY - 60, Some("c2"));
     later.version = first.version;
     let later = stored(store, &later).await;
@@ -924,11 +924,11 @@ pub async fn a_call_stands_once_where_it_belongs_now(store: &Store) {
     assert_eq!(listed(store, &day(TODAY - 60), always, 9).await, [Line::of(&later)]);
     assert_eq!(listed(store, &List::Contact(name("c1")), always, 9).await, []);
     assert_eq!(listed(store, &List::Contact(name("c2")), always, 9).await, [Line::of(&later)]);
-    // With nobody at all, it is in no contact's list; a delivery is in none ever.
-    let mut nobody = begun("CA1", TODAY - 60, None);
-    nobody.version = later.version;
-    let delivery = Delivery::planned(nobody.key.clone(), id("crm#call.completed"), at(0));
-    store.put_call_and_deliveries(&nobody, &[delivery], &[]).await.unwrap();
+    // Without a contact, it is in no contact's list; a delivery is in none ever.
+    let mut without = begun("CA1", TODAY - 60, None);
+    without.version = later.version;
+    let delivery = Delivery::planned(without.key.clone(), id("crm#call.completed"), at(0));
+    store.put_call_and_deliveries(&without, &[delivery], &[]).await.unwrap();
     assert_eq!(listed(store, &List::Contact(name("c2")), always, 9).await, []);
     assert_eq!(listed(store, &day(TODAY - 60), always, 9).await.len(), 1);
 }

@@ -1,4 +1,4 @@
-//! What every directory must do, as functions over any of them.
+//! What the directory must do over every table.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -124,7 +124,7 @@ pub async fn a_write_needs_the_version_that_it_read(directory: Directory) {
     let first = with_numbers("c-1", [1]);
     let one = stored(&directory, &first).await;
     let conflict = |put| assert_eq!(put, PutIf::Conflict);
-    // Nobody who has not read it writes over it, or takes its handles away.
+    // A writer that has not read it neither overwrites it nor takes its handles away.
     conflict(directory.put_contact(&with_numbers("c-1", [2])).await.unwrap());
     let two =
         stored(&directory, &Contact { name: Some(Personal::new("Kim")), ..one.clone() }).await;
@@ -349,7 +349,7 @@ pub async fn a_number_that_is_free_again_gets_a_new_contact(directory: Directory
     let first = create().await.unwrap();
     assert_eq!(first, Contact { version: 1, ..new.clone() });
     assert_eq!(create().await.unwrap(), first);
-    // It was deleted: the next call is of somebody unknown.
+    // It was deleted: the next call is of an unknown person.
     directory.delete_contact(&first.id, 1).await.unwrap();
     let first = create().await.unwrap();
     assert_eq!(first.version, 1);
@@ -660,7 +660,7 @@ pub async fn a_draft_finds_whom_it_is_about_and_erases_nothing(directory: Direct
         Upserted::Rejected(fault) => fault.to_string(),
         other => panic!("{other:?}"),
     };
-    // Shared numbers tell nobody.
+    // A shared number identifies no entry.
     let other = with_numbers("other", [1]);
     assert_eq!(directory.put_contact(&other).await.unwrap(), PutIf::Stored(1));
     let bare = |n| Draft { external_ids: BTreeSet::new(), ..draft(n) };
@@ -674,8 +674,8 @@ pub async fn a_draft_finds_whom_it_is_about_and_erases_nothing(directory: Direct
     assert!(rejected(put(mixed).await).await.contains("several entries"));
     let stolen = Draft { id: Some(name("mine")), ..draft(1) };
     assert!(rejected(put(stolen).await).await.contains("of another entry"));
-    let nobody = Draft { numbers: BTreeSet::new(), ..bare(0) };
-    assert!(rejected(put(nobody).await).await.contains("is needed"));
+    let unknown = Draft { numbers: BTreeSet::new(), ..bare(0) };
+    assert!(rejected(put(unknown).await).await.contains("is needed"));
     let wrong = Draft { status: Some("Not A Word".into()), ..draft(5) };
     assert!(rejected(put(wrong).await).await.starts_with("status "));
     let many = Draft { numbers: (100..120).map(number).collect(), ..bare(0) };

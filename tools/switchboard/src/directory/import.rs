@@ -127,7 +127,7 @@ impl Import {
 }
 
 async fn chunk_done(
-    upserts: &mut Upserts<'_>,
+    upserts: &mut Upserts,
     chunk: &[Row],
     mut progress: Progress,
     report: &mut Report<'_>,
