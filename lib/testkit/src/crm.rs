@@ -14,17 +14,20 @@ use crate::{Failure, lock};
 
 const MODEL: &str = "/v1/chat/completions";
 
+/// The delay of each response in milliseconds, and the requests so far: a name and the bytes of the body.
+type State = (AtomicU64, Mutex<Vec<(String, usize)>>);
+
 /// A CRM and a model at one address of loopback, over plain HTTP.
 pub struct Crm {
     /// The port.
     pub port: u16,
-    state: Arc<(AtomicU64, Mutex<Vec<(String, usize)>>)>,
+    state: Arc<State>,
 }
 
 impl Crm {
     /// Starts both.
     pub async fn start() -> Result<Self, Failure> {
-        let state: Arc<(AtomicU64, Mutex<Vec<(String, usize)>>)> = Arc::default();
+        let state: Arc<State> = Arc::default();
         let shared = state.clone();
         let handle = move |request: Request<Bytes>| {
             let state = shared.clone();

@@ -71,9 +71,9 @@ enum Command {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let done = match &options.command {
-        &Command::Run { rounds, write } => options.run(rounds, write).await,
-        &Command::Budgets { write, .. } => options.budgets(write).await,
+    let done = match options.command {
+        Command::Run { rounds, write } => options.run(rounds, write).await,
+        Command::Budgets { write, .. } => options.budgets(write).await,
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

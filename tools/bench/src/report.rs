@@ -30,8 +30,11 @@ pub struct Results {
     pub missing: Vec<String>,
 }
 
+/// A measure: its name, and how it is read.
+type Measure = (&'static str, fn(&Figures) -> f64);
+
 /// What is compared with the peers.
-const MEASURES: [(&str, fn(&Figures) -> f64); 5] = [
+const MEASURES: [Measure; 5] = [
     ("exec to first response", |f| f.cold_ms),
     ("warm p50", |f| f.p50_us),
     ("warm p99", |f| f.p99_us),

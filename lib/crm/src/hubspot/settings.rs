@@ -26,7 +26,7 @@ impl Settings {
         let property = fields.checked(
             "property",
             "must be a property's internal name: small letters, digits and _, 64 at most",
-            |name| is_internal_name(name),
+            |name: &String| is_internal_name(name),
         )?;
         let owners = fields.checked(
             "owners",
@@ -39,7 +39,7 @@ impl Settings {
     }
 }
 
-fn is_internal_name(name: &String) -> bool {
+fn is_internal_name(name: &str) -> bool {
     let is_plain = |b: u8| b == b'_' || b.is_ascii_lowercase() || b.is_ascii_digit();
     name.starts_with(|c: char| c.is_ascii_lowercase())
         && name.len() <= 64
