@@ -3,18 +3,21 @@
 
 mod dialing;
 mod ending;
-mod line;
 mod shown;
 mod sources;
 mod staff;
 mod start;
 mod wanted;
 
+use std::sync::Arc;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard_domain::dial_request::{Context, DialRequest};
 use switchboard_domain::{Digest, Personal};
 use switchboard_flow::Telemetry;
+use switchboard_http::Http;
+use switchboard_providers::rest::Logins;
 use switchboard_store::Store;
 use switchboard_store::dial_requests::DialRequests;
 
@@ -23,7 +26,6 @@ use crate::asked::Asked;
 use crate::problem::Problem;
 use crate::serve::{Answer, Area};
 
-pub use line::{Line, Wire};
 pub use shown::{over, shown};
 pub use sources::{Configured, Sources};
 pub use staff::Staff;
@@ -34,7 +36,7 @@ pub use wanted::Wanted;
 const LONGEST_KEY: usize = 255;
 
 /// The area: what it acts on.
-pub struct Telephony<P, S, F, C, W> {
+pub struct Telephony<P, S, F, C> {
     /// Who was dialled.
     pub dial_requests: P,
     /// The calls, to find the id that ends one.
@@ -43,8 +45,10 @@ pub struct Telephony<P, S, F, C, W> {
     pub staff: F,
     /// The sources that may place calls.
     pub sources: C,
-    /// The line to their providers.
-    pub line: Line<W>,
+    /// What reaches their providers.
+    pub http: Arc<dyn Http>,
+    /// The logins of this process.
+    pub logins: Logins,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
@@ -74,9 +78,7 @@ struct AnyEnding {
     call: String,
 }
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
-    for Telephony<P, S, F, C, W>
-{
+impl<P: DialRequests, S: Store, F: Staff, C: Configured> Area for Telephony<P, S, F, C> {
     async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
         caller.needs(Right::Dial)?;
         asked.only(&[])?;
@@ -118,7 +120,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Area
     }
 }
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+impl<P: DialRequests, S: Store, F: Staff, C: Configured> Telephony<P, S, F, C> {
     /// A dial request by its id, if this caller may know of it.
     async fn pressed(&self, id: &str, caller: &Caller) -> Result<DialRequest, Problem> {
         let missing = || Problem::not_found("dial request");

@@ -15,8 +15,8 @@ use aws_types::region::Region;
 use serde_json::{Value, json};
 use switchboard_flow::Telemetry;
 use switchboard_hooks::{Function, Places};
+use switchboard_providers::INTAKE;
 use switchboard_providers::Provider;
-use switchboard_providers::intake::Intake;
 use switchboard_providers::onecom::OneCom;
 use switchboard_providers::twilio::Twilio;
 use switchboard_shell::aws;
@@ -178,7 +178,7 @@ async fn status(function: &Function, event: &Value) -> u64 {
 async fn a_new_call_costs_one_put_and_one_send() {
     for (provider, path) in [
         (&Twilio as &'static dyn Provider, "twilio/gateway/busy.json"),
-        (&Intake, "intake/gateway/minimal.json"),
+        (&INTAKE, "intake/gateway/minimal.json"),
     ] {
         let (function, aws) = function(provider).await;
         assert_eq!(status(&function, &event(path)).await, 200);

@@ -12,6 +12,7 @@ use switchboard_crm::Client;
 use switchboard_flow::pull_jobs::{self, Pullable};
 use switchboard_flow::telemetry::Level;
 use switchboard_flow::{Retry, Telemetry, Values};
+use switchboard_providers::rest::Logins;
 use switchboard_queue::{Job, SqsQueue};
 use switchboard_recordings::Bucket;
 use switchboard_shell::aws;
@@ -24,13 +25,12 @@ use switchboard_store::{DynamoDirectory, DynamoStore, Store as _};
 use crate::token_store::ParameterTokenStore;
 use switchboard_flow::analyze::Analyze;
 use switchboard_flow::configuration::Configuration;
-use switchboard_flow::conversations::Conversations;
 use switchboard_flow::deliver::Deliver;
 use switchboard_flow::deliverer::Deliverer;
 use switchboard_flow::enrich::Enrich;
 use switchboard_flow::gates::Gates;
 use switchboard_flow::models::Models;
-use switchboard_flow::pull::{self, Puller};
+use switchboard_flow::pull::Puller;
 use switchboard_flow::reconcile::Reconcile;
 use switchboard_flow::recordings::Recordings;
 use switchboard_flow::sweep::Sweep;
@@ -122,7 +122,7 @@ impl Parts {
 pub async fn enrich() -> Result<(), Error> {
     let parts = parts("enrich")?;
     let configuration = parts.configuration(&["sources", "destinations", "leads", "recordings"])?;
-    let conversations = Conversations::new(switchboard_http::Client::new(parts.allow_private()?)?);
+    let conversations = Arc::new(switchboard_http::Client::new(parts.allow_private()?)?);
     let directory = DynamoDirectory::new(aws::dynamodb(&parts.aws), required("DIRECTORY_TABLE")?);
     let (known, ()) = tokio::join!(parts.open(&configuration), aws::briefly(directory.connect()));
     for country in known?.countries() {
@@ -225,11 +225,11 @@ pub async fn recordings() -> Result<(), Error> {
 pub async fn pull() -> Result<(), Error> {
     let parts = parts("pull")?;
     let pullable = parts.pullable()?;
-    let client = switchboard_http::Client::new(parts.allow_private()?)?;
+    let http = Arc::new(switchboard_http::Client::new(parts.allow_private()?)?);
     parts.open(&pullable).await?;
     let Parts { store, queue, telemetry, .. } = parts;
-    let (tokens, log) = (pull::Tokens::default(), telemetry.clone());
-    let worker = Arc::new(Puller { store, queue, client, telemetry, tokens });
+    let (logins, log) = (Logins::default(), telemetry.clone());
+    let worker = Arc::new(Puller { store, queue, http, telemetry, logins });
     batches(log, move |job| {
         let (worker, pullable) = (worker.clone(), pullable.clone());
         async move {

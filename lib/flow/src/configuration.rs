@@ -9,7 +9,7 @@ use switchboard_crm::Destination;
 use switchboard_domain::{CallKey, CallRecord, Name, copies};
 use switchboard_people::leads::Rules;
 use switchboard_providers::elevenlabs::ElevenLabs;
-use switchboard_providers::{Provider as _, Source, intake};
+use switchboard_providers::{Provider, Source, intake, provider};
 use switchboard_recordings::Links;
 
 /// Sources by `provider/source`, destinations by name.
@@ -38,7 +38,7 @@ impl Configuration {
         let mut configuration = Self::default();
         for (path, json) in values {
             let problem = match path.split_once('/') {
-                Some(("sources", name)) => match Source::parse(json, None) {
+                Some(("sources", name)) => match Source::parse(json, named(name)) {
                     Ok(source) => {
                         configuration.sources.insert(name.to_owned(), source);
                         continue;
@@ -96,7 +96,7 @@ impl Configuration {
 
     /// The source of a call: its own, the intake's of that name, or one of the defaults.
     pub fn source(&self, key: &CallKey) -> Option<&Source> {
-        let generic = intake::Intake.name();
+        let generic = intake::NAME;
         [
             format!("{}/{}", key.provider, key.source),
             format!("{generic}/{}", key.source),
@@ -133,4 +133,9 @@ impl Configuration {
     pub fn countries(&self) -> BTreeSet<&str> {
         self.sources.values().filter_map(|source| source.country.as_deref()).collect()
     }
+}
+
+/// The provider of a source's name, `provider/source`, if it has a webhook here.
+fn named(source: &str) -> Option<&'static dyn Provider> {
+    source.split('/').next().and_then(provider)
 }

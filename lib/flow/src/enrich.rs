@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use std::sync::Arc;
+
 use crate::Retry;
 use crate::Telemetry;
 use jiff::{SignedDuration, Timestamp};
@@ -13,13 +15,14 @@ use switchboard_domain::{
     CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, Lookup, LookupState, Person, Update,
     Work, plan,
 };
+use switchboard_http::Http;
 use switchboard_providers::elevenlabs::ElevenLabs;
 use switchboard_providers::{Provider as _, Source};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_store::{Directory, Put, Store, StoreError};
 
 use crate::configuration::Configuration;
-use crate::conversations::Conversations;
+use crate::conversations;
 use crate::people::{self, Known};
 
 /// While a conversation is looked for, or a timeline is written, nobody else does. Longer than the
@@ -41,7 +44,7 @@ pub struct Enrich<S, Q, D> {
     /// Where contacts and employees are.
     pub directory: D,
     /// Where summaries come from.
-    pub conversations: Conversations,
+    pub conversations: Arc<dyn Http>,
     /// Where it says what it does.
     pub telemetry: Telemetry,
 }
@@ -291,7 +294,7 @@ impl<S: Store, Q: Queue, D: Directory> Enrich<S, Q, D> {
             }
             _ => return Ok(Err(Claimed)),
         }
-        let found = self.conversations.find(place, record, now).await;
+        let found = conversations::find(&*self.conversations, place, record, now).await;
         if let Some(problem) = &found.problem {
             self.telemetry.warn(
                 "the conversation could not be read",

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use switchboard_domain::sync::{Job, Kind};
 use switchboard_domain::{ConfigError, Name};
-use switchboard_providers::{Source, Sources, pull};
+use switchboard_providers::pull::{Pull, not_set_up};
+use switchboard_providers::registry::{self, PULLS};
+use switchboard_providers::{Source, Sources};
 use switchboard_queue::{Queue, Send};
 use switchboard_store::jobs::Started;
 use switchboard_store::{Jobs, StoreError};
@@ -15,7 +17,7 @@ use crate::telemetry::Telemetry;
 
 /// The folders of parameters of the providers that can be pulled. A function may read these alone.
 pub fn folders() -> Vec<String> {
-    pull::ALL.iter().map(|one| format!("sources/{}", one.provider().name())).collect()
+    PULLS.iter().map(|one| format!("sources/{}", one.provider().name())).collect()
 }
 
 /// The sources of every provider that can be pulled.
@@ -30,7 +32,7 @@ impl Pullable {
         for (path, json) in values {
             let mut parts = path.splitn(3, '/');
             let (_, kind, name) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-            let Some(one) = kind.and_then(pull::pull) else { continue };
+            let Some(one) = kind.and_then(registry::pull) else { continue };
             let provider = one.provider();
             let read = Name::new("source", name).map_err(|error| error.to_string());
             let read = read.and_then(|name| {
@@ -65,12 +67,15 @@ impl Pullable {
         &self,
         provider: &str,
         name: &Name,
-    ) -> Result<(&'static dyn pull::Pull, &Source), ConfigError> {
-        let one = pull::pull(provider);
+    ) -> Result<(&'static dyn Pull, &Source), ConfigError> {
+        let one = registry::pull(provider);
         let one = one.ok_or_else(|| ConfigError::new("provider", "has no calls to be pulled"))?;
         let found = self.of(provider).and_then(|sources| sources.get(name));
         let source = found.ok_or_else(|| ConfigError::new("source", "is not configured"))?;
-        pull::settings(one, source)?;
+        if source.pull.is_none() {
+            return Err(not_set_up());
+        }
+        one.check(source)?;
         Ok((one, source))
     }
 }

@@ -13,6 +13,7 @@ use switchboard_domain::copies::{CONVERSATION, CopyState, Object, RecordingCopy,
 use switchboard_domain::{CallKey, CallRecord, Digest};
 use switchboard_http::{Client, Limits, OpenError, SendError};
 use switchboard_providers::recordings::{self, Settings, Status, Wanted};
+use switchboard_providers::{elevenlabs, registry};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_recordings::media::media_type;
 use switchboard_recordings::spool::{SpoolError, Spooled};
@@ -114,9 +115,9 @@ impl<S: Store, Q: Queue> Recordings<S, Q> {
         let wanted = match (id.as_str(), address(record, id)) {
             (CONVERSATION, None) => {
                 let conversation = record.call.facts.conversation.as_deref().unwrap_or_default();
-                recordings::of_conversation(source, conversation)
+                elevenlabs::recording::request(source, conversation)
             }
-            (_, Some(url)) => recordings::at(record.key.provider.as_str(), source, url),
+            (_, Some(url)) => registry::recording(record.key.provider.as_str(), source, url),
             (_, None) => return never("it has no address any more"),
         };
         let (spooled, media_type) = match wanted {

@@ -1,24 +1,31 @@
-//! Bodies that people typed as templates: JSON or a form, one record or many.
+//! Bodies made by templates that people typed: JSON or a form, one record or many.
 
 use serde_json::{Map, Value};
 use switchboard_domain::{CallKey, Facts, Order, Update};
 
+use crate::json;
+use crate::provider::{Authenticated, Content, Record, Unread};
 use crate::reject::Reject;
-use crate::request::Authenticated;
-use crate::{Content, Record, Unread, json};
 
-/// What one record says, before it becomes an update with its bytes.
-pub struct Said {
-    /// About which call.
+/// A record of a body, before it becomes an update with its bytes.
+pub struct ParsedRecord {
+    /// The call that it is about.
     pub key: CallKey,
     /// See [`Record::near`].
     pub near: Vec<CallKey>,
-    /// What the message is, in the provider's words.
+    /// The kind of message, in the provider's words.
     pub kind: String,
     /// Its place among the call's other messages.
     pub order: Order,
-    /// What it says.
+    /// What the record says about the call.
     pub facts: Facts,
+}
+
+impl ParsedRecord {
+    /// A record whose call is stored under one key alone.
+    pub fn new(key: CallKey, kind: impl Into<String>, order: Order, facts: Facts) -> Self {
+        Self { key, near: Vec::new(), kind: kind.into(), order, facts }
+    }
 }
 
 /// Reads each record by itself, so that one that cannot be read harms none of its neighbours.
@@ -27,7 +34,7 @@ pub struct Said {
 pub fn each(
     message: &Authenticated<'_>,
     records: Vec<Value>,
-    read: impl Fn(Value) -> Result<Said, Reject>,
+    read: impl Fn(Value) -> Result<ParsedRecord, Reject>,
 ) -> Content {
     each_kept(message, message.body(), records, read)
 }
@@ -37,7 +44,7 @@ pub fn each_kept(
     message: &Authenticated<'_>,
     body: &[u8],
     records: Vec<Value>,
-    read: impl Fn(Value) -> Result<Said, Reject>,
+    read: impl Fn(Value) -> Result<ParsedRecord, Reject>,
 ) -> Content {
     let request = message.request();
     let target = request.kept_target();
@@ -45,7 +52,7 @@ pub fn each_kept(
     let read_one = |record: Value| {
         let raw = if alone { body.to_vec() } else { record.to_string().into_bytes() };
         match read(record) {
-            Ok(Said { key, near, kind, order, facts }) => {
+            Ok(ParsedRecord { key, near, kind, order, facts }) => {
                 let update = Update::new(&kind, order, request.received_at, facts, raw);
                 Ok(Record { key, near, update: update.sent_to(&target) })
             }

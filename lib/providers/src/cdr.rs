@@ -4,7 +4,14 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::time::{Reading, is_plausible, read_iso, read_wall_clock};
-use switchboard_domain::{Disposition, Facts, Flag, Order, Seconds};
+use switchboard_domain::{Disposition, Facts, Flag, Order, Personal, Recording, Seconds};
+
+use crate::json::seconds;
+
+/// So many fields without a place of their own are kept with a call, which is not a document store.
+pub const MOST_EXTRA: usize = 20;
+/// How long such a field may be, bytes.
+const LONGEST_EXTRA: usize = 512;
 
 /// Asterisk's dispositions (`main/cdr.c`), and what PBXs on top of it make of them. Case, spaces
 /// and punctuation do not count: `NO ANSWER`, `no answer`, `NOANSWER`, `NO_ANSWER`.
@@ -44,7 +51,7 @@ pub fn caller_id(text: &str) -> (Option<String>, Option<String>) {
 pub fn duration(text: &str) -> Option<Seconds> {
     let text = text.trim();
     if !text.contains(':') {
-        return crate::json::seconds(text);
+        return seconds(text);
     }
     let whole = |text: &str| {
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -124,6 +131,21 @@ pub fn before(at: Timestamp, lasted: Seconds) -> Timestamp {
 /// A moment so many seconds after another.
 pub fn after(at: Timestamp, lasted: Seconds) -> Timestamp {
     at.checked_add(SignedDuration::from_secs(lasted.0.into())).unwrap_or(at)
+}
+
+/// Keeps a field that has no place of its own, if it is short enough.
+pub fn keep(facts: &mut Facts, name: &str, text: Option<String>) {
+    if let Some(text) = text.filter(|text| text.len() <= LONGEST_EXTRA) {
+        facts.extra.insert(name.to_owned(), Personal::new(text));
+    }
+}
+
+/// A recording from what a provider calls its URL: an address, or only a path on the PBX's disk.
+pub fn recording(text: &str) -> Recording {
+    let place = Some(Personal::new(text));
+    let is_address = text.starts_with("https://") || text.starts_with("http://");
+    let (url, path) = if is_address { (place, None) } else { (None, place) };
+    Recording { url, path, duration: None, status: None }
 }
 
 #[cfg(test)]

@@ -11,23 +11,27 @@ use switchboard_domain::{
     AnsweredBy, CallKey, Direction, Disposition, Facts, Flag, Name, Order, Party, State, Text,
 };
 
-use crate::body::{self, Said};
+use crate::body::{self, ParsedRecord};
+use crate::cdr::{self, MOST_EXTRA};
 use crate::json::{self, Fields};
+use crate::provider::{Authenticated, Content, Provider, Route};
 use crate::reject::Reject;
-use crate::request::Authenticated;
-use crate::{Content, Provider, Route};
 
 /// How long a summary and a script may be, bytes. A transcript may be of any length.
 const LONG: usize = 16 * 1024;
-/// So many fields beyond the contract are kept; a call is not a document store.
-const MOST_EXTRA: usize = 20;
+
+/// The name of this provider, and of its default source.
+pub const NAME: &str = "intake";
 
 /// The generic intake.
-pub struct Intake;
+pub struct Intake {
+    /// Whether calls of a provider may not come this way: it has a webhook of its own.
+    pub refuses: fn(&str) -> bool,
+}
 
 impl Provider for Intake {
     fn name(&self) -> &'static str {
-        "intake"
+        NAME
     }
 
     fn routes(&self) -> &'static [Route] {
@@ -50,37 +54,39 @@ impl Provider for Intake {
         if records.is_empty() {
             return Err(Reject::malformed("body", "holds no record"));
         }
-        Ok(body::each(message, records, |record| read(message, record)))
+        Ok(body::each(message, records, |record| self.read(message, record)))
     }
 }
 
-fn read(message: &Authenticated<'_>, record: Value) -> Result<Said, Reject> {
-    let mut fields = Fields::of(record)?;
-    let provider = required(&mut fields, "provider")?.to_ascii_lowercase();
-    let provider = Name::new("provider", &provider)?;
-    if crate::speaks_intake(provider.as_str()) == Some(false) {
-        return Err(Reject::malformed("provider", "has a webhook of its own: use that"));
-    }
-    let call_id = required(&mut fields, "externalCallId")?;
+impl Intake {
+    fn read(&self, message: &Authenticated<'_>, record: Value) -> Result<ParsedRecord, Reject> {
+        let mut fields = Fields::of(record)?;
+        let provider = required(&mut fields, "provider")?.to_ascii_lowercase();
+        let provider = Name::new("provider", &provider)?;
+        if (self.refuses)(provider.as_str()) {
+            return Err(Reject::malformed("provider", "has a webhook of its own: use that"));
+        }
+        let call_id = required(&mut fields, "externalCallId")?;
 
-    let in_body = fields.text("source")?;
-    let (mut name, source) = message.source(in_body.as_deref(), None)?;
-    if name.as_str() == Intake.name() {
-        // Opened by the default source, and nothing says which system it is.
-        name = provider.clone();
-    }
-    let key = CallKey::new(provider, name, &call_id)?;
+        let in_body = fields.text("source")?;
+        let (mut name, source) = message.source(in_body.as_deref(), None)?;
+        if name.as_str() == NAME {
+            // Opened by the default source, and nothing says which system it is.
+            name = provider.clone();
+        }
+        let key = CallKey::new(provider, name, &call_id)?;
 
-    let kind = fields.text("eventType")?.unwrap_or_else(|| "call_finished".to_owned());
-    let sequence = fields.seconds("sequence")?.map(|n| n.0.into());
-    let facts = facts(&mut fields, &kind, source.zone())?;
-    let order = match (sequence, facts.ended_at.or(facts.started_at)) {
-        (Some(sequence), _) => Order::Sequence(sequence),
-        (None, Some(at)) => Order::At(at),
-        (None, None) => Order::Unordered,
-    };
-    let facts = Facts { extra: fields.rest(MOST_EXTRA).collect(), ..facts };
-    Ok(Said { key, near: Vec::new(), kind, order, facts })
+        let kind = fields.text("eventType")?.unwrap_or_else(|| "call_finished".to_owned());
+        let sequence = fields.seconds("sequence")?.map(|n| n.0.into());
+        let facts = facts(&mut fields, &kind, source.zone())?;
+        let order = match (sequence, facts.ended_at.or(facts.started_at)) {
+            (Some(sequence), _) => Order::Sequence(sequence),
+            (None, Some(at)) => Order::At(at),
+            (None, None) => Order::Unordered,
+        };
+        let facts = Facts { extra: fields.rest(MOST_EXTRA).collect(), ..facts };
+        Ok(ParsedRecord::new(key, kind, order, facts))
+    }
 }
 
 fn required(fields: &mut Fields, name: &'static str) -> Result<String, Reject> {
@@ -132,7 +138,7 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
     facts.ended_at = instant(fields, "endedAt", zone.as_ref(), &mut facts)?;
     facts.talk = fields.seconds("durationSec")?;
     if let Some(recording) = fields.text("recordingUrl")? {
-        facts.recordings.insert("recording".to_owned(), crate::recording(&recording));
+        facts.recordings.insert("recording".to_owned(), cdr::recording(&recording));
     }
     facts.conversation = fields.text("conversationId")?;
     facts.summary = fields.personal_up_to(LONG, "summary")?;

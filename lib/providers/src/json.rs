@@ -83,6 +83,11 @@ impl Fields {
         }
     }
 
+    /// Takes a field that a record can do without: what cannot be read as text is left out.
+    pub fn optional(&mut self, name: &str) -> Option<String> {
+        self.text(name).ok().flatten()
+    }
+
     /// A field's text, which stays among those that are kept in the end.
     pub fn peek(&self, name: &str) -> Option<String> {
         self.0.get(name)?.as_str().and_then(present).map(str::to_owned)

@@ -3,12 +3,10 @@
 use subtle::ConstantTimeEq as _;
 use switchboard_domain::Secret;
 
-use crate::request::Request;
+use crate::request::{Request, SECRET};
 
 /// The headers in which phone systems send a shared secret.
 const HEADERS: [&str; 3] = ["x-webhook-secret", "x-api-key", "x-crm-intake-secret"];
-/// The query parameter for systems that can set no header. It is never stored or logged.
-pub const PARAMETER: &str = "secret";
 
 /// The secret that came with a request: in one of the usual headers, as a bearer token, or, where
 /// a system can set no header, in the query.
@@ -22,7 +20,7 @@ pub fn presented(request: &Request) -> Option<String> {
         .or_else(bearer)
         .filter(|sent| !sent.is_empty())
         .map(str::to_owned)
-        .or_else(|| request.query_parameter(PARAMETER))
+        .or_else(|| request.query_parameter(SECRET))
 }
 
 /// Whether two byte strings are equal. How long it takes tells their lengths at most.

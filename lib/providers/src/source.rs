@@ -6,15 +6,14 @@ use ipnet::IpNet;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use switchboard_domain::lookup::Patience;
-use switchboard_domain::{
-    ConfigError, Legs, Name, Party, PartyKind, Personal, Policy, Seconds, Secret,
-};
+use switchboard_domain::{ConfigError, Legs, Name, Party, PartyKind, Personal, Seconds, Secret};
 
-use crate::Provider;
+use crate::dialing::Dialing;
+use crate::settings::ProviderSettings;
 
-/// A source: what a hook and the workers know about one phone system.
+/// A source: what a hook and the workers know about one phone system. [`crate::configure`] reads it.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(default)]
 pub struct Source {
     /// What opens this source. Several during a rotation; none refuses everything.
     pub secrets: Vec<Credential>,
@@ -33,48 +32,43 @@ pub struct Source {
     /// Our own numbers (main lines, DIDs), in E.164 or as the source's country writes them: they are
     /// never a customer's.
     pub own_numbers: Vec<Personal>,
-    /// Whether a contact is created for a number that nobody holds. Default: yes.
+    /// Whether a contact is created for a number without one. Default: yes.
     pub create_contacts: Option<bool>,
-    /// How the provider writes a date with slashes or dots: `day_first` or `month_first`.
-    pub date_order: Option<DateOrder>,
-    /// How far two stated starts of one call may lie apart, where the provider gives no id and a
-    /// start must be worked out from an end and a duration, seconds. Default 3.
-    pub start_tolerance_seconds: Option<u32>,
-    /// The `twilio` source on whose calls the conversations of this one are held; default
-    /// `twilio`. With `none`, each conversation is a call of its own.
-    pub calls: Option<Name>,
     /// How long to wait after a call's end for messages that follow it closely, seconds.
     pub settle_seconds: Option<u32>,
-    /// Which legs are told to CRMs: `parent` (default) or `each`.
+    /// Which legs are delivered to CRMs: `parent` (default) or `each`.
     pub legs: Legs,
-    /// Whether destinations may be told of a call as soon as it starts. Default: no.
+    /// Whether calls are delivered as soon as they start, where a destination wants it. Default: no.
     pub announce_starts: bool,
     /// Where the conversations on this source's calls are found.
     pub conversations: Option<Conversations>,
-    /// The key of the provider's REST API.
-    pub api_key: Option<Secret>,
     /// The base of the provider's REST API, where it is not the usual one (data residency).
     pub api_url: Option<String>,
-    /// Whose conversations are looked through, by agent id.
-    pub agents: Vec<String>,
-    /// How calls are placed, where they may be. See [`crate::dial::check`].
-    pub dial: Option<crate::dial::Dialing>,
-    /// How calls are pulled from the provider's REST API.
-    pub pull: Option<crate::pull::Settings>,
-    /// What is made of this source's transcripts.
+    /// How calls are placed, where they may be: the limits that all providers have.
+    pub dial: Option<Dialing>,
+    /// Whether calls are pulled from the provider's REST API.
+    pub pull: Option<Pulling>,
+    /// Whether and how this source's transcripts are analysed.
     pub analyze: Option<switchboard_domain::analysis::Settings>,
     /// Whether recordings are copied to our bucket, and which.
     pub recordings: Option<crate::recordings::Settings>,
+    /// The provider's own members.
+    #[serde(skip)]
+    pub own: ProviderSettings,
 }
 
-/// How a date is written where its parts do not tell.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum DateOrder {
-    /// 02.01.2026 is the second of January.
-    DayFirst,
-    /// 02/01/2026 is the first of February.
-    MonthFirst,
+/// What every source that can be pulled says about it. The provider's own settings say how.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(default)]
+pub struct Pulling {
+    /// Whether the schedule looks for calls whose webhook never came. Default true.
+    pub reconcile: bool,
+}
+
+impl Default for Pulling {
+    fn default() -> Self {
+        Self { reconcile: true }
+    }
 }
 
 /// A secret, alone or bound to one account of the provider.
@@ -110,7 +104,7 @@ impl From<Written> for Credential {
 pub struct Conversations {
     /// The `elevenlabs` source that has them.
     pub source: Name,
-    /// How long to wait for a summary before the CRM is told without one, seconds.
+    /// How long to wait for a summary before the call is delivered without one, seconds.
     #[serde(default = "ten_minutes")]
     pub wait_seconds: u32,
     /// How long to wait for a conversation to show up at all, seconds.
@@ -134,38 +128,8 @@ impl Conversations {
 }
 
 impl Source {
-    /// Reads and checks the JSON of a source's parameter. `provider` is absent for systems that
-    /// only answer (no webhook of their own here).
-    pub fn parse(json: &str, provider: Option<&dyn Provider>) -> Result<Self, ConfigError> {
-        let mut reader = serde_json::Deserializer::from_str(json);
-        let source: Self = serde_path_to_error::deserialize(&mut reader).map_err(|error| {
-            // The field and the place, not the message: that may quote a secret.
-            let (line, column) = (error.inner().line(), error.inner().column());
-            let place = format!("line {line}, column {column}");
-            match error.inner().classify() {
-                serde_json::error::Category::Data => {
-                    let problem = format!("is unknown or of a wrong type ({place})");
-                    // After a lost quotation mark a name may hold what was meant as a value.
-                    let path = error.path().to_string();
-                    let plain = |b: u8| b.is_ascii_alphanumeric() || b"._-[]".contains(&b);
-                    let is_plain = path.len() <= 64 && path.bytes().all(plain);
-                    ConfigError::new(if is_plain { path } else { "source".to_owned() }, problem)
-                }
-                _ => ConfigError::new("source", format!("is not valid JSON ({place})")),
-            }
-        })?;
-        source.check()?;
-        if let Some(provider) = provider {
-            if provider.is_signed() && !source.trusted_networks.is_empty() {
-                let problem = "cannot be: this provider signs, and only its signature opens";
-                return Err(ConfigError::new("trusted_networks", problem));
-            }
-            provider.check(&source)?;
-        }
-        Ok(source)
-    }
-
-    fn check(&self) -> Result<(), ConfigError> {
+    /// Checks what types cannot say.
+    pub(crate) fn check(&self) -> Result<(), ConfigError> {
         for credential in &self.secrets {
             if credential.secret.is_empty() {
                 return Err(ConfigError::new("secrets", "holds an empty one: leave it out"));
@@ -209,12 +173,6 @@ impl Source {
             let problem = "holds everybody: name the networks, or give the system a secret";
             return Err(ConfigError::new("trusted_networks", problem));
         }
-        if self.start_tolerance_seconds.is_some_and(|seconds| seconds > 30) {
-            return Err(ConfigError::new("start_tolerance_seconds", "must be 30 at most"));
-        }
-        if let Some(pull) = &self.pull {
-            pull.check()?;
-        }
         if let Some(analyze) = &self.analyze {
             analyze.check()?;
         }
@@ -227,7 +185,7 @@ impl Source {
         Ok(())
     }
 
-    /// Whether a contact is created for a number that nobody holds.
+    /// Whether a contact is created for a number without one.
     pub fn creates_contacts(&self) -> bool {
         self.create_contacts.unwrap_or(true)
     }
@@ -242,65 +200,8 @@ impl Source {
         sender.is_some_and(|sender| self.trusted_networks.iter().any(|net| net.contains(&sender)))
     }
 
-    /// What to do with this source's calls.
-    pub fn policy(&self, provider: &dyn Provider) -> Policy {
-        let settle = self.settle_seconds.map_or_else(|| provider.settle(), Seconds);
-        Policy { settle, legs: self.legs, starts: self.announce_starts }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn problem(json: &str) -> String {
-        Source::parse(json, None).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn a_full_source_is_read() {
-        let source = Source::parse(
-            r#"{"secrets": ["fake-new", {"secret": "fake-old", "account": "AC1"}],
-                "public_url": "https://calls.example.com/prod", "country": "AU",
-                "time_zone": "Australia/Sydney", "allowed_networks": ["203.0.113.0/24"],
-                "legs": "each", "settle_seconds": 5,
-                "conversations": {"source": "elevenlabs"}}"#,
-            None,
-        )
-        .unwrap();
-        assert_eq!(source.secrets[1].account.as_deref(), Some("AC1"));
-        assert_eq!(source.conversations.unwrap().patience().wait, Seconds(600));
-    }
-
-    #[test]
-    fn errors_name_the_field_and_show_no_value() {
-        assert_eq!(problem(r#"{"country": "au"}"#), "country: must be two capital letters, as AU");
-        assert_eq!(
-            problem(r#"{"time_zone": "Sydney"}"#),
-            "time_zone: is not an IANA zone, as Australia/Sydney"
-        );
-        assert!(problem(r#"{"public_url": "https://user@x"}"#).starts_with("public_url: "));
-        assert!(problem(r#"{"public_url": "https://x/"}"#).starts_with("public_url: "));
-        assert!(problem(r#"{"secrets": [""]}"#).starts_with("secrets: "));
-        for numbers in
-            [r#"["0255501234"]"#, r#"["+61255501234", "101"]"#, r#"["sip:a@b"]"#, r#"[""]"#]
-        {
-            let said = problem(&format!(r#"{{"own_numbers": {numbers}}}"#));
-            assert!(said.starts_with("own_numbers: ") && !said.contains("0255501234"), "{said}");
-        }
-        let national = r#"{"country": "AU", "own_numbers": ["02 5550 1234", "+61255501235"]}"#;
-        assert_eq!(Source::parse(national, None).unwrap().own_numbers.len(), 2);
-        for (json, field) in [
-            (r#"{"secret": "fake-and-not-to-be-shown"}"#, "secret: is unknown"),
-            (r#"{"secrets": [{"secret": "fake", "acount": "fake"}]}"#, "secrets[0]: is unknown"),
-            (
-                r#"{"conversations": {"source": "elevenlabs", "wait_seconds": "fake"}}"#,
-                "conversations.wait_seconds: is unknown or of a wrong type",
-            ),
-            (r#"{"country\":\"RU\",\"secrets\":[\"fake": 1}"#, "source: is unknown"),
-        ] {
-            let said = problem(json);
-            assert!(said.starts_with(field) && !said.contains("fake"), "{said}");
-        }
+    /// The provider's own settings, if they were read.
+    pub fn own<T: 'static>(&self) -> Option<&T> {
+        self.own.get()
     }
 }

@@ -5,15 +5,15 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::Name;
+use switchboard_providers::INTAKE;
 use switchboard_providers::elevenlabs::ElevenLabs;
-use switchboard_providers::intake::Intake;
 use switchboard_providers::twilio::Twilio;
 use switchboard_providers::{Content, Provider as _, Request, Source, Sources, authenticate};
 
 const PATH: &str = "/api/crm/intake/calls";
 
 fn sources(named: &[(&str, Value)]) -> Sources {
-    let source = |json: &Value| Source::parse(&json.to_string(), Some(&Intake)).unwrap();
+    let source = |json: &Value| Source::parse(&json.to_string(), Some(&INTAKE)).unwrap();
     named.iter().map(|(name, json)| (Name::new("source", name).unwrap(), source(json))).collect()
 }
 
@@ -26,7 +26,7 @@ fn request(target: &str, headers: &[(&str, &str)], sender: &str) -> Request {
 
 /// The key of the call that a request is about, or why it was refused.
 fn key(request: &Request, sources: &Sources) -> String {
-    let parsed = authenticate(&Intake, request, sources).and_then(|message| Intake.parse(&message));
+    let parsed = authenticate(&INTAKE, request, sources).and_then(|message| INTAKE.parse(&message));
     match parsed {
         Err(why) => why.reason().to_owned(),
         Ok(Content::Calls(records)) => match &records[0] {
@@ -124,7 +124,7 @@ fn everybody_is_no_network_and_who_signs_needs_none() {
     let problem = |json: &str, provider| Source::parse(json, provider).unwrap_err().to_string();
     let everybody = r#"{"trusted_networks": ["0.0.0.0/0"]}"#;
     assert!(
-        problem(everybody, Some(&Intake as _)).starts_with("trusted_networks: holds everybody")
+        problem(everybody, Some(&INTAKE as _)).starts_with("trusted_networks: holds everybody")
     );
     let one = r#"{"public_url": "https://x.example", "trusted_networks": ["203.0.113.7/32"]}"#;
     for provider in [&Twilio as &dyn switchboard_providers::Provider, &ElevenLabs] {

@@ -15,7 +15,9 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use switchboard_domain::{Name, fold};
-use switchboard_providers::{ALL, Provider, Reject, Request, Sources, authenticate, provider};
+use switchboard_providers::{
+    ALL, Provider, Reject, Request, Source, Sources, authenticate, provider,
+};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -120,7 +122,8 @@ fn sources<Case>(file: &File<Case>, with: Option<&Map<String, Value>>) -> Source
         .chain(default)
         // Without the check of a configuration: a vector may have a URL that none would be given.
         .map(|(name, source)| {
-            (Name::new("source", name).unwrap(), serde_json::from_value(source).unwrap())
+            let source = Source::read(&source.to_string(), provider(&file.provider)).unwrap();
+            (Name::new("source", name).unwrap(), source)
         })
         .collect()
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use switchboard_domain::{CallKey, Name, Policy, Seconds};
 use switchboard_flow::Values;
-use switchboard_providers::{Provider as _, Source, Sources, intake, provider};
+use switchboard_providers::{Source, Sources, intake, provider};
 
 use crate::Failure;
 
@@ -38,7 +38,7 @@ impl Configured {
     /// The source of a call, found as the workers do: its own, the intake's of that name, or one of the
     /// defaults.
     pub fn source(&self, key: &CallKey) -> Option<&Source> {
-        let generic = intake::Intake.name();
+        let generic = intake::NAME;
         let own = key.provider.as_str();
         let named = |provider: &str, name: &str| {
             self.of(provider).iter().find(|(one, _)| one.as_str() == name).map(|(_, one)| one)

@@ -10,7 +10,7 @@ use switchboard_domain::{Name, Personal};
 use switchboard_flow::Values;
 use switchboard_people::leads::Rules;
 use switchboard_people::number;
-use switchboard_providers::{Source, dial, provider, pull};
+use switchboard_providers::{Source, provider, registry};
 use switchboard_recordings::Links;
 use switchboard_shell::parameters::Parameters;
 
@@ -48,11 +48,12 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
                 return Err(wrong(format!("there is no provider {kind}")));
             }
             let source = Source::parse(json, known).map_err(|error| wrong(error.to_string()))?;
-            dial::check(kind, &source, allow_private).map_err(|error| wrong(error.to_string()))?;
+            registry::check_dial(kind, &source, allow_private)
+                .map_err(|error| wrong(error.to_string()))?;
             if source.pull.is_some() {
-                let one =
-                    pull::pull(kind).ok_or_else(|| wrong("pull: this provider has none".into()))?;
-                pull::settings(one, &source).map_err(|error| wrong(error.to_string()))?;
+                let one = registry::pull(kind)
+                    .ok_or_else(|| wrong("pull: this provider has none".into()))?;
+                one.check(&source).map_err(|error| wrong(error.to_string()))?;
             }
             // Only workers have the numbering plans, so a hook would compare with an invalid number.
             let country = source.country.as_deref();

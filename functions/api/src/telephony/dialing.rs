@@ -9,22 +9,22 @@
 //! 5. How it went is written. If we are gone by then, the dial request stays `dialling`, and is unknown
 //!    when its lease is over.
 
-use http::header::AUTHORIZATION;
+use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use switchboard_domain::Digest;
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Standing};
-use switchboard_domain::{Digest, Secret};
-use switchboard_providers::dial::{Dial, Placing, Site, Trouble};
+use switchboard_providers::dial::{Account, DialError, Dialer, Placing};
 use switchboard_store::Store;
 use switchboard_store::dial_requests::{DialRequests, PutDialRequest, RateCounter};
 
 use super::shown::in_progress;
-use super::{Configured, Staff, Telephony, Wanted, Wire, is_theirs};
+use super::{Configured, Staff, Telephony, Wanted, is_theirs};
 use crate::access::Caller;
 use crate::asked::Asked;
 use crate::problem::Problem;
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+impl<P: DialRequests, S: Store, F: Staff, C: Configured> Telephony<P, S, F, C> {
     /// The dial request of this key, dialled if it never was. What is returned is over.
     pub(super) async fn dial_request(
         &self,
@@ -46,8 +46,8 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let known = self.sources.get().await?;
         let (provider, source) = wanted.source()?;
         let missing = || Problem::not_found("source, or it places no calls");
-        let (dial, site) = known.site(provider, &source).ok_or_else(missing)?;
-        let order = wanted.order(caller, &self.staff, dial, &site).await?;
+        let (dialer, account) = known.account(provider, &source).ok_or_else(missing)?;
+        let order = wanted.order(caller, &self.staff, dialer, &account).await?;
         let dial_request =
             DialRequest { version, ..DialRequest::new(id, request, &asked.id, order, asked.now) };
 
@@ -62,7 +62,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
                 };
             }
         };
-        let token = match self.ready(&dial_request, dial, &site, asked.now).await {
+        let authorization = match self.ready(&dial_request, dialer, &account, asked.now).await {
             Ok(token) => token,
             Err(problem) => {
                 // If this fails, the key is free when its lease is over.
@@ -77,7 +77,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
             PutDialRequest::Stored(version) => DialRequest { version, ..dialling },
             PutDialRequest::Conflict(_) => return Err(in_progress(&dial_request, 1)),
         };
-        let placing = self.dial(dial, &site, token, &dial_request, asked.now).await;
+        let placing = self.dial(dialer, &account, authorization, &dial_request, asked.now).await;
         Ok(self.over(dial_request, placing, asked).await)
     }
 
@@ -85,10 +85,10 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
     async fn ready(
         &self,
         dial_request: &DialRequest,
-        dial: &dyn Dial,
-        site: &Site<'_>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
         now: Timestamp,
-    ) -> Result<Option<Secret>, Problem> {
+    ) -> Result<HeaderValue, Problem> {
         let order = &dial_request.order;
         let who = match &order.employee {
             Some(employee) => format!("employee {employee}"),
@@ -97,7 +97,7 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let place = format!("{}/{}", order.provider, order.source);
         let who = Digest::of(&[b"presses", place.as_bytes(), who.as_bytes()]);
         let limits =
-            [("minute", 60, site.dialing.per_minute), ("day", 86_400, site.dialing.per_day)];
+            [("minute", 60, account.dialing.per_minute), ("day", 86_400, account.dialing.per_day)];
         for (stretch, length, most) in limits {
             let number = now.as_second().div_euclid(length);
             let end = Timestamp::from_second((number + 1).saturating_mul(length)).unwrap_or(now);
@@ -119,43 +119,46 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
                     .with("retry_after", json!(left)));
             }
         }
-        self.line.token(dial, site, now).await.map_err(|trouble| no_login(&trouble))
+        dialer
+            .authorize(&*self.http, &self.logins, account, now)
+            .await
+            .map_err(|error| no_login(&error))
     }
 
     /// Dials: once, and once more only after the provider answered that it does not know us.
     async fn dial(
         &self,
-        dial: &dyn Dial,
-        site: &Site<'_>,
-        token: Option<Secret>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
+        authorization: HeaderValue,
         dial_request: &DialRequest,
         now: Timestamp,
     ) -> Placing {
-        let placing = self.line.place(dial, site, token.as_ref(), dial_request).await;
+        let http = &*self.http;
+        let placing = dialer.place(http, account, &authorization, dial_request).await;
         if placing != Placing::NotAuthenticated {
             return placing;
         }
         let refused = |fault, why: &str| Placing::Refused { fault, why: why.to_owned() };
-        let unknown_to_it = "the provider does not take the configured credentials";
-        let unknown_to_it = || refused(DialFault::Configuration, unknown_to_it);
-        self.line.forget(dial, site);
-        let Ok(known) = self.sources.get_again().await else { return unknown_to_it() };
-        let Some((dial, again)) = known.site(dial.name(), site.name) else {
-            return unknown_to_it();
+        let not_accepted = || {
+            let why = "the provider does not accept the configured credentials";
+            refused(DialFault::Configuration, why)
         };
-        let new = match self.line.token(dial, &again, now).await {
-            Ok(new) => new,
-            Err(trouble) => return refused(trouble.fault, &trouble.why),
+        self.logins.forget(&account.place());
+        let Ok(sources) = self.sources.get_again().await else { return not_accepted() };
+        let name = dialer.provider().name();
+        let Some((dialer, again)) = sources.account(name, account.name) else {
+            return not_accepted();
         };
-        let authorization = |site, token: Option<&Secret>| {
-            let request = dial.place(site, token, dial_request).ok()?;
-            request.headers().get(AUTHORIZATION).cloned()
+        let renewed = match dialer.authorize(http, &self.logins, &again, now).await {
+            Ok(renewed) => renewed,
+            Err(error) => return refused(error.fault, &error.why),
         };
-        if authorization(site, token.as_ref()) == authorization(&again, new.as_ref()) {
-            return unknown_to_it();
+        if renewed == authorization {
+            return not_accepted();
         }
-        match self.line.place(dial, &again, new.as_ref(), dial_request).await {
-            Placing::NotAuthenticated => unknown_to_it(),
+        match dialer.place(http, &again, &renewed, dial_request).await {
+            Placing::NotAuthenticated => not_accepted(),
             placing => placing,
         }
     }
@@ -219,7 +222,7 @@ fn standing(
 }
 
 /// 502 or 503: the login at the provider failed, so no call was placed.
-pub(super) fn no_login(trouble: &Trouble) -> Problem {
+pub(super) fn no_login(trouble: &DialError) -> Problem {
     let detail = format!("the login at the provider failed: {}; no call was placed", trouble.why);
     let title = "Provider login failed";
     match trouble.fault {

@@ -2,22 +2,23 @@
 //!
 //! Ending a call twice does no harm, so that nothing is reserved here.
 
+use http::HeaderValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::dial_request::{DialRequest, DialState, Standing};
-use switchboard_domain::{CallKey, Personal, Secret, State};
+use switchboard_domain::{CallKey, Personal, State};
 use switchboard_people::number;
-use switchboard_providers::dial::{Dial, Ending, Live, Site, Trouble};
+use switchboard_providers::dial::{Account, DialError, Dialer, Ending, Live};
 use switchboard_store::Store;
 use switchboard_store::dial_requests::DialRequests;
 
 use super::dialing::no_login;
 use super::shown::in_progress;
-use super::{Configured, Staff, Telephony, Wire, dial_request_id, is_theirs, wanted};
+use super::{Configured, Staff, Telephony, dial_request_id, is_theirs, wanted};
 use crate::access::Caller;
 use crate::problem::Problem;
 
-impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S, F, C, W> {
+impl<P: DialRequests, S: Store, F: Staff, C: Configured> Telephony<P, S, F, C> {
     /// Ends the call of a dial request.
     pub(super) async fn end_dial_request(
         &self,
@@ -36,13 +37,13 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         let order = &dial_request.order;
         let known = self.sources.get().await?;
         let missing = || Problem::not_found("source, or it places no calls");
-        let found = known.site(order.provider.as_str(), &order.source);
-        let (dial, site) = found.ok_or_else(missing)?;
+        let found = known.account(order.provider.as_str(), &order.source);
+        let (dialer, account) = found.ok_or_else(missing)?;
         let call_id = match known_id {
             Some(id) => id,
-            None => self.live_of(dial, &site, dial_request, now).await?,
+            None => self.live_of(dialer, &account, dial_request, now).await?,
         };
-        self.end(dial, &site, &call_id, now).await?;
+        self.end(dialer, &account, &call_id, now).await?;
         Ok(json!({"hung_up": true, "press_id": dial_request.id, "call": dial_request.call()}))
     }
 
@@ -80,7 +81,8 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         }
         let known = self.sources.get().await?;
         let missing = || Problem::not_found("source, or it places no calls");
-        let (dial, site) = known.site(key.provider.as_str(), &key.source).ok_or_else(missing)?;
+        let (dialer, account) =
+            known.account(key.provider.as_str(), &key.source).ok_or_else(missing)?;
         let stored = self.calls.call(&key).await?;
         let call = stored.as_ref().map(|record| &record.call);
         if call.is_some_and(|call| call.facts.state == Some(State::Ended)) {
@@ -89,33 +91,32 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
         // Webhooks are keyed by one id, and calls are ended by another, which they hold beside it.
         let beside = call.and_then(|call| call.facts.extra.get("call_id"));
         let call_id = beside.map_or(key.call_id(), Personal::expose);
-        if !dial.can_end(call_id) {
+        if !dialer.can_end(call_id) {
             return Err(Problem::not_found("call, or its id cannot end it: send the press_id"));
         }
-        self.end(dial, &site, call_id, now).await?;
+        self.end(dialer, &account, call_id, now).await?;
         Ok(json!({"hung_up": true, "press_id": null, "call": key}))
     }
 
     /// The id of a dial request's call among those that are going on.
     async fn live_of(
         &self,
-        dial: &dyn Dial,
-        site: &Site<'_>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
         dial_request: &DialRequest,
         now: Timestamp,
     ) -> Result<String, Problem> {
-        let mut found = self
-            .line
-            .live(dial, site, self.opened(dial, site, now).await?.as_ref(), dial_request)
-            .await;
-        if found.as_ref().is_err_and(|trouble| trouble.is_authentication) {
-            self.line.forget(dial, site);
-            let token = self.opened(dial, site, now).await?;
-            found = self.line.live(dial, site, token.as_ref(), dial_request).await;
+        let http = &*self.http;
+        let authorization = self.authorize(dialer, account, now).await?;
+        let mut found = dialer.live(http, account, &authorization, dial_request).await;
+        if found.as_ref().is_err_and(|error| error.is_authentication) {
+            self.logins.forget(&account.place());
+            let authorization = self.authorize(dialer, account, now).await?;
+            found = dialer.live(http, account, &authorization, dial_request).await;
         }
-        let live = found.map_err(|trouble| not_ended(&trouble))?;
+        let live = found.map_err(|error| not_ended(&error))?;
         let order = &dial_request.order;
-        let country = site.source.country.as_deref();
+        let country = account.source.country.as_deref();
         let same = |one: &Personal, other: &Personal| {
             let other = number::e164(other.expose(), country);
             other.is_some() && number::e164(one.expose(), country) == other
@@ -138,33 +139,37 @@ impl<P: DialRequests, S: Store, F: Staff, C: Configured, W: Wire> Telephony<P, S
 
     async fn end(
         &self,
-        dial: &dyn Dial,
-        site: &Site<'_>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
         call_id: &str,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let token = self.opened(dial, site, now).await?;
-        let mut ending = self.line.hang_up(dial, site, token.as_ref(), call_id).await;
+        let http = &*self.http;
+        let authorization = self.authorize(dialer, account, now).await?;
+        let mut ending = dialer.hang_up(http, account, &authorization, call_id).await;
         if ending == Ending::NotAuthenticated {
-            self.line.forget(dial, site);
-            let token = self.opened(dial, site, now).await?;
-            ending = self.line.hang_up(dial, site, token.as_ref(), call_id).await;
+            self.logins.forget(&account.place());
+            let authorization = self.authorize(dialer, account, now).await?;
+            ending = dialer.hang_up(http, account, &authorization, call_id).await;
         }
         match ending {
             Ending::Done => Ok(()),
             Ending::NotLive => Err(not_live("the provider knows no such call")),
-            Ending::NotAuthenticated => Err(not_ended(&Trouble::of(401))),
-            Ending::Trouble(trouble) => Err(not_ended(&trouble)),
+            Ending::NotAuthenticated => Err(not_ended(&DialError::of(401))),
+            Ending::Failed(error) => Err(not_ended(&error)),
         }
     }
 
-    async fn opened(
+    async fn authorize(
         &self,
-        dial: &dyn Dial,
-        site: &Site<'_>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
         now: Timestamp,
-    ) -> Result<Option<Secret>, Problem> {
-        self.line.token(dial, site, now).await.map_err(|trouble| no_login(&trouble))
+    ) -> Result<HeaderValue, Problem> {
+        dialer
+            .authorize(&*self.http, &self.logins, account, now)
+            .await
+            .map_err(|error| no_login(&error))
     }
 }
 
@@ -175,7 +180,7 @@ fn not_live(why: &str) -> Problem {
 }
 
 /// 502: the provider did not confirm that it ended the call.
-fn not_ended(trouble: &Trouble) -> Problem {
+fn not_ended(trouble: &DialError) -> Problem {
     let detail = format!("{}; retrying the hang-up is safe", trouble.why);
     Problem::new(502, "not-ended", "Hang-up not confirmed", &detail).with("retryable", json!(true))
 }

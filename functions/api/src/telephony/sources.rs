@@ -8,8 +8,8 @@ use switchboard_domain::{ConfigError, Name};
 use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_people::dialled;
-use switchboard_providers::dial::{self, Dial, Site};
-use switchboard_providers::{Source, source::Source as Parsed};
+use switchboard_providers::dial::{Account, Dialer};
+use switchboard_providers::{Source, registry};
 use switchboard_shell::parameters::Cached;
 
 use crate::problem::Problem;
@@ -38,11 +38,15 @@ impl Sources {
         Self(sources)
     }
 
-    /// A source that places calls, and who does it for it.
-    pub fn site(&self, provider: &str, name: &Name) -> Option<(&'static dyn Dial, Site<'_>)> {
+    /// A source that places calls, and how.
+    pub fn account(
+        &self,
+        provider: &str,
+        name: &Name,
+    ) -> Option<(&'static dyn Dialer, Account<'_>)> {
         let ((_, name), source) = self.0.get_key_value(&(provider.to_owned(), name.clone()))?;
         let dialing = source.dial.as_ref()?;
-        Some((dial::provider(provider)?, Site { name, source, dialing }))
+        Some((registry::dialer(provider)?, Account { name, source, dialing }))
     }
 
     /// The countries of all that is dialled, each once.
@@ -64,8 +68,9 @@ fn read(
 ) -> Result<(Name, Source), ConfigError> {
     let name = Name::new("source", name);
     let name = name.map_err(|error| ConfigError::new("source", error.to_string()))?;
-    let source = Parsed::parse(json, None)?;
-    dial::check(provider, &source, allow_private)?;
+    let dialer = registry::dialer(provider).map(|dialer| dialer.provider());
+    let source = Source::parse(json, dialer)?;
+    registry::check_dial(provider, &source, allow_private)?;
     let unknown = |country: &&String| !dialled::is_country(country);
     if let Some(dialing) = &source.dial
         && dialing.countries.iter().find(unknown).is_some()

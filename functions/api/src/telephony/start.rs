@@ -1,16 +1,19 @@
 //! Wiring: from the environment to a running function.
 
+use std::sync::Arc;
+
 use lambda_runtime::Error;
 use switchboard_http::Client;
 use switchboard_people::dialled;
-use switchboard_providers::dial;
+use switchboard_providers::registry::DIALERS;
+use switchboard_providers::rest::Logins;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_store::dial_requests::DynamoDialRequests;
 use switchboard_store::{DynamoDirectory, DynamoStore};
 
-use super::{Line, Sources, Telephony};
+use super::{Sources, Telephony};
 use crate::serve::serve;
 use crate::start::{Parts, parts};
 
@@ -24,7 +27,7 @@ pub async fn start() -> Result<(), Error> {
     let dial_requests = DynamoDialRequests::new(client.clone(), table.clone(), days);
     let parameters = Parameters::new(aws::ssm(&aws));
     let log = telemetry.clone();
-    let folders = dial::ALL.iter().map(|dial| format!("sources/{}", dial.name())).collect();
+    let folders = DIALERS.iter().map(|one| format!("sources/{}", one.provider().name())).collect();
     let sources = Cached::new(parameters, prefix, folders, telemetry.clone(), move |values| {
         Sources::read(values, allow_private, &log)
     });
@@ -37,7 +40,8 @@ pub async fn start() -> Result<(), Error> {
         staff: DynamoDirectory::new(client.clone(), required("DIRECTORY_TABLE")?),
         calls: DynamoStore::new(client, table, days),
         sources,
-        line: Line::new(Client::new(allow_private)?),
+        http: Arc::new(Client::new(allow_private)?),
+        logins: Logins::default(),
         telemetry: telemetry.clone(),
     };
     serve(area, access, telemetry).await

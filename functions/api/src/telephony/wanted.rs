@@ -8,7 +8,7 @@ use switchboard_domain::dial_request::{Context, Order};
 use switchboard_domain::directory::{Employee, Extension, Handle, Holder};
 use switchboard_domain::{Digest, Name, Personal};
 use switchboard_people::{dialled, number};
-use switchboard_providers::dial::{Dial, Site};
+use switchboard_providers::dial::{Account, Dialer};
 
 use super::staff::Staff;
 use crate::access::Caller;
@@ -58,8 +58,8 @@ impl Wanted {
         &self,
         caller: &Caller,
         staff: &S,
-        dial: &dyn Dial,
-        site: &Site<'_>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
     ) -> Result<Order, Problem> {
         let context = &self.context;
         for (field, value) in [
@@ -76,22 +76,22 @@ impl Wanted {
                 return Err(Problem::invalid(field, "must be 1 to 256 characters of plain text"));
             }
         }
-        let home = site.source.country.as_deref();
+        let home = account.source.country.as_deref();
         let judge = |field: &str, text: &Personal| {
-            let judged = dialled::e164(text.expose(), home, &site.dialing.countries);
+            let judged = dialled::e164(text.expose(), home, &account.dialing.countries);
             judged.map_err(|why| not_dialled(field, why.problem()))
         };
         let to = judge("to", &self.to)?;
-        let (agent, employee) = self.agent(caller, staff, dial, site).await?;
-        let agent = if dial.rings_numbers() { judge("agent", &agent)? } else { agent };
+        let (agent, employee) = self.agent(caller, staff, dialer, account).await?;
+        let agent = if dialer.rings_numbers() { judge("agent", &agent)? } else { agent };
         let asked = self.caller_id.as_ref().map(Personal::expose);
-        let caller_id = site.dialing.caller_id(asked);
+        let caller_id = account.dialing.caller_id(asked);
         let caller_id =
             caller_id.map_err(|_| not_dialled("caller_id", "is not configured for this source"))?;
 
         let is_it =
             |one: &Personal| number::e164(one.expose(), home).as_deref() == Some(to.expose());
-        if site.dialing.caller_ids.iter().any(is_it) || is_it(&agent) {
+        if account.dialing.caller_ids.iter().any(is_it) || is_it(&agent) {
             return Err(not_dialled("to", "is one of our own numbers"));
         }
         let handle = Handle::Number(to.clone());
@@ -100,9 +100,9 @@ impl Wanted {
             return Err(not_dialled("to", "is one of our own numbers"));
         }
         Ok(Order {
-            provider: Name::new("provider", dial.name())
+            provider: Name::new("provider", dialer.provider().name())
                 .map_err(|_| Problem::not_found("source"))?,
-            source: site.name.clone(),
+            source: account.name.clone(),
             agent,
             employee,
             to,
@@ -116,8 +116,8 @@ impl Wanted {
         &self,
         caller: &Caller,
         staff: &S,
-        dial: &dyn Dial,
-        site: &Site<'_>,
+        dialer: &dyn Dialer,
+        account: &Account<'_>,
     ) -> Result<(Personal, Option<Name>), Problem> {
         let said = self.agent.as_ref().map(|agent| agent.expose().trim());
         let text = said.or(caller.employee.as_deref()).unwrap_or_default();
@@ -125,7 +125,7 @@ impl Wanted {
         if !(1..=LONGEST_AGENT).contains(&text.len()) || !text.bytes().all(is_plain) {
             return Err(Problem::invalid("agent", "is required: 1 to 64 letters, digits or signs"));
         }
-        let employee = employee(text, staff, site).await?;
+        let employee = employee(text, staff, account).await?;
         if let Some(bound) = &caller.employee
             && employee.as_ref().map(|employee| employee.id.as_str()) != Some(bound)
         {
@@ -135,7 +135,7 @@ impl Wanted {
         match employee {
             None => Ok((Personal::new(text), None)),
             Some(employee) => {
-                let agent = dial.agent_of(&employee, site.name);
+                let agent = dialer.agent_of(&employee, account.name);
                 let missing =
                     || not_dialled("agent", "is an employee without a number or extension to ring");
                 Ok((agent.ok_or_else(missing)?, Some(employee.id)))
@@ -148,7 +148,7 @@ impl Wanted {
 async fn employee<S: Staff>(
     text: &str,
     staff: &S,
-    site: &Site<'_>,
+    account: &Account<'_>,
 ) -> Result<Option<Employee>, Problem> {
     if let Ok(id) = Name::new("employee", text)
         && let Some(employee) = staff.employee(&id).await?
@@ -159,8 +159,8 @@ async fn employee<S: Staff>(
         let (source, number) = (source.cloned(), Personal::new(text));
         Handle::Extension(Extension { source, number })
     };
-    let mut handles = BTreeSet::from([extension(Some(site.name)), extension(None)]);
-    if let Some(number) = number::e164(text, site.source.country.as_deref()) {
+    let mut handles = BTreeSet::from([extension(Some(account.name)), extension(None)]);
+    if let Some(number) = number::e164(text, account.source.country.as_deref()) {
         handles.insert(Handle::Number(Personal::new(number)));
     }
     let found = staff.holders(&handles).await?;

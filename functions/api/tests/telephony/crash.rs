@@ -7,14 +7,16 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
-use http::{Request, Response};
+use async_trait::async_trait;
+use http::HeaderMap;
 use serde_json::json;
-use switchboard_api::telephony::{Line, Telephony, Wire};
+use switchboard_api::telephony::Telephony;
 use switchboard_api::{Answer, Area as _, Asked, Problem};
 use switchboard_domain::Digest;
 use switchboard_domain::dial_request::DialRequest;
 use switchboard_flow::Telemetry;
-use switchboard_http::{Limits, SendError};
+use switchboard_http::{Http, Request, Response, SendError};
+use switchboard_providers::rest::Logins;
 use switchboard_shell::gateway::Parts;
 use switchboard_store::dial_requests::{
     DialRequests, MemoryDialRequests, PutDialRequest, RateCounter,
@@ -139,20 +141,18 @@ impl DialRequests for FaultyDialRequests {
     }
 }
 
-/// A Smartflo that dials whoever it is asked to.
+/// A Smartflo that dials every number.
 #[derive(Clone)]
-pub struct FaultyWire(Stage);
+pub struct FaultyHttp(Stage);
 
-impl Wire for FaultyWire {
-    async fn send(
-        &self,
-        request: Request<Vec<u8>>,
-        _limits: Limits,
-    ) -> Result<Response<Vec<u8>>, SendError> {
-        let is_login = request.uri().path().ends_with("/login");
+#[async_trait]
+impl Http for FaultyHttp {
+    async fn send(&self, request: Request) -> Result<Response, SendError> {
+        let is_login = request.url.path().ends_with("/login");
         let what = if is_login { "login" } else { "order" };
         let answer = |status: u16, body: serde_json::Value| {
-            Ok(Response::builder().status(status).body(body.to_string().into_bytes()).unwrap())
+            let body = body.to_string().into_bytes();
+            Ok(Response { status, headers: HeaderMap::new(), body })
         };
         let does = async || {
             let mut state = self.0.0.lock().unwrap();
@@ -177,7 +177,7 @@ type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 
 /// The area over a stage on which anything can go wrong.
 pub struct Theatre {
     pub stage: Stage,
-    area: Telephony<FaultyDialRequests, MemoryStore, People, Settings, FaultyWire>,
+    area: Telephony<FaultyDialRequests, MemoryStore, People, Settings>,
     requests: Mutex<usize>,
 }
 
@@ -189,7 +189,8 @@ impl Theatre {
             calls: MemoryStore::default(),
             staff: People::default(),
             sources: Settings::of(&values("http://127.0.0.1:1")),
-            line: Line::new(FaultyWire(stage.clone())),
+            http: Arc::new(FaultyHttp(stage.clone())),
+            logins: Logins::default(),
             telemetry: Telemetry::memory("telephony"),
         };
         Self { stage, area, requests: Mutex::default() }

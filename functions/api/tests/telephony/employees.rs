@@ -6,7 +6,6 @@ use serde_json::{Value, json};
 use switchboard_api::{Answer, Caller, Problem, Right};
 use switchboard_domain::directory::{Employee, Extension, Handle, Origin};
 use switchboard_domain::{Name, Personal};
-use switchboard_http::Client;
 use switchboard_store::dial_requests::MemoryDialRequests;
 
 use crate::world::{AGENT, CUSTOMER, People, World, at, dialler, order, told};
@@ -39,7 +38,7 @@ async fn world() -> World {
     ]);
     let own = BTreeSet::from([Handle::Number(Personal::new("+61491570110"))]);
     let people = People { employees, own };
-    World::with(MemoryDialRequests::default(), Client::new(true).unwrap(), people).await
+    World::with(MemoryDialRequests::default(), people).await
 }
 
 fn bound_to(employee: &str) -> Caller {

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_api::telephony::{Configured, Line, Sources, Staff, Telephony, Wire};
+use switchboard_api::telephony::{Configured, Sources, Staff, Telephony};
 use switchboard_api::{Answer, Area as _, Asked, Caller, Problem, Right};
 use switchboard_domain::Name;
 use switchboard_domain::directory::{Employee, Handle, Holder};
 use switchboard_flow::Telemetry;
 use switchboard_http::Client;
+use switchboard_providers::rest::Logins;
 use switchboard_shell::gateway::Parts;
 use switchboard_store::dial_requests::{DialRequests, MemoryDialRequests};
 use switchboard_store::{MemoryStore, StoreError};
@@ -82,8 +83,8 @@ impl Staff for People {
 }
 
 /// The area with everything around it.
-pub struct World<P = MemoryDialRequests, W = Client> {
-    pub area: Telephony<P, MemoryStore, People, Settings, W>,
+pub struct World<P = MemoryDialRequests> {
+    pub area: Telephony<P, MemoryStore, People, Settings>,
     pub settings: Settings,
     pub provider: Provider,
     requests: Arc<AtomicUsize>,
@@ -114,13 +115,12 @@ pub fn values(base: &str) -> BTreeMap<String, Value> {
 
 impl World {
     pub async fn new() -> Self {
-        Self::with(MemoryDialRequests::default(), Client::new(true).unwrap(), People::default())
-            .await
+        Self::with(MemoryDialRequests::default(), People::default()).await
     }
 }
 
-impl<P: DialRequests, W: Wire> World<P, W> {
-    pub async fn with(dial_requests: P, wire: W, staff: People) -> Self {
+impl<P: DialRequests> World<P> {
+    pub async fn with(dial_requests: P, staff: People) -> Self {
         let provider = Provider::start().await;
         let settings = Settings::of(&values(&provider.base));
         let area = Telephony {
@@ -128,7 +128,8 @@ impl<P: DialRequests, W: Wire> World<P, W> {
             calls: MemoryStore::default(),
             staff,
             sources: settings.clone(),
-            line: Line::new(wire),
+            http: Arc::new(Client::new(true).unwrap()),
+            logins: Logins::default(),
             telemetry: Telemetry::memory("telephony"),
         };
         Self { area, settings, provider, requests: Arc::default() }

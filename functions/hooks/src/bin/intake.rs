@@ -2,5 +2,5 @@
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), lambda_runtime::Error> {
-    switchboard_hooks::run(&switchboard_providers::intake::Intake).await
+    switchboard_hooks::run(&switchboard_providers::INTAKE).await
 }

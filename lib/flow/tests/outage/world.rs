@@ -13,7 +13,6 @@ use switchboard_domain::{Delivery, Name};
 use switchboard_flow::Configuration;
 use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
-use switchboard_flow::conversations::Conversations;
 use switchboard_flow::deliver::Deliver;
 use switchboard_flow::deliverer::Tell;
 use switchboard_flow::enrich::Enrich;
@@ -278,7 +277,7 @@ fn enrich(
         store: store.clone(),
         queue: sqs.clone(),
         directory: MemoryDirectory::default(),
-        conversations: Conversations::new(switchboard_http::Client::new(true).unwrap()),
+        conversations: Arc::new(switchboard_http::Client::new(true).unwrap()),
         telemetry: Telemetry::silent(),
     });
     let (clock, configuration) = (clock.clone(), configuration.clone());

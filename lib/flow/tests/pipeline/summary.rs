@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::LookupState;
 use switchboard_domain::lookup::Finding;
-use switchboard_flow::conversations::Conversations;
+use switchboard_flow::conversations;
 use switchboard_http::Client;
 use switchboard_providers::{Source, provider};
 
@@ -160,12 +160,12 @@ async fn a_service_that_stays_in_trouble_is_given_up_at_the_deadline() {
 async fn a_source_that_leads_to_an_address_inside_is_not_asked() {
     let world = World::new();
     world.take(&call_status_at(BY_ID, "CA1", "completed")).await;
-    let conversations = Conversations::new(Client::new(false).unwrap());
+    let client = Client::new(false).unwrap();
     for base in ["https://127.0.0.1:9", "https://[::1]:9", "https://169.254.169.254"] {
         let source =
             json!({"api_key": "fake-elevenlabs-api-key", "api_url": base, "secrets": ["x"]});
         let source = Source::parse(&source.to_string(), provider("elevenlabs")).unwrap();
-        let found = conversations.find(&source, &world.call(), later(0)).await;
+        let found = conversations::find(&client, &source, &world.call(), later(0)).await;
         assert_eq!(found.problem.unwrap(), "private address refused", "{base}");
         assert_eq!(found.finding, Finding::Trouble { not_before: None });
     }

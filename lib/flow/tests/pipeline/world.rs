@@ -1,5 +1,7 @@
 //! Everything together: hook, queue, workers and sweep, in virtual time.
 
+use std::sync::Arc;
+
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_types::SdkConfig;
@@ -14,7 +16,6 @@ use switchboard_flow::Retry;
 use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::analyze::Analyze;
-use switchboard_flow::conversations::Conversations;
 use switchboard_flow::deliver::Deliver;
 use switchboard_flow::deliverer::Deliverer;
 use switchboard_flow::enrich::Enrich;
@@ -79,7 +80,7 @@ pub struct World {
     gates: Gates,
     client: Client,
     tokens: TokenCache<MemoryLeases, MemoryVault>,
-    conversations: Conversations,
+    conversations: Arc<dyn switchboard_http::Http>,
     /// Where Bedrock is.
     bedrock: String,
     /// Where recordings are copied to.
@@ -112,7 +113,7 @@ impl World {
             gates: Gates::default(),
             client,
             tokens,
-            conversations: Conversations::new(switchboard_http::Client::new(true).unwrap()),
+            conversations: Arc::new(switchboard_http::Client::new(true).unwrap()),
             bedrock: "http://127.0.0.1:9".into(),
             bucket: None,
             messages: Vec::new(),

@@ -13,7 +13,7 @@ use switchboard_store::Jobs as _;
 
 use crate::effects::{Effects, Fault, Watched, WatchedQueue, Which};
 use crate::place::{Place, answer, asked};
-use crate::providers::told;
+use crate::providers::refusal;
 
 /// The id of the n-th record: every 50th has none, some are listed twice on a page, and some once
 /// more on the next.
@@ -40,7 +40,7 @@ fn smartflo(place: &mut Place, records: usize) {
     let asked_so_far = Arc::new(AtomicUsize::new(0));
     place.simulate("api-smartflo.tatateleservices.com", move |question, _| {
         if asked_so_far.fetch_add(1, Ordering::SeqCst) % 7 == 6 {
-            return Ok(told(429, Some(("retry-after", "90"))));
+            return Ok(refusal(429, Some(("retry-after", "90"))));
         }
         let number: usize = asked(question)["page"].parse().unwrap();
         let page: Vec<&Value> = listed.iter().skip((number - 1) * 100).take(100).collect();

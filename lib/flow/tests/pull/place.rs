@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
+use async_trait::async_trait;
+use http::HeaderMap;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use switchboard_domain::Name;
@@ -10,20 +12,20 @@ use switchboard_domain::sync::{Job, Kind};
 use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::gates::Gates;
-use switchboard_flow::pull::{Ask, Puller, Tokens};
+use switchboard_flow::pull::Puller;
 use switchboard_flow::pull_jobs::{Pullable, start};
 use switchboard_flow::reconcile::Reconcile;
 use switchboard_flow::sweep::Sweep;
-use switchboard_http::SendError;
-use switchboard_providers::pull::{Answer, Question};
+use switchboard_http::{Http, Request, Response, SendError};
+use switchboard_providers::rest::Logins;
 use switchboard_queue::{MemoryQueue, Queue as _};
 use switchboard_store::{Jobs as _, MemoryStore};
 
 use crate::servers::Clock;
 use crate::world::START;
 
-/// What a simulated provider answers to a question: its address and the time.
-pub type Simulated = Arc<dyn Fn(&Question, Timestamp) -> Result<Answer, SendError> + Send + Sync>;
+/// A simulated provider's response to a request, at a time.
+pub type Simulated = Arc<dyn Fn(&Request, Timestamp) -> Result<Response, SendError> + Send + Sync>;
 
 /// Providers by the host of their interface.
 #[derive(Clone)]
@@ -33,26 +35,27 @@ pub struct Providers {
     pub asked: Arc<Mutex<Vec<String>>>,
 }
 
-impl Ask for Providers {
-    async fn ask(&self, question: Question) -> Result<Answer, SendError> {
-        self.asked.lock().unwrap().push(question.uri().to_string());
-        let host = question.uri().host().unwrap().to_owned();
+#[async_trait]
+impl Http for Providers {
+    async fn send(&self, request: Request) -> Result<Response, SendError> {
+        self.asked.lock().unwrap().push(request.url.to_string());
+        let host = request.url.host_str().unwrap().to_owned();
         let provider = self.by_host.lock().unwrap().get(&host).cloned().unwrap();
-        provider(&question, self.clock.now())
+        provider(&request, self.clock.now())
     }
 }
 
-pub fn answer(status: u16, body: &Value) -> Result<Answer, SendError> {
+pub fn answer(status: u16, body: &Value) -> Result<Response, SendError> {
     let body = match body {
         Value::String(text) => text.clone().into_bytes(),
         other => other.to_string().into_bytes(),
     };
-    Ok(http::Response::builder().status(status).body(body).unwrap())
+    Ok(Response { status, headers: HeaderMap::new(), body })
 }
 
-/// The parameters of a question.
-pub fn asked(question: &Question) -> BTreeMap<String, String> {
-    let query = question.uri().query().unwrap_or_default();
+/// The parameters of a request.
+pub fn asked(request: &Request) -> BTreeMap<String, String> {
+    let query = request.url.query().unwrap_or_default();
     form_urlencoded::parse(query.as_bytes()).into_owned().collect()
 }
 
@@ -62,7 +65,6 @@ pub struct Place {
     pub queue: MemoryQueue,
     pub telemetry: Telemetry,
     pub providers: Providers,
-    pub tokens: Tokens,
     values: Values,
 }
 
@@ -75,7 +77,6 @@ impl Place {
             store,
             queue: MemoryQueue::default(),
             telemetry: Telemetry::memory("pull"),
-            tokens: Tokens::default(),
             values: Values::new(),
         }
     }
@@ -91,7 +92,7 @@ impl Place {
     pub fn simulate(
         &self,
         host: &str,
-        provider: impl Fn(&Question, Timestamp) -> Result<Answer, SendError> + Send + Sync + 'static,
+        provider: impl Fn(&Request, Timestamp) -> Result<Response, SendError> + Send + Sync + 'static,
     ) {
         self.providers.by_host.lock().unwrap().insert(host.to_owned(), Arc::new(provider));
     }
@@ -131,8 +132,8 @@ impl Place {
         S: switchboard_store::Store + switchboard_store::Jobs,
         Q: switchboard_queue::Queue,
     {
-        let (client, telemetry) = (self.providers.clone(), self.telemetry.clone());
-        let worker = Puller { store, queue, client, telemetry, tokens: Tokens::default() };
+        let (http, telemetry) = (Arc::new(self.providers.clone()), self.telemetry.clone());
+        let worker = Puller { store, queue, http, telemetry, logins: Logins::default() };
         let clock = self.clock.clone();
         // A store that failed is tried again when the lease is over.
         let _ = worker.run(id, &self.pullable(), || clock.now()).await;
@@ -174,7 +175,7 @@ impl Place {
         queue.send(&others).await.unwrap();
     }
 
-    /// The values of a metric, in the order that they were told.
+    /// The values of a metric, in the order that they were counted.
     pub fn metric(&self, name: &str) -> Vec<u64> {
         let lines = self.telemetry.lines();
         let values = lines.iter().filter_map(|line| {

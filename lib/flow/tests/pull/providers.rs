@@ -7,7 +7,7 @@ use http::HeaderValue;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use switchboard_providers::pull::{Answer, Question};
+use switchboard_http::{Request, Response};
 
 use crate::place::{Place, answer, asked};
 use crate::samples::{Webhook, conversation, twilio};
@@ -300,7 +300,7 @@ pub fn day(provider: &str) -> Day {
 }
 
 /// What an interface lists of records, and of more beside them.
-type Lists = fn(&Question, &[Value], &[Value]) -> Value;
+type Lists = fn(&Request, &[Value], &[Value]) -> Value;
 
 /// Lets a place know the provider and lists the day's records, three to a page.
 pub fn serve(place: &mut Place, day: &Day) {
@@ -312,18 +312,17 @@ pub fn serve(place: &mut Place, day: &Day) {
         "smartflo" => ("api-smartflo.tatateleservices.com", smartflo_list),
         _ => ("elevenlabs.example", elevenlabs_list),
     };
-    place.simulate(host, move |question, _| answer(200, &list(question, &records, &more)));
+    place.simulate(host, move |request, _| answer(200, &list(request, &records, &more)));
 }
 
 fn page(records: &[Value], from: usize) -> Vec<Value> {
     records.iter().skip(from).take(3).cloned().collect()
 }
 
-pub fn twilio_list(question: &Question, records: &[Value], more: &[Value]) -> Value {
-    let header =
-        question.headers().get("authorization").and_then(|h: &HeaderValue| h.to_str().ok());
+pub fn twilio_list(request: &Request, records: &[Value], more: &[Value]) -> Value {
+    let header = request.headers.get("authorization").and_then(|h: &HeaderValue| h.to_str().ok());
     assert!(header.unwrap().starts_with("Basic "));
-    let (path, query) = (question.uri().path(), asked(question));
+    let (path, query) = (request.url.path(), asked(request));
     let (name, records) =
         if path.ends_with("/Recordings.json") { ("recordings", more) } else { ("calls", records) };
     let from: usize = query.get("PageToken").map_or(0, |token| token.parse().unwrap());
@@ -334,8 +333,8 @@ pub fn twilio_list(question: &Question, records: &[Value], more: &[Value]) -> Va
     json!({name: page(records, from), "next_page_uri": next})
 }
 
-pub fn onecom_list(question: &Question, records: &[Value], _: &[Value]) -> Value {
-    let query = asked(question);
+pub fn onecom_list(request: &Request, records: &[Value], _: &[Value]) -> Value {
+    let query = asked(request);
     assert_eq!((query["info"].as_str(), query["key"].as_str()), ("CDRS", "fake-key"));
     let of_day = |record: &&Value| {
         let day = record["start"].as_str().unwrap().split(' ').next().unwrap();
@@ -356,23 +355,23 @@ pub fn onecom_list(question: &Question, records: &[Value], _: &[Value]) -> Value
     json!(table)
 }
 
-pub fn smartflo_list(question: &Question, records: &[Value], _: &[Value]) -> Value {
-    if question.uri().path() == "/v1/auth/login" {
+pub fn smartflo_list(request: &Request, records: &[Value], _: &[Value]) -> Value {
+    if request.url.path() == "/v1/auth/login" {
         return json!({"access_token": "fake-jwt", "expires_in": 3600});
     }
-    assert_eq!(question.headers()["authorization"], "Bearer fake-jwt");
-    let number: usize = asked(question)["page"].parse().unwrap();
+    assert_eq!(request.headers["authorization"], "Bearer fake-jwt");
+    let number: usize = asked(request)["page"].parse().unwrap();
     // It counts 100 to a page, as it was asked for, and this day has fewer.
     json!({"count": records.len(), "results": if number == 1 { records } else { &[] }})
 }
 
-pub fn elevenlabs_list(question: &Question, records: &[Value], _: &[Value]) -> Value {
-    assert_eq!(question.headers()["xi-api-key"], "fake-elevenlabs-api-key");
-    let path = question.uri().path();
+pub fn elevenlabs_list(request: &Request, records: &[Value], _: &[Value]) -> Value {
+    assert_eq!(request.headers["xi-api-key"], "fake-elevenlabs-api-key");
+    let path = request.url.path();
     if let Some(id) = path.strip_prefix("/v1/convai/conversations/") {
         return records.iter().find(|record| record["conversation_id"] == id).unwrap().clone();
     }
-    let from: usize = asked(question).get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
+    let from: usize = asked(request).get("cursor").map_or(0, |cursor| cursor.parse().unwrap());
     let listed: Vec<Value> = page(records, from)
         .iter()
         .map(|one| json!({"conversation_id": one["conversation_id"], "status": "done"}))
@@ -381,11 +380,11 @@ pub fn elevenlabs_list(question: &Question, records: &[Value], _: &[Value]) -> V
     json!({"conversations": listed, "has_more": more, "next_cursor": more.then(|| (from + 3).to_string())})
 }
 
-/// What an interface answers, as an `Answer`.
-pub fn told(status: u16, header: Option<(&'static str, &str)>) -> Answer {
-    let mut answer = http::Response::builder().status(status).body(b"{}".to_vec()).unwrap();
+/// A response of an interface.
+pub fn refusal(status: u16, header: Option<(&'static str, &str)>) -> Response {
+    let mut headers = http::HeaderMap::new();
     if let Some((name, value)) = header {
-        answer.headers_mut().insert(name, value.parse().unwrap());
+        headers.insert(name, value.parse().unwrap());
     }
-    answer
+    Response { status, headers, body: b"{}".to_vec() }
 }

@@ -7,7 +7,7 @@ use serde_json::json;
 use switchboard_domain::sync::{Kind, Progress};
 
 use crate::place::{Place, answer, asked};
-use crate::providers::{day, serve, told};
+use crate::providers::{day, refusal, serve};
 use crate::world::START;
 
 #[tokio::test]
@@ -15,7 +15,7 @@ async fn a_refusal_ends_the_job_at_once_and_says_whose_fault_it_is() {
     for status in [401, 403, 404] {
         let mut place = Place::alone();
         serve(&mut place, &day("twilio"));
-        place.simulate("api.twilio.com", move |_, _| Ok(told(status, None)));
+        place.simulate("api.twilio.com", move |_, _| Ok(refusal(status, None)));
         let job = place.start(Kind::Sync, "twilio").await;
         place.settle().await;
         let over = place.job(&job.id).await;
@@ -33,16 +33,16 @@ async fn one_login_serves_a_job_and_one_that_ended_early_is_made_again() {
     place.configure("smartflo", json!({"secrets": ["fake"], "pull": pull}));
     let logins = Arc::new(AtomicUsize::new(0));
     let count = logins.clone();
-    place.simulate("api-smartflo.tatateleservices.com", move |question, _| {
-        if question.uri().path() == "/v1/auth/login" {
+    place.simulate("api-smartflo.tatateleservices.com", move |request, _| {
+        if request.url.path() == "/v1/auth/login" {
             let n = count.fetch_add(1, Ordering::SeqCst);
             return answer(200, &json!({"access_token": format!("fake-{n}"), "expires_in": 3600}));
         }
-        let page = asked(question)["page"].clone();
+        let page = asked(request)["page"].clone();
         // The first token ends before the third page.
-        let is_old = question.headers()["authorization"] == "Bearer fake-0";
+        let is_old = request.headers["authorization"] == "Bearer fake-0";
         if is_old && page == "3" {
-            return Ok(told(401, None));
+            return Ok(refusal(401, None));
         }
         let one = json!({"uuid": format!("u{page}"), "status": "missed", "direction": "inbound"});
         answer(200, &json!({"count": 4, "results": [one]}))

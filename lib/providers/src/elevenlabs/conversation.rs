@@ -43,6 +43,13 @@ pub enum Status {
     Unknown,
 }
 
+impl Status {
+    /// Whether nothing more will be known of the conversation.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Done | Self::Failed)
+    }
+}
+
 /// A conversation, normalized.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conversation {

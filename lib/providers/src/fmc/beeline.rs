@@ -5,17 +5,13 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use roxmltree::{Document, Node, ParsingOptions};
 use serde_json::{Map, Value};
-use switchboard_domain::{
-    CallKey, Direction, Disposition, Facts, Name, Order, Party, Personal, Seconds, State,
-};
+use switchboard_domain::{Direction, Disposition, Facts, Order, Party, Personal, Seconds, State};
 
-use super::{Fmc, MOST_EXTRA, optional};
-use crate::Provider as _;
-use crate::body::Said;
-use crate::cdr;
+use crate::body::ParsedRecord;
+use crate::cdr::{self, MOST_EXTRA};
 use crate::json::Fields;
+use crate::provider::Authenticated;
 use crate::reject::Reject;
-use crate::request::Authenticated;
 
 /// The field of a record that names the event, and by which this format is known.
 pub(super) const EVENT: &str = "xsiEvent";
@@ -126,7 +122,10 @@ fn flatten(node: Node<'_, '_>, path: &str, depth: usize, into: &mut Map<String, 
 }
 
 /// Reads one call of an event.
-pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Said, Reject> {
+pub(super) fn read(
+    message: &Authenticated<'_>,
+    mut fields: Fields,
+) -> Result<ParsedRecord, Reject> {
     let kind = fields.text(EVENT)?.unwrap_or_default();
     // The same for every leg of a call; `callId` is of one leg.
     let tracking = fields.text("extTrackingId")?;
@@ -134,24 +133,23 @@ pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Sa
     let call_id = tracking
         .or(leg)
         .ok_or_else(|| Reject::malformed("extTrackingId", "is required, or callId in its place"))?;
-    let (name, source) = message.source(None, None)?;
-    let key = CallKey::new(Name::new("provider", Fmc.name())?, name, &call_id)?;
+    let (key, source) = message.call(None, None, &call_id)?;
 
     let zone = source.zone();
     let mut facts = Facts::default();
-    facts.state = state(&kind, optional(&mut fields, "state").as_deref());
+    facts.state = state(&kind, fields.optional("state").as_deref());
     facts.disposition = so_far(facts.state);
     parties(&mut fields, &mut facts);
     facts.started_at = time(&mut fields, "startTime", zone.as_ref(), &mut facts);
     facts.answered_at = time(&mut fields, "answerTime", zone.as_ref(), &mut facts);
-    let sequence = optional(&mut fields, "sequenceNumber").and_then(|n| n.parse().ok());
+    let sequence = fields.optional("sequenceNumber").and_then(|n| n.parse().ok());
     let order = if facts.state == Some(State::Ended) {
         release(&mut fields, zone.as_ref(), &mut facts)
     } else {
         sequence.map_or(Order::Unordered, Order::Sequence)
     };
     facts.extra = fields.rest(MOST_EXTRA).collect();
-    Ok(Said { key, near: Vec::new(), kind, order, facts })
+    Ok(ParsedRecord::new(key, kind, order, facts))
 }
 
 /// How far a call is. Nothing but `CallReleasedEvent` ends one: a leg that was redirected is
@@ -183,10 +181,11 @@ fn release(fields: &mut Fields, zone: Option<&TimeZone>, facts: &mut Facts) -> O
     facts.ended_at = time(fields, "releaseTime", zone, facts);
     facts.total = between(facts.started_at, facts.ended_at);
     facts.talk = between(facts.answered_at, facts.ended_at);
-    let cause = optional(fields, "releaseCause.internalReleaseCause")
-        .or_else(|| optional(fields, "releaseCause"));
+    let cause = fields
+        .optional("releaseCause.internalReleaseCause")
+        .or_else(|| fields.optional("releaseCause"));
     // Of a group, one phone may be busy while another is picked up: that says nothing of the call.
-    if optional(fields, "huntGroupUserId").is_none() {
+    if fields.optional("huntGroupUserId").is_none() {
         facts.cause = cause;
     }
     facts.disposition = match facts.cause.as_deref() {
@@ -211,14 +210,14 @@ fn release(fields: &mut Fields, zone: Option<&TimeZone>, facts: &mut Facts) -> O
 /// Who called whom. The other end is a colleague where its call type is `Group` or `Enterprise`;
 /// of our own end there is rarely more than whose phone the subscription is for.
 fn parties(fields: &mut Fields, facts: &mut Facts) {
-    let mut party = |name| optional(fields, name).as_deref().and_then(Party::read);
+    let mut party = |name| fields.optional(name).as_deref().and_then(Party::read);
     let remote = party("remoteParty.address");
     let called = party("redirections.redirection.party.address");
     let own = party("targetId").or_else(|| party("endpoint.addressOfRecord"));
-    let name = optional(fields, "remoteParty.name");
+    let name = fields.optional("remoteParty.name");
     let is_colleague =
-        matches!(optional(fields, "remoteParty.callType").as_deref(), Some("Group" | "Enterprise"));
-    let direction = match optional(fields, "personality").as_deref() {
+        matches!(fields.optional("remoteParty.callType").as_deref(), Some("Group" | "Enterprise"));
+    let direction = match fields.optional("personality").as_deref() {
         Some("Terminator") => Some(Direction::Inbound),
         Some("Originator" | "Click-to-Dial") => Some(Direction::Outbound),
         _ => None,
@@ -244,7 +243,7 @@ fn time(
     zone: Option<&TimeZone>,
     facts: &mut Facts,
 ) -> Option<Timestamp> {
-    let text = optional(fields, name)?;
+    let text = fields.optional(name)?;
     cdr::place(cdr::time(&text, zone), facts)
 }
 

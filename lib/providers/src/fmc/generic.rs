@@ -2,48 +2,46 @@
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
-use switchboard_domain::{
-    AnsweredBy, CallKey, Direction, Disposition, Facts, Name, Order, Party, State, Text,
-};
+use switchboard_domain::{AnsweredBy, Direction, Disposition, Facts, Order, Party, State, Text};
 
-use super::{Fmc, MOST_EXTRA, optional};
-use crate::Provider as _;
-use crate::body::Said;
-use crate::cdr;
+use crate::body::ParsedRecord;
+use crate::cdr::{self, MOST_EXTRA};
 use crate::json::Fields;
+use crate::provider::Authenticated;
 use crate::reject::Reject;
-use crate::request::Authenticated;
 
 /// Reads one call that has ended.
-pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Said, Reject> {
+pub(super) fn read(
+    message: &Authenticated<'_>,
+    mut fields: Fields,
+) -> Result<ParsedRecord, Reject> {
     let call_id = fields.text("call_id")?.ok_or_else(|| {
         let problem = "is required (a body with externalCallId goes to /api/crm/intake/calls)";
         Reject::malformed("call_id", problem)
     })?;
     let in_body = fields.text("source")?;
-    let (name, source) = message.source(in_body.as_deref(), None)?;
-    let key = CallKey::new(Name::new("provider", Fmc.name())?, name, &call_id)?;
+    let (key, source) = message.call(in_body.as_deref(), None, &call_id)?;
 
     let zone = source.zone();
     let mut facts = Facts { state: Some(State::Ended), ..Facts::default() };
     if let Some(status) = fields.text("status")? {
         how_it_went(&status, &mut facts)?;
     }
-    facts.direction = optional(&mut fields, "direction").as_deref().and_then(direction);
-    facts.contact = optional(&mut fields, "client_number").as_deref().and_then(Party::read);
-    facts.employee = optional(&mut fields, "employee_number").as_deref().and_then(Party::read);
+    facts.direction = fields.optional("direction").as_deref().and_then(direction);
+    facts.contact = fields.optional("client_number").as_deref().and_then(Party::read);
+    facts.employee = fields.optional("employee_number").as_deref().and_then(Party::read);
     facts.contact_name = fields.personal("client_name").ok().flatten();
     facts.started_at = time(&mut fields, "start_time", zone.as_ref(), &mut facts);
     facts.ended_at = time(&mut fields, "end_time", zone.as_ref(), &mut facts);
-    facts.talk = optional(&mut fields, "duration_sec").as_deref().and_then(cdr::duration);
-    if let Some(recording) = optional(&mut fields, "record_url") {
-        facts.recordings.insert("recording".to_owned(), crate::recording(&recording));
+    facts.talk = fields.optional("duration_sec").as_deref().and_then(cdr::duration);
+    if let Some(recording) = fields.optional("record_url") {
+        facts.recordings.insert("recording".to_owned(), cdr::recording(&recording));
     }
     facts.transcript = fields.personal_up_to(usize::MAX, "transcript")?.map(Text::Inline);
     facts.extra = fields.rest(MOST_EXTRA).collect();
 
     let order = facts.ended_at.or(facts.started_at).map_or(Order::Unordered, Order::At);
-    Ok(Said { key, near: Vec::new(), kind: "call".to_owned(), order, facts })
+    Ok(ParsedRecord::new(key, "call", order, facts))
 }
 
 /// The words of the generic intake, in any case, and those of Asterisk. A word that is not known
@@ -78,6 +76,6 @@ fn time(
     zone: Option<&TimeZone>,
     facts: &mut Facts,
 ) -> Option<Timestamp> {
-    let text = optional(fields, name)?;
+    let text = fields.optional(name)?;
     cdr::place(cdr::time(&text, zone), facts)
 }

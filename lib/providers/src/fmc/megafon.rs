@@ -4,15 +4,14 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchboard_domain::{CallKey, Direction, Disposition, Facts, Name, Order, Party, State};
+use switchboard_domain::{Direction, Disposition, Facts, Order, Party, State};
 
-use super::{Fmc, MOST_EXTRA, optional};
-use crate::Provider as _;
-use crate::body::Said;
-use crate::cdr;
+use crate::body::ParsedRecord;
+use crate::cdr::{self, MOST_EXTRA};
 use crate::json::Fields;
+use crate::provider::Authenticated;
 use crate::reject::Reject;
-use crate::request::{Authenticated, Request};
+use crate::request::Request;
 
 /// The field that holds the secret.
 pub(super) const TOKEN: &str = "crm_token";
@@ -66,7 +65,10 @@ pub(super) fn unknown() -> Value {
 }
 
 /// Reads one command about a call.
-pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Said, Reject> {
+pub(super) fn read(
+    message: &Authenticated<'_>,
+    mut fields: Fields,
+) -> Result<ParsedRecord, Reject> {
     let command = fields.text(COMMAND)?.unwrap_or_default().to_ascii_lowercase();
     if !["history", "event", "rating"].contains(&command.as_str()) {
         let problem = "must be history, event, rating, or contact in a body of its own";
@@ -75,8 +77,7 @@ pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Sa
     let call_id =
         fields.text("callid")?.ok_or_else(|| Reject::malformed("callid", "is required"))?;
     let in_body = fields.text("source")?;
-    let (name, source) = message.source(in_body.as_deref(), None)?;
-    let key = CallKey::new(Name::new("provider", Fmc.name())?, name, &call_id)?;
+    let (key, source) = message.call(in_body.as_deref(), None, &call_id)?;
 
     let mut facts = Facts::default();
     let (kind, order) = match command.as_str() {
@@ -86,15 +87,15 @@ pub(super) fn read(message: &Authenticated<'_>, mut fields: Fields) -> Result<Sa
     };
     parties(&mut fields, &mut facts);
     facts.extra = fields.rest(MOST_EXTRA).collect();
-    Ok(Said { key, near: Vec::new(), kind, order, facts })
+    Ok(ParsedRecord::new(key, kind, order, facts))
 }
 
 /// What the record of a call that is over says. Of a call that was passed on there may be several
 /// under one id, one of each leg.
 fn history(fields: &mut Fields, zone: Option<&jiff::tz::TimeZone>, facts: &mut Facts) -> Order {
     facts.state = Some(State::Ended);
-    facts.direction = optional(fields, "type").as_deref().and_then(direction);
-    if let Some(status) = optional(fields, "status") {
+    facts.direction = fields.optional("type").as_deref().and_then(direction);
+    if let Some(status) = fields.optional("status") {
         facts.disposition = disposition(&status);
         // What the disposition does not say already.
         if matches!(facts.disposition, None | Some(Disposition::Failed))
@@ -103,15 +104,15 @@ fn history(fields: &mut Fields, zone: Option<&jiff::tz::TimeZone>, facts: &mut F
             facts.cause = Some(status);
         }
     }
-    let start = optional(fields, "start");
+    let start = fields.optional("start");
     facts.started_at = start.and_then(|start| cdr::place(cdr::time(&start, zone), facts));
     // From the first ring to the end. How long they talked is not said.
-    facts.total = optional(fields, "duration").as_deref().and_then(cdr::duration);
+    facts.total = fields.optional("duration").as_deref().and_then(cdr::duration);
     if let (Some(start), Some(total)) = (facts.started_at, facts.total) {
         facts.ended_at = Some(cdr::after(start, total));
     }
-    if let Some(link) = optional(fields, "link") {
-        facts.recordings.insert("recording".to_owned(), crate::recording(&link));
+    if let Some(link) = fields.optional("link") {
+        facts.recordings.insert("recording".to_owned(), cdr::recording(&link));
     }
     let position = facts.started_at.and_then(|start| u64::try_from(start.as_second()).ok());
     position.map_or(Order::Unordered, |position| cdr::leg_order(position, facts.disposition))
@@ -122,7 +123,7 @@ fn history(fields: &mut Fields, zone: Option<&jiff::tz::TimeZone>, facts: &mut F
 /// `CANCELLED` does not end the call: it is also said of every phone of a group but the one
 /// that was picked up, under the same id. The history that follows tells how the call went.
 fn event(fields: &mut Fields, facts: &mut Facts) -> String {
-    let kind = optional(fields, "type").unwrap_or_default().to_ascii_uppercase();
+    let kind = fields.optional("type").unwrap_or_default().to_ascii_uppercase();
     let (state, by_kind) = match kind.as_str() {
         "INCOMING" => (Some(State::Ringing), Some(Direction::Inbound)),
         "OUTGOING" => (Some(State::Ringing), Some(Direction::Outbound)),
@@ -131,14 +132,14 @@ fn event(fields: &mut Fields, facts: &mut Facts) -> String {
         _ => (None, None),
     };
     facts.state = state;
-    facts.direction = optional(fields, "direction").as_deref().and_then(direction).or(by_kind);
+    facts.direction = fields.optional("direction").as_deref().and_then(direction).or(by_kind);
     if state.is_none() && kind != "CANCELLED" { "event".to_owned() } else { kind }
 }
 
 /// Who called whom. `phone` is always the customer, `diversion` our number that was called or
 /// through which the call went out, `telnum` the employee's own.
 fn parties(fields: &mut Fields, facts: &mut Facts) {
-    let mut party = |name| optional(fields, name).as_deref().and_then(Party::read);
+    let mut party = |name| fields.optional(name).as_deref().and_then(Party::read);
     let customer = party("phone");
     let ours = party("diversion");
     let direct = party("telnum");

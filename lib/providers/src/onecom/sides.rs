@@ -8,8 +8,7 @@ mod tests;
 
 use switchboard_domain::{Direction, Facts, Party, PartyKind, Personal};
 
-use super::{keep, soft};
-use crate::cdr;
+use crate::cdr::{self, keep};
 use crate::json::Fields;
 
 /// The shortest number that is plainly one of the public network: between an extension of up to
@@ -33,7 +32,7 @@ struct Ends {
 /// Reads the direction and the two sides, and keeps what they were read from.
 pub(super) fn read(fields: &mut Fields, facts: &mut Facts) {
     let mut end = |name| {
-        let text = soft(fields, name)?;
+        let text = fields.optional(name)?;
         let party = party(&text);
         Some((name, text, party))
     };
@@ -41,10 +40,10 @@ pub(super) fn read(fields: &mut Fields, facts: &mut Facts) {
     let [src, realsrc, dst, firstdst, lastdst] =
         read.each_ref().map(|end| end.as_ref().and_then(|(_, _, party)| party.clone()));
     let ends = Ends { src, realsrc, dst, firstdst, lastdst };
-    let (name, number) = cdr::caller_id(&soft(fields, "clid").unwrap_or_default());
+    let (name, number) = cdr::caller_id(&fields.optional("clid").unwrap_or_default());
     let number = number.as_deref().and_then(party);
-    let userfield = soft(fields, "userfield");
-    let dcontext = soft(fields, "dcontext");
+    let userfield = fields.optional("userfield");
+    let dcontext = fields.optional("dcontext");
 
     facts.from = ends.from().cloned();
     facts.to = ends.to().cloned();

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use switchboard_domain::{Party, PartyKind};
 
-use super::present;
+use crate::json;
 
 /// What a record says about agents.
 pub(super) struct Agents {
@@ -136,4 +136,16 @@ fn is_same(one: &str, other: &str) -> bool {
         digits.take(10).collect::<String>()
     };
     last(one) == last(other)
+}
+
+/// Text with something in it: not blank, not `null`, not the name of a variable that was not filled.
+pub(super) fn present(text: &str) -> Option<&str> {
+    let text = json::present(text)?;
+    let is_name = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    let unfilled =
+        text.strip_prefix('$').is_some_and(|name| is_name(name.strip_suffix('$').unwrap_or(name)));
+    (!unfilled && !text.eq_ignore_ascii_case("null")).then_some(text)
 }

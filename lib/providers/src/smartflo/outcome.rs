@@ -2,7 +2,6 @@
 
 use switchboard_domain::{Disposition, State};
 
-use super::text;
 use crate::cdr;
 use crate::json::Fields;
 
@@ -29,7 +28,7 @@ impl Cause {
             "hangup_cause_description",
             "reason_key",
         ];
-        let [code, key, cause, description, reason] = names.map(|name| text(fields, name));
+        let [code, key, cause, description, reason] = names.map(|name| fields.optional(name));
         let number = |text: &String| text.parse().ok();
         Self {
             code: code.as_ref().and_then(number).or_else(|| cause.as_ref().and_then(number)),

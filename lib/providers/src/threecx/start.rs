@@ -10,8 +10,8 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::time::{Reading, is_plausible, read_wall_clock};
 use switchboard_domain::{Flag, Seconds};
 
+use super::settings::DateOrder;
 use crate::cdr;
-use crate::source::DateOrder;
 
 /// Whose clock a variable shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ pub struct Moment {
 
 /// What a variable says about a moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum ReadTime {
     /// This moment.
     At(Moment),
     /// That there was none: 3CX prints such a time as the year 1.
@@ -46,7 +46,7 @@ pub enum Told {
     Unreadable,
 }
 
-impl Told {
+impl ReadTime {
     /// The moment, if it is one.
     pub fn moment(self) -> Option<Moment> {
         match self {
@@ -58,7 +58,12 @@ impl Told {
 
 /// Reads a time: ISO 8601 with or without seconds, an epoch, or the text of a culture
 /// (`02.01.2026 15:04`, `1/2/2026 3:04 PM`), which only `order` makes into a date.
-pub fn read(text: &str, clock: Clock, zone: Option<&TimeZone>, order: Option<DateOrder>) -> Told {
+pub fn read(
+    text: &str,
+    clock: Clock,
+    zone: Option<&TimeZone>,
+    order: Option<DateOrder>,
+) -> ReadTime {
     let utc = TimeZone::UTC;
     let (text, zone) = match clock {
         Clock::Utc => (text, Some(&utc)),
@@ -73,10 +78,10 @@ pub fn read(text: &str, clock: Clock, zone: Option<&TimeZone>, order: Option<Dat
         Some((read_wall_clock(wall, zone), is_whole_minute))
     };
     match iso().or_else(culture) {
-        None => Told::Unreadable,
-        Some((Reading { at, .. }, _)) if !is_plausible(at) => Told::Never,
+        None => ReadTime::Unreadable,
+        Some((Reading { at, .. }, _)) if !is_plausible(at) => ReadTime::Never,
         Some((Reading { at, flag }, is_whole_minute)) => {
-            Told::At(Moment { at, flag, is_whole_minute, is_stated: true })
+            ReadTime::At(Moment { at, flag, is_whole_minute, is_stated: true })
         }
     }
 }

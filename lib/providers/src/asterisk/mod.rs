@@ -1,0 +1,6 @@
+//! Asterisk: call detail records, however they are posted.
+
+mod sides;
+pub mod webhook;
+
+pub use webhook::Asterisk;
