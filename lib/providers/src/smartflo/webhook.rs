@@ -177,15 +177,7 @@ fn facts(
     let by_agent_alone = !is_over && is_outbound && !outcome::is_by_customer(&told);
     facts.answered_at = answered.filter(|_| !not_answered && !by_agent_alone);
     facts.cause = cause.into_text();
-    facts.talk = match facts.disposition {
-        // The leg to the customer; `billsec` counts whoever was on the line, and the test message
-        // that people send by hand has neither.
-        Some(Disposition::Answered) if is_outbound => far_end.or(billed).or(facts.total),
-        Some(Disposition::Answered) => billed.or(far_end).or(facts.total),
-        Some(_) => Some(Seconds(0)),
-        // Nothing but the customer's own leg is proof of a talk.
-        None => far_end.filter(|_| is_over && is_outbound),
-    };
+    facts.talk = talk(&facts, is_over, is_outbound, far_end);
 
     sides(fields, &mut facts, agents, not_answered);
     facts.campaign = fields.optional("campaign_name");
@@ -193,6 +185,24 @@ fn facts(
         facts.recordings.insert("recording".to_owned(), cdr::recording(&url));
     }
     facts
+}
+
+/// How long the customer was on the line. `far_end` is the leg to the customer of a call that we
+/// made; `billsec` counts every leg.
+fn talk(
+    facts: &Facts,
+    is_over: bool,
+    is_outbound: bool,
+    far_end: Option<Seconds>,
+) -> Option<Seconds> {
+    match facts.disposition {
+        // The test message that people send by hand has neither.
+        Some(Disposition::Answered) if is_outbound => far_end.or(facts.billed).or(facts.total),
+        Some(Disposition::Answered) => facts.billed.or(far_end).or(facts.total),
+        Some(_) => Some(Seconds(0)),
+        // Nothing but the customer's own leg is proof of a talk.
+        None => far_end.filter(|_| is_over && is_outbound),
+    }
 }
 
 /// Who was on the line. `call_to_number` was dialled and `caller_id_number` was shown, so that of
