@@ -177,7 +177,13 @@ def test_deliver_can_keep_tokens_and_write_no_other_parameter(world, crms):
     for what, act in {
         "a destination": lambda: put("destinations/test"),
         "a source": lambda: put("sources/test/test"),
-        # Which items of a table a role may touch is not enforced by the local AWS; which actions is.
+        "an employee": lambda: client("dynamodb").get_item(TableName=tables["directory"], Key=key("employee#x")),
+        "employees in a batch": lambda: client("dynamodb").batch_get_item(
+            RequestItems={tables["directory"]: {"Keys": [key("contact#x"), key("employee#x")]}}
+        ),
+        "a count of another's": lambda: client("dynamodb").update_item(
+            TableName=tables["calls"], Key=key("press-rate#x"), UpdateExpression="ADD x :x", ExpressionAttributeValues={":x": {"N": "1"}}
+        ),
         "a contact's deletion": lambda: client("dynamodb").delete_item(TableName=tables["directory"], Key=key("contact#x")),
         "a change of the directory past its versions": lambda: client("dynamodb").update_item(
             TableName=tables["directory"], Key=key("contact#x"), UpdateExpression="SET x = :x", ExpressionAttributeValues={":x": {"S": "x"}}

@@ -1,4 +1,4 @@
-//! LookupResult the conversation that was held on a call, over the REST API.
+//! Finding the conversation that was held on a call, over the REST API.
 
 use std::time::Duration;
 
