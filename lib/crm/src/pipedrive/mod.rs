@@ -14,13 +14,8 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use switchboard_domain::Event;
 use switchboard_domain::delivery::Remote;
-use switchboard_domain::{
-    CallRecord, ConfigError, Event, Outcome as CallOutcome, Personal, Seconds,
-};
 use switchboard_http::Http;
 use url::Url;
 
