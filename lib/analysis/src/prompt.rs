@@ -232,7 +232,7 @@ mod tests {
         assert!(prompt.user.starts_with("The call was on Friday, 2026-02-20. The customer called"));
         assert!(prompt.user.ends_with("- summary: is missing\n"));
         assert!(prompt.user.contains("Kimberley") && !prompt.system.contains("Kimberley"));
-        assert!(!format!("{prompt:?}{question:?}").contains("Kimberley"), "{question:?}");
+        assert!(!format!("{prompt:?}{request:?}").contains("Kimberley"), "{request:?}");
     }
 
     #[test]

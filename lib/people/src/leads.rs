@@ -344,7 +344,7 @@ mod tests {
         );
         assert_eq!(activity.recording, Some(Personal::new("https://pbx.example/2")));
         call.people.contact = None;
-        assert_eq!(activity(&call), None);
+        assert_eq!(super::activity(&call), None);
     }
 
     #[test]

@@ -129,11 +129,6 @@ impl World {
         self.clock.now()
     }
 
-    /// What the workers know.
-    pub fn configuration(&self) -> &Configuration {
-        &self.configuration
-    }
-
     /// Sets a parameter.
     pub fn configure(&mut self, path: &str, json: Value) {
         self.values.insert(path.to_owned(), json.to_string());

@@ -11,7 +11,7 @@ use switchboard_store::{Between, Quarantined, StoreError};
 use super::{RateCounter, Replayer, Report, changes};
 use crate::{Failure, quarantine};
 
-impl Replayer<'_, S> {
+impl Replayer<'_> {
     /// Parses bodies of one provider, the oldest first.
     pub(super) async fn bodies(
         &self,

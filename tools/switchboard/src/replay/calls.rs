@@ -23,7 +23,7 @@ struct Reread {
     problems: Vec<String>,
 }
 
-impl Replayer<'_, S> {
+impl Replayer<'_> {
     /// Parses every call of a provider with an update in a range of time.
     pub(super) async fn calls(
         &self,

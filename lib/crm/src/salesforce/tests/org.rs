@@ -1,5 +1,7 @@
 //! A Salesforce org that enforces the documented rules of the requests that we make.
 
+#![allow(clippy::result_large_err, reason = "a refusal is a response like any other")]
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use http::Method;
