@@ -30,7 +30,6 @@ pub struct Results {
     pub missing: Vec<String>,
 }
 
-/// A measure: its name, and how it is read.
 type Measure = (&'static str, fn(&Figures) -> f64);
 
 /// What is compared with the peers.
