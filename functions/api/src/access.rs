@@ -2,98 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use switchboard_domain::{ConfigError, Name, Secret};
+use switchboard_domain::Name;
+pub use switchboard_flow::api_token::{Right, Token};
 
 use crate::problem::Problem;
 
-/// Fewer characters can be guessed.
-const SHORTEST_TOKEN: usize = 24;
 /// Before a right in a JWT's scopes.
 const SCOPE: &str = "switchboard/";
 
-/// What a caller may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Right {
-    /// See calls, the directory and jobs, personal values masked.
-    Read,
-    /// See personal values as they are, with [`Right::Read`].
-    Personal,
-    /// Have calls told to destinations again.
-    Deliver,
-    /// Say what a call is about.
-    Context,
-    /// Change contacts, employees and leads.
-    Directory,
-    /// Place and end calls.
-    Dial,
-    /// Pull calls from providers.
-    Sync,
-}
-
-impl Right {
-    /// Every right.
-    pub const ALL: [Self; 7] = [
-        Self::Read,
-        Self::Personal,
-        Self::Deliver,
-        Self::Context,
-        Self::Directory,
-        Self::Dial,
-        Self::Sync,
-    ];
-
-    /// As it is configured: `read`, `personal`, …
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Personal => "personal",
-            Self::Deliver => "deliver",
-            Self::Context => "context",
-            Self::Directory => "directory",
-            Self::Dial => "dial",
-            Self::Sync => "sync",
-        }
-    }
-}
-
-/// One caller's tokens, as they are configured: the JSON of one parameter under `api/`.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Token {
-    /// What opens. Several during a rotation.
-    pub tokens: Vec<Secret>,
-    /// What they open.
-    pub rights: BTreeSet<Right>,
-    /// The only employee in whose name calls may be placed with it, by the id in the directory.
-    #[serde(default)]
-    pub employee: Option<String>,
-}
-
-impl Token {
-    /// Reads and checks the JSON of a parameter.
-    pub fn parse(json: &str) -> Result<Self, ConfigError> {
-        let token: Self = serde_json::from_str(json).map_err(|error| {
-            let place = format!("line {}, column {}", error.line(), error.column());
-            ConfigError::new("token", format!("cannot be read: tokens and rights ({place})"))
-        })?;
-        if token.tokens.is_empty() {
-            return Err(ConfigError::new("tokens", "is empty: it would open nothing"));
-        }
-        if token.tokens.iter().any(|token| token.expose().len() < SHORTEST_TOKEN) {
-            return Err(ConfigError::new("tokens", "holds one of under 24 characters"));
-        }
-        if token.rights.is_empty() {
-            return Err(ConfigError::new("rights", "is empty: it would allow nothing"));
-        }
-        Ok(token)
-    }
-}
-
-/// Who asks.
+/// The caller of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Caller {
     /// The token's name, or the JWT's subject, for the audit line.
@@ -101,12 +20,33 @@ pub struct Caller {
     rights: BTreeSet<Right>,
     /// The only employee in whose name they may place calls.
     pub employee: Option<String>,
+    is_anonymous: bool,
 }
 
 impl Caller {
     /// A caller with some rights.
     pub fn new(name: &str, rights: impl IntoIterator<Item = Right>) -> Self {
-        Self { name: name.to_owned(), rights: rights.into_iter().collect(), employee: None }
+        Self {
+            name: name.to_owned(),
+            rights: rights.into_iter().collect(),
+            employee: None,
+            is_anonymous: false,
+        }
+    }
+
+    /// Who sent neither token nor JWT. It has no right.
+    pub fn anonymous() -> Self {
+        Self { is_anonymous: true, ..Self::new("anonymous", []) }
+    }
+
+    /// Whether there was neither token nor JWT.
+    pub fn is_anonymous(&self) -> bool {
+        self.is_anonymous
+    }
+
+    /// 404 for a path that is not served; 401 where nothing is known of the caller.
+    pub fn unknown_path(&self) -> Problem {
+        if self.is_anonymous() { Problem::unauthenticated() } else { Problem::not_found("path") }
     }
 
     /// Whether they have a right.
@@ -116,7 +56,11 @@ impl Caller {
 
     /// Asks for a right.
     pub fn needs(&self, right: Right) -> Result<(), Problem> {
-        if self.may(right) { Ok(()) } else { Err(Problem::forbidden(right.as_str())) }
+        match self.may(right) {
+            true => Ok(()),
+            false if self.is_anonymous() => Err(Problem::unauthenticated()),
+            false => Err(Problem::forbidden(right.as_str())),
+        }
     }
 
     /// The caller that a checked JWT speaks for: its scopes `switchboard/<right>` are their rights.
@@ -204,19 +148,5 @@ mod tests {
         assert!(caller.may(Right::Read) && caller.may(Right::Dial) && !caller.may(Right::Sync));
         assert_eq!(caller.employee.as_deref(), Some("e1"));
         assert!(!Caller::of_jwt("kim", "read", None).may(Right::Read));
-    }
-
-    #[test]
-    fn a_token_that_opens_nothing_or_too_easily_is_refused() {
-        for (json, field) in [
-            (r#"{"tokens": [], "rights": ["read"]}"#, "tokens: "),
-            (r#"{"tokens": ["fake-short"], "rights": ["read"]}"#, "tokens: "),
-            (r#"{"tokens": ["fake-token-of-an-operator-1"], "rights": []}"#, "rights: "),
-            (r#"{"tokens": ["fake-token-of-an-operator-1"], "rights": ["all"]}"#, "token: "),
-            ("fake", "token: "),
-        ] {
-            let said = Token::parse(json).unwrap_err().to_string();
-            assert!(said.starts_with(field) && !said.contains("fake"), "{said}");
-        }
     }
 }

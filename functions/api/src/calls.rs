@@ -16,12 +16,12 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use switchboard_domain::{CallKey, CallRecord, Name, PartyKind, Personal};
-use switchboard_flow::Telemetry;
 use switchboard_queue::{Job, Queue};
 use switchboard_shell::parameters::{Cached, ParameterError};
 use switchboard_store::Store;
+use tracing::warn;
 
-use crate::{Answer, Area, Asked, Caller, Problem, Right};
+use crate::{Area, Caller, Problem, Request, Response, Right};
 
 /// The area and what it acts on.
 pub struct Calls<N> {
@@ -33,8 +33,6 @@ pub struct Calls<N> {
     pub sources: N,
     /// Where copies of recordings are, if this stack makes any.
     pub recordings: Option<recordings::Kept>,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 /// Who knows the sources of Twilio.
@@ -50,27 +48,21 @@ impl TwilioSources for Cached<Vec<Name>> {
 }
 
 impl<N: TwilioSources> Area for Calls<N> {
-    async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
-        match asked.route() {
-            ("GET", path) if path == ["calls"] => self.list(asked, caller).await,
-            ("POST", path) if path == ["api", "test-crm-webhook"] => {
-                self.test_webhook(asked, caller).await
-            }
-            (method, path) if path.len() > 3 && path.starts_with(&["calls"]) => {
-                self.about_one(method, asked, caller).await
-            }
-            _ => Err(Problem::not_found("path")),
-        }
+    /// A link to a recording: its signature says that it may be opened.
+    fn is_signed(&self, request: &Request) -> bool {
+        request.parameter("signature").is_some()
     }
 
-    async fn vouched(&self, asked: &Asked) -> Option<Result<Answer, Problem>> {
-        asked.parameter("signature")?;
-        let ("GET", path) = asked.route() else { return None };
-        let rest = asked.rest(3).filter(|_| path.starts_with(&["calls"]))?;
-        let (id, recording) = rest.rsplit_once(RECORDINGS)?;
-        match call_key(asked, id) {
-            Ok(key) => Some(self.linked(&key, recording, asked).await),
-            Err(problem) => Some(Err(problem)),
+    async fn respond(&self, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+        match request.route() {
+            ("GET", path) if path == ["calls"] => self.list(request, caller).await,
+            ("POST", path) if path == ["api", "test-crm-webhook"] => {
+                self.test_webhook(request, caller).await
+            }
+            (method, path) if path.len() > 3 && path.starts_with(&["calls"]) => {
+                self.about_one(method, request, caller).await
+            }
+            _ => Err(caller.unknown_path()),
         }
     }
 }
@@ -79,9 +71,9 @@ impl<N: TwilioSources> Area for Calls<N> {
 const RECORDINGS: &str = "/recordings/";
 
 /// The call that a path names, its id decoded.
-fn call_key(asked: &Asked, id: &str) -> Result<CallKey, Problem> {
+fn call_key(request: &Request, id: &str) -> Result<CallKey, Problem> {
     let part = |name, at: usize| {
-        Name::new(name, asked.path.get(at).map_or("", String::as_str)).map_err(wrong_key)
+        Name::new(name, request.path.get(at).map_or("", String::as_str)).map_err(wrong_key)
     };
     CallKey::new(part("provider", 1)?, part("source", 2)?, id).map_err(wrong_key)
 }
@@ -91,20 +83,20 @@ impl<N: TwilioSources> Calls<N> {
     async fn about_one(
         &self,
         method: &str,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
-        let rest = asked.rest(3).ok_or_else(|| Problem::invalid("path", "is not UTF-8"))?;
-        let key = |id: &str| call_key(asked, id);
+    ) -> Result<Response, Problem> {
+        let rest = request.rest(3).ok_or_else(|| Problem::invalid("path", "is not UTF-8"))?;
+        let key = |id: &str| call_key(request, id);
         if let ("GET", Some((id, recording))) = (method, rest.rsplit_once(RECORDINGS)) {
-            return self.recording(&key(id)?, recording, asked, caller).await;
+            return self.recording(&key(id)?, recording, request, caller).await;
         }
         match (method, rest.rsplit_once('/')) {
-            ("GET", Some((id, "transcript"))) => self.transcript(&key(id)?, asked, caller).await,
-            ("GET", _) => self.story(&key(&rest)?, asked, caller).await,
-            ("POST", Some((id, "redeliver"))) => self.redeliver(&key(id)?, asked, caller).await,
-            ("PUT", Some((id, "context"))) => self.context(&key(id)?, asked, caller).await,
-            _ => Err(Problem::not_found("path")),
+            ("GET", Some((id, "transcript"))) => self.transcript(&key(id)?, request, caller).await,
+            ("GET", _) => self.story(&key(&rest)?, request, caller).await,
+            ("POST", Some((id, "redeliver"))) => self.redeliver(&key(id)?, request, caller).await,
+            ("PUT", Some((id, "context"))) => self.context(&key(id)?, request, caller).await,
+            _ => Err(caller.unknown_path()),
         }
     }
 
@@ -117,21 +109,8 @@ impl<N: TwilioSources> Calls<N> {
         if !jobs.is_empty()
             && let Err(error) = self.queue.send(jobs).await
         {
-            self.telemetry.warn("work was stored and not queued", &[("error", &error)]);
+            warn!(%error, "work was stored and not queued");
         }
-    }
-
-    /// Writes down who changed what.
-    fn audit(&self, what: &str, asked: &Asked, caller: &Caller, key: &CallKey) {
-        self.telemetry.info(
-            what,
-            &[
-                ("request_id", &asked.id),
-                ("caller", &caller.name),
-                ("call", key),
-                ("correlation_id", &key.correlation_id()),
-            ],
-        );
     }
 }
 

@@ -9,9 +9,9 @@ use switchboard_people::number::e164;
 use switchboard_store::{Directory, StoreError};
 
 use crate::access::{Caller, Right};
-use crate::asked::Asked;
 use crate::problem::Problem;
-use crate::serve::{Answer, Area};
+use crate::request::Request;
+use crate::serve::{Area, Response, ok};
 
 mod change;
 mod import;
@@ -58,26 +58,26 @@ impl Who {
 }
 
 impl Area for DirectoryArea {
-    async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
-        let (method, path) = asked.route();
+    async fn respond(&self, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+        let (method, path) = request.route();
         caller.needs(if method == "GET" { Right::Read } else { Right::Directory })?;
         match (method, &path[..]) {
-            ("GET", ["contacts"]) => self.contacts(asked, caller).await,
-            ("POST", ["contacts"]) => self.create(asked, caller, Who::Contact).await,
-            ("POST", ["contacts", "import"]) => self.import(asked).await,
-            ("GET", ["contacts", id]) => self.show(asked, caller, Who::Contact, id).await,
-            ("PATCH", ["contacts", id]) => self.change(asked, caller, Who::Contact, id).await,
-            ("DELETE", ["contacts", id]) => self.delete(asked, Who::Contact, id).await,
-            ("GET", ["contacts", id, "activities"]) => self.activities(asked, caller, id).await,
-            ("GET", ["employees"]) => self.employees(asked, caller).await,
-            ("POST", ["employees"]) => self.create(asked, caller, Who::Employee).await,
-            ("GET", ["employees", id]) => self.show(asked, caller, Who::Employee, id).await,
-            ("PATCH", ["employees", id]) => self.change(asked, caller, Who::Employee, id).await,
-            ("DELETE", ["employees", id]) => self.delete(asked, Who::Employee, id).await,
-            ("GET", ["leads"]) => self.leads(asked, caller).await,
-            ("GET", ["leads", id]) => self.lead(asked, caller, id).await,
+            ("GET", ["contacts"]) => self.contacts(request, caller).await,
+            ("POST", ["contacts"]) => self.create(request, caller, Who::Contact).await,
+            ("POST", ["contacts", "import"]) => self.import(request).await,
+            ("GET", ["contacts", id]) => self.show(request, caller, Who::Contact, id).await,
+            ("PATCH", ["contacts", id]) => self.change(request, caller, Who::Contact, id).await,
+            ("DELETE", ["contacts", id]) => self.delete(request, Who::Contact, id).await,
+            ("GET", ["contacts", id, "activities"]) => self.activities(request, caller, id).await,
+            ("GET", ["employees"]) => self.employees(request, caller).await,
+            ("POST", ["employees"]) => self.create(request, caller, Who::Employee).await,
+            ("GET", ["employees", id]) => self.show(request, caller, Who::Employee, id).await,
+            ("PATCH", ["employees", id]) => self.change(request, caller, Who::Employee, id).await,
+            ("DELETE", ["employees", id]) => self.delete(request, Who::Employee, id).await,
+            ("GET", ["leads"]) => self.leads(request, caller).await,
+            ("GET", ["leads", id]) => self.lead(request, caller, id).await,
             ("GET" | "PUT" | "DELETE", ["own-numbers", number]) => {
-                self.own_number(asked, caller, method, number).await
+                self.own_number(request, caller, method, number).await
             }
             _ => Err(Problem::not_found("path")),
         }
@@ -87,20 +87,25 @@ impl Area for DirectoryArea {
 impl DirectoryArea {
     async fn show(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         who: Who,
         id: &str,
-    ) -> Result<Answer, Problem> {
-        asked.only(&[])?;
-        Answer::ok(view::entry(&self.entry(who, id).await?, caller))
+    ) -> Result<Response, Problem> {
+        request.only(&[])?;
+        ok(view::entry(&self.entry(who, id).await?, caller))
     }
 
-    async fn lead(&self, asked: &Asked, caller: &Caller, id: &str) -> Result<Answer, Problem> {
-        asked.only(&[])?;
+    async fn lead(
+        &self,
+        request: &Request,
+        caller: &Caller,
+        id: &str,
+    ) -> Result<Response, Problem> {
+        request.only(&[])?;
         match self.entry(Who::Contact, id).await {
             Ok(Entry::Contact(lead)) if lead.kind == ContactKind::Lead => {
-                Answer::ok(view::contact(&lead, caller))
+                ok(view::contact(&lead, caller))
             }
             Ok(_) => Err(Problem::not_found("lead")),
             Err(problem) if problem.status == 404 => Err(Problem::not_found("lead")),
@@ -119,13 +124,13 @@ impl DirectoryArea {
 
     async fn own_number(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         method: &str,
         number: &str,
-    ) -> Result<Answer, Problem> {
-        asked.only(&["country"])?;
-        let number = number_of(asked, number)?;
+    ) -> Result<Response, Problem> {
+        request.only(&["country"])?;
+        let number = number_of(request, number)?;
         let own = match method {
             "GET" => {
                 let handle = Handle::Number(number.clone());
@@ -141,13 +146,13 @@ impl DirectoryArea {
                 own
             }
         };
-        Answer::ok(view::own_number(&number, own, caller))
+        ok(view::own_number(&number, own, caller))
     }
 }
 
 /// A number as it is asked for, in E.164.
-fn number_of(asked: &Asked, text: &str) -> Result<Personal, Problem> {
-    let country = asked.parameter("country");
+fn number_of(request: &Request, text: &str) -> Result<Personal, Problem> {
+    let country = request.parameter("country");
     if country.is_some_and(|country| !is_country(country)) {
         return Err(Problem::invalid("country", "must be two capital letters, as AU"));
     }

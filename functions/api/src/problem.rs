@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 use switchboard_queue::QueueError;
-use switchboard_shell::gateway::Reply;
+use switchboard_shell::gateway::Response;
 use switchboard_store::StoreError;
 
 /// An error response. Its texts are for the caller: they name fields, never values.
@@ -75,22 +75,22 @@ impl Problem {
     }
 
     /// The response.
-    pub fn into_reply(self) -> Reply {
+    pub fn into_response(self) -> Response {
         let mut body = self.more;
         let retry_after = body.get("retry_after").map(Value::to_string);
         body.insert("type".into(), json!(format!("urn:switchboard:problem:{}", self.kind)));
         body.insert("title".into(), json!(self.title));
         body.insert("status".into(), json!(self.status));
         body.insert("detail".into(), json!(self.detail));
-        let mut reply = Reply::new(self.status, Value::Object(body));
-        reply.headers.insert("content-type", "application/problem+json".into());
+        let mut response = Response::new(self.status, Value::Object(body));
+        response.headers.insert("content-type", "application/problem+json".into());
         if self.status == 401 {
-            reply.headers.insert("www-authenticate", "Bearer".into());
+            response.headers.insert("www-authenticate", "Bearer".into());
         }
         if let Some(seconds) = retry_after {
-            reply.headers.insert("retry-after", seconds);
+            response.headers.insert("retry-after", seconds);
         }
-        reply
+        response
     }
 }
 

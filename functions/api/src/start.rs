@@ -2,10 +2,8 @@
 
 use aws_types::SdkConfig;
 use lambda_runtime::Error;
-use switchboard_flow::Telemetry;
-use switchboard_flow::telemetry::Level;
 use switchboard_shell::aws;
-use switchboard_shell::environment::{optional, required};
+use switchboard_shell::environment::{required, start_logs};
 use switchboard_shell::parameters::{Cached, Parameters};
 
 use crate::access::Access;
@@ -15,8 +13,6 @@ use crate::serve::{TOKENS, access};
 pub struct Parts {
     /// What AWS clients are made from.
     pub aws: SdkConfig,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
     /// Who may do what.
     pub access: Cached<Access>,
     /// The path above `api`, `sources` and `destinations`.
@@ -25,17 +21,14 @@ pub struct Parts {
 
 /// Reads the environment of a function.
 pub fn parts(function: &'static str) -> Result<Parts, Error> {
-    let level = optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info);
-    let telemetry = Telemetry::stdout(function, required("STAGE")?, level);
+    start_logs(function)?;
     let aws = aws::config()?;
     let prefix = required("PARAMETER_PREFIX")?;
-    let log = telemetry.clone();
     let access = Cached::new(
         Parameters::new(aws::ssm(&aws)),
         prefix.clone(),
         vec![TOKENS.to_owned()],
-        telemetry.clone(),
-        move |values| access(values, &log),
+        access,
     );
-    Ok(Parts { aws, telemetry, access, prefix })
+    Ok(Parts { aws, access, prefix })
 }

@@ -12,7 +12,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard_domain::sync::{Counts, Gap, Job, Kind, Progress};
 use switchboard_domain::{ConfigError, Name};
-use switchboard_flow::Telemetry;
 use switchboard_flow::pull_jobs::{NotStarted, Pullable, start};
 use switchboard_providers::onecom::OneCom;
 use switchboard_providers::{Provider as _, pull};
@@ -21,9 +20,9 @@ use switchboard_shell::parameters::ParameterError;
 use switchboard_store::{PutIf, Store};
 
 use crate::access::{Caller, Right};
-use crate::asked::Asked;
 use crate::problem::Problem;
-use crate::serve::{Answer, Area};
+use crate::request::Request;
+use crate::serve::{Area, Response, ok, with_status};
 
 /// So many days back the gaps are shown.
 const DAYS_OF_GAPS: i64 = 7;
@@ -38,8 +37,6 @@ pub struct Sync<C> {
     pub queue: Arc<dyn Queue>,
     /// The sources that can be pulled, as they are configured.
     pub sources: C,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 /// Where the sources that can be pulled are read.
@@ -69,46 +66,50 @@ struct Dates {
 }
 
 impl<C: Sources> Area for Sync<C> {
-    async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
-        let (method, path) = asked.route();
+    async fn respond(&self, request: &Request, caller: &Caller) -> Result<Response, Problem> {
+        let (method, path) = request.route();
         match (method, path.as_slice()) {
             ("POST", ["sync"]) => {
                 caller.needs(Right::Sync)?;
-                asked.only(&[])?;
-                let Generic { source, from, to } = asked.json()?;
-                self.start(&source, |_, one, source| range::between(one, source, &from, &to), asked)
-                    .await
+                request.only(&[])?;
+                let Generic { source, from, to } = request.json()?;
+                self.start(
+                    &source,
+                    |_, one, source| range::between(one, source, &from, &to),
+                    request,
+                )
+                .await
             }
             ("POST", ["api", "onecom", "sync", rest @ ..]) => {
                 caller.needs(Right::Sync)?;
-                asked.only(&["source"])?;
-                let name = asked.parameter("source").unwrap_or(OneCom.name());
+                request.only(&["source"])?;
+                let name = request.parameter("source").unwrap_or(OneCom.name());
                 let source = format!("{}/{name}", OneCom.name());
                 match rest {
-                    ["today"] => self.start(&source, range::today, asked).await,
-                    ["last-week"] => self.start(&source, range::last_week, asked).await,
+                    ["today"] => self.start(&source, range::today, request).await,
+                    ["last-week"] => self.start(&source, range::last_week, request).await,
                     [] => {
-                        let Dates { start_date, end_date } = asked.json()?;
+                        let Dates { start_date, end_date } = request.json()?;
                         let range = |_, one: &dyn pull::Pull, source: &_| {
                             range::dates(one, source, &start_date, &end_date)
                         };
-                        self.start(&source, range, asked).await
+                        self.start(&source, range, request).await
                     }
                     _ => Err(Problem::not_found("path")),
                 }
             }
             ("GET", ["sync"]) => {
                 caller.needs(Right::Read)?;
-                asked.only(&[])?;
-                self.list(asked).await
+                request.only(&[])?;
+                self.list(request).await
             }
             ("GET", ["sync", id]) => {
                 caller.needs(Right::Read)?;
-                Answer::ok(shown(&self.job(id).await?))
+                ok(shown(&self.job(id).await?))
             }
             ("POST", ["sync", id, "cancel"]) => {
                 caller.needs(Right::Sync)?;
-                self.cancel(id, asked.now).await
+                self.cancel(id, request.now).await
             }
             _ => Err(Problem::not_found("path")),
         }
@@ -124,8 +125,8 @@ impl<C: Sources> Sync<C> {
             &dyn pull::Pull,
             &switchboard_providers::Source,
         ) -> Result<(Timestamp, Timestamp), Problem>,
-        asked: &Asked,
-    ) -> Result<Answer, Problem> {
+        request: &Request,
+    ) -> Result<Response, Problem> {
         let unknown =
             || Problem::invalid("source", "must be <provider>/<source>, as onecom/onecom");
         let (provider, name) = source.split_once('/').ok_or_else(unknown)?;
@@ -133,23 +134,24 @@ impl<C: Sources> Sync<C> {
         let pullable = self.sources.sources().await;
         let pullable = pullable.map_err(|_| Problem::ours("the configuration cannot be read"))?;
         let (one, of) = pullable.source(provider, &name).map_err(not_set_up)?;
-        let range = range(asked.now, one, of)?;
-        let with = (&self.store, &*self.queue, &self.telemetry);
+        let range = range(request.now, one, of)?;
+        let with = (&self.store, &*self.queue);
         let what = (Kind::Sync, provider, &name);
-        let (job, is_new) =
-            start(with, &pullable, what, range, asked.now).await.map_err(|error| match error {
+        let (job, is_new) = start(with, &pullable, what, range, request.now).await.map_err(
+            |error| match error {
                 NotStarted::Source(error) => not_set_up(error),
                 NotStarted::Store(error) => error.into(),
-            })?;
+            },
+        )?;
         let follow = format!("/sync/{}", job.id);
-        Answer::with(202, json!({"job": job.id, "follow": follow, "started": is_new}))
+        with_status(202, json!({"job": job.id, "follow": follow, "started": is_new}))
     }
 
-    async fn list(&self, asked: &Asked) -> Result<Answer, Problem> {
+    async fn list(&self, request: &Request) -> Result<Response, Problem> {
         let jobs: Vec<Value> = self.store.jobs().await?.iter().map(shown).collect();
         let pullable = self.sources.sources().await;
         let pullable = pullable.map_err(|_| Problem::ours("the configuration cannot be read"))?;
-        let since = asked.now.to_zoned(jiff::tz::TimeZone::UTC).date();
+        let since = request.now.to_zoned(jiff::tz::TimeZone::UTC).date();
         let days = jiff::Span::new().days(DAYS_OF_GAPS);
         let since = since.checked_sub(days).unwrap_or(since);
         let mut gaps: Vec<Value> = Vec::new();
@@ -157,7 +159,7 @@ impl<C: Sources> Sync<C> {
             let Ok(whose) = Name::new("provider", provider) else { continue };
             gaps.extend(by_day(&self.store.gaps(&whose, name, since).await?));
         }
-        Answer::ok(json!({"jobs": jobs, "gaps": gaps}))
+        ok(json!({"jobs": jobs, "gaps": gaps}))
     }
 
     async fn job(&self, id: &str) -> Result<Job, Problem> {
@@ -167,17 +169,17 @@ impl<C: Sources> Sync<C> {
     }
 
     /// Stops a job. One that is over stays as it is.
-    async fn cancel(&self, id: &str, now: Timestamp) -> Result<Answer, Problem> {
+    async fn cancel(&self, id: &str, now: Timestamp) -> Result<Response, Problem> {
         for _ in 0..ROUNDS {
             let job = self.job(id).await?;
             match job.progress {
                 Progress::Running => {}
-                Progress::Canceled => return Answer::ok(shown(&job)),
+                Progress::Canceled => return ok(shown(&job)),
                 _ => return Err(Problem::conflict("the job has ended: it cannot be canceled")),
             }
             let canceled = job.ended(Progress::Canceled, None, now);
             if let PutIf::Stored(_) = self.store.put_job(&canceled).await? {
-                return Answer::ok(shown(&canceled));
+                return ok(shown(&canceled));
             }
         }
         Err(Problem::ours("the job keeps changing"))

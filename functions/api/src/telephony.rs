@@ -14,15 +14,14 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use switchboard_domain::dial_request::{Context, DialRequest};
 use switchboard_domain::{Digest, Personal};
-use switchboard_flow::Telemetry;
 use switchboard_http::Http;
 use switchboard_providers::rest::Logins;
 use switchboard_store::{Directory, Store};
 
 use crate::access::{Caller, Right};
-use crate::asked::Asked;
 use crate::problem::Problem;
-use crate::serve::{Answer, Area};
+use crate::request::Request;
+use crate::serve::{Area, Response, ok, with_status};
 
 pub use shown::{over, shown};
 pub use sources::{Configured, Sources};
@@ -44,8 +43,6 @@ pub struct Telephony<C> {
     pub http: Arc<dyn Http>,
     /// The logins of this process.
     pub logins: Logins,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 /// The body of Smartflo's click-to-call. Members that are not named here, as `async`, say nothing.
@@ -74,41 +71,45 @@ struct AnyEnding {
 }
 
 impl<C: Configured> Area for Telephony<C> {
-    async fn answer(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+    async fn respond(&self, request: &Request, caller: &Caller) -> Result<Response, Problem> {
         caller.needs(Right::Dial)?;
-        asked.only(&[])?;
-        let (method, path) = asked.route();
+        request.only(&[])?;
+        let (method, path) = request.route();
         match (method, path.as_slice()) {
             ("POST", ["telephony", "calls"]) => {
-                let key = key(asked)?;
-                let dial_request = self.dial_request(asked, caller, key, asked.json()?).await?;
-                Answer::with(201, over(&dial_request, caller)?)
+                let key = key(request)?;
+                let dial_request = self.dial_request(request, caller, key, request.json()?).await?;
+                with_status(201, over(&dial_request, caller)?)
             }
             ("GET", ["telephony", "calls", id]) => {
                 let dial_request = self.pressed(id, caller).await?;
-                Answer::ok(shown(&dial_request, &dial_request.status(asked.now), caller))
+                ok(shown(&dial_request, &dial_request.status(request.now), caller))
             }
             ("POST", ["telephony", "calls", id, "hangup"]) => {
                 let dial_request = self.pressed(id, caller).await?;
-                Answer::ok(self.end_dial_request(&dial_request, asked.now).await?)
+                ok(self.end_dial_request(&dial_request, request.now).await?)
             }
             ("POST", ["telephony", "hangup"]) => {
-                let AnyEnding { call } = asked.json()?;
-                Answer::ok(self.end_any(&call, None, caller, asked.now).await?)
+                let AnyEnding { call } = request.json()?;
+                ok(self.end_any(&call, None, caller, request.now).await?)
             }
             ("POST", ["api", "v1", "smartflo", "click-to-call"]) => {
-                let key = key(asked)?;
-                let dial_request =
-                    self.dial_request(asked, caller, key, asked.json::<SmartfloOrder>()?.into());
-                Answer::ok(as_smartflo(&dial_request.await?, caller)?)
+                let key = key(request)?;
+                let dial_request = self.dial_request(
+                    request,
+                    caller,
+                    key,
+                    request.json::<SmartfloOrder>()?.into(),
+                );
+                ok(as_smartflo(&dial_request.await?, caller)?)
             }
             ("POST", ["api", "v1", "smartflo", "hangup"]) => {
-                let SmartfloEnding { call_id, source } = asked.json()?;
+                let SmartfloEnding { call_id, source } = request.json()?;
                 let source = smartflo(source);
-                let ended = self.end_any(&call_id, Some(&source), caller, asked.now).await?;
+                let ended = self.end_any(&call_id, Some(&source), caller, request.now).await?;
                 let mut body = json!({"success": true, "message": "the call is being ended"});
                 body["data"] = ended;
-                Answer::ok(body)
+                ok(body)
             }
             _ => Err(Problem::not_found("path")),
         }
@@ -139,8 +140,8 @@ fn dial_request_id(text: &str) -> Option<Digest> {
 }
 
 /// The caller's key of a dial request.
-fn key(asked: &Asked) -> Result<&str, Problem> {
-    let key = asked.header("idempotency-key").unwrap_or_default();
+fn key(request: &Request) -> Result<&str, Problem> {
+    let key = request.header("idempotency-key").unwrap_or_default();
     let is_good =
         (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
     let problem = "is required: 1 to 255 ASCII characters, new for each press of the button";

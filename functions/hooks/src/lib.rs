@@ -6,18 +6,16 @@ use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::Value;
-use switchboard_domain::Name;
-use switchboard_flow::Telemetry;
-use switchboard_flow::Values;
-use switchboard_flow::telemetry::Level;
-use switchboard_providers::{Provider, Source, Sources};
+use switchboard_flow::{Values, config};
+use switchboard_providers::{Provider, Sources};
 use switchboard_queue::SqsQueue;
 use switchboard_shell::aws;
-use switchboard_shell::environment::{optional, parsed, required};
-use switchboard_shell::gateway::{Event, Reply, request};
+use switchboard_shell::environment::{invocation, parsed, required, start_logs};
+use switchboard_shell::gateway::{Event, HttpRequest, Response};
 use switchboard_shell::hook::Hook;
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_store::Store;
+use tracing::Instrument as _;
 
 /// Where a function finds what it acts on.
 pub struct Places {
@@ -41,25 +39,22 @@ pub struct Function {
 pub async fn run(provider: &'static dyn Provider) -> Result<(), Error> {
     let function = &from_environment(provider).await?;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
-        Ok::<Value, Error>(function.answer(event.payload, &event.context.request_id).await)
+        let span = invocation(&event.context);
+        Ok::<Value, Error>(function.answer(event.payload).instrument(span).await)
     }))
     .await
 }
 
 /// Starts a function with what the template sets.
 async fn from_environment(provider: &'static dyn Provider) -> Result<Function, Error> {
-    let telemetry = Telemetry::stdout(
-        provider.name(),
-        required("STAGE")?,
-        optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info),
-    );
+    start_logs(provider.name())?;
     let places = Places {
         table: required("CALLS_TABLE")?,
         queue: required("ENRICH_QUEUE_URL")?,
         parameters: required("PARAMETER_PREFIX")?,
         retention_days: parsed("RETENTION_DAYS", 400)?,
     };
-    Function::start(provider, telemetry, &aws::config()?, places).await
+    Function::start(provider, &aws::config()?, places).await
 }
 
 impl Function {
@@ -68,17 +63,14 @@ impl Function {
     /// the connections. A client is made while those before it wait for the network.
     pub async fn start(
         provider: &'static dyn Provider,
-        telemetry: Telemetry,
         aws: &SdkConfig,
         places: Places,
     ) -> Result<Self, Error> {
-        let log = telemetry.clone();
         let sources = Cached::new(
             Parameters::new(aws::ssm(aws)),
             places.parameters,
             vec![format!("sources/{}", provider.name())],
-            telemetry.clone(),
-            move |values| read(values, provider, &log),
+            move |values| sources(values, provider),
         );
         let store = async {
             let client = aws::dynamodb(aws);
@@ -93,50 +85,33 @@ impl Function {
         };
         let (known, store, queue) = tokio::join!(sources.get(), store, queue);
         known?;
-        Ok(Self { hook: Hook { provider, store, queue: Arc::new(queue), telemetry }, sources })
+        Ok(Self { hook: Hook { provider, store, queue: Arc::new(queue) }, sources })
     }
 
     /// Answers one event. A secret that opens nothing may be newer than what we know: then the
     /// sources are read again, and the request is looked at once more.
-    pub async fn answer(&self, event: Event, id: &str) -> Value {
-        let Some(request) = request(event, Timestamp::now()) else {
-            return Reply::error(400, "the body says that it is Base64 and is not").into_event();
+    pub async fn answer(&self, event: Event) -> Value {
+        let Some(request) = HttpRequest::from(event).into_webhook(Timestamp::now()) else {
+            return Response::error(400, "the body says that it is Base64 and is not").into_event();
         };
         let Ok(sources) = self.sources.get().await else { return not_configured() };
-        if let Ok(reply) = self.hook.first(&request, &sources, id).await {
+        if let Ok(reply) = self.hook.first(&request, &sources).await {
             return reply.into_event();
         }
         match self.sources.get_again().await {
-            Ok(newer) => self.hook.handle(&request, &newer, id).await.into_event(),
+            Ok(newer) => self.hook.handle(&request, &newer).await.into_event(),
             Err(_) => not_configured(),
         }
     }
 }
 
 fn not_configured() -> Value {
-    Reply::error(503, "service unavailable: the configuration cannot be read, send it again")
+    Response::error(503, "service unavailable: the configuration cannot be read, send it again")
         .into_event()
 }
 
-/// The sources of one provider. One that cannot be read is left out, so it refuses everything.
-fn read(values: &Values, provider: &dyn Provider, telemetry: &Telemetry) -> Sources {
-    let mut sources = Sources::new();
-    for (path, json) in values {
-        let name = path.rsplit('/').next().unwrap_or(path);
-        let read = Name::new("source", name).map_err(|error| error.to_string()).and_then(|name| {
-            let source = Source::parse(json, Some(provider)).map_err(|error| error.to_string())?;
-            Ok((name, source))
-        });
-        match read {
-            Ok((name, source)) => {
-                sources.insert(name, source);
-            }
-            Err(problem) => {
-                let fields: [(&str, &dyn std::fmt::Display); 2] =
-                    [("parameter", path), ("problem", &problem)];
-                telemetry.error("a source is not used", &fields);
-            }
-        }
-    }
-    sources
+fn sources(values: &Values, provider: &dyn Provider) -> Sources {
+    let folder = format!("sources/{}", provider.name());
+    let read = config::read(values, &folder, |name, json| config::source(provider, name, json));
+    read.into_iter().collect()
 }

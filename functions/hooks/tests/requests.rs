@@ -13,7 +13,6 @@ use aws_smithy_runtime_api::client::behavior_version::BehaviorVersion;
 use aws_types::SdkConfig;
 use aws_types::region::Region;
 use serde_json::{Value, json};
-use switchboard_flow::Telemetry;
 use switchboard_hooks::{Function, Places};
 use switchboard_providers::INTAKE;
 use switchboard_providers::Provider;
@@ -162,7 +161,7 @@ async fn function_at(provider: &'static dyn Provider, aws: Aws) -> (Function, Aw
         parameters: "/switchboard/test".into(),
         retention_days: 400,
     };
-    let started = Function::start(provider, Telemetry::memory(name), &config, places).await;
+    let started = Function::start(provider, &config, places).await;
     let mut asked = aws.asked();
     asked.sort();
     assert_eq!(asked, ["GetParametersByPath", "PutItem", "SendMessage"], "what a start costs");
@@ -171,7 +170,7 @@ async fn function_at(provider: &'static dyn Provider, aws: Aws) -> (Function, Aw
 
 async fn status(function: &Function, event: &Value) -> u64 {
     let event: Event = serde_json::from_value(event.clone()).unwrap();
-    function.answer(event, "request-1").await["statusCode"].as_u64().unwrap()
+    function.answer(event).await["statusCode"].as_u64().unwrap()
 }
 
 #[tokio::test]

@@ -9,16 +9,16 @@ use jiff::Timestamp;
 use lambda_runtime::{Error, LambdaEvent, service_fn};
 use serde_json::{Value, json};
 use switchboard_flow::pull_jobs::{self, Pullable};
-use switchboard_flow::telemetry::Level;
-use switchboard_flow::{JobError, Telemetry, Values};
+use switchboard_flow::{JobError, Values};
 use switchboard_providers::rest::Logins;
 use switchboard_queue::{Job, SqsQueue};
 use switchboard_recordings::Bucket;
 use switchboard_shell::aws;
-use switchboard_shell::environment::{optional, parsed, required};
+use switchboard_shell::environment::{invocation, optional, parsed, required, start_logs};
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_shell::worker::batch;
 use switchboard_store::{Directory, Store};
+use tracing::Instrument as _;
 
 use crate::token_store::ParameterTokenStore;
 use switchboard_flow::analyze::Analyze;
@@ -40,12 +40,10 @@ struct Parts {
     stage: String,
     store: Store,
     queue: Arc<SqsQueue>,
-    telemetry: Telemetry,
 }
 
 fn parts(function: &'static str) -> Result<Parts, Error> {
-    let stage = required("STAGE")?;
-    let level = optional("LOG_LEVEL").and_then(|level| level.parse().ok()).unwrap_or(Level::Info);
+    let stage = start_logs(function)?;
     let aws = aws::config()?;
     Ok(Parts {
         store: Store::dynamodb(
@@ -63,7 +61,6 @@ fn parts(function: &'static str) -> Result<Parts, Error> {
             .with_pull(optional("PULL_QUEUE_URL"))
             .with_recordings(optional("RECORDINGS_QUEUE_URL")),
         ),
-        telemetry: Telemetry::stdout(function, stage.clone(), level),
         stage,
         aws,
     })
@@ -83,16 +80,16 @@ impl Parts {
     ) -> Result<Arc<Cached<T>>, Error> {
         let (parameters, prefix) =
             (Parameters::new(aws::ssm(&self.aws)), required("PARAMETER_PREFIX")?);
-        Ok(Arc::new(Cached::new(parameters, prefix, folders, self.telemetry.clone(), read)))
+        Ok(Arc::new(Cached::new(parameters, prefix, folders, read)))
     }
 
     /// The parameters that this function may read.
     fn configuration(&self, folders: &[&str]) -> Result<Arc<Cached<Configuration>>, Error> {
-        let (allow_private, log) = (self.allow_private()?, self.telemetry.clone());
+        let allow_private = self.allow_private()?;
         let has_bucket = optional("RECORDINGS_QUEUE_URL").is_some();
         let folders = folders.iter().map(|folder| (*folder).to_owned()).collect();
         self.cached(folders, move |values| {
-            let mut configuration = Configuration::read(values, allow_private, &log);
+            let mut configuration = Configuration::read(values, allow_private);
             configuration.has_bucket = has_bucket;
             configuration
         })
@@ -102,8 +99,7 @@ impl Parts {
     fn pullable(&self) -> Result<Arc<Cached<Pullable>>, Error> {
         // A job goes on by this queue alone: who has none must not start.
         required("PULL_QUEUE_URL")?;
-        let log = self.telemetry.clone();
-        self.cached(pull_jobs::folders(), move |values| Pullable::read(values, &log))
+        self.cached(pull_jobs::folders(), Pullable::read)
     }
 
     /// Before the first event, at full CPU: reads what the function acts on, without which it must not
@@ -128,10 +124,9 @@ pub async fn enrich() -> Result<(), Error> {
     for country in known?.countries() {
         switchboard_people::number::warm_up(Some(country));
     }
-    let Parts { store, queue, telemetry, .. } = parts;
-    let worker =
-        Arc::new(Enrich { store, queue, directory, conversations, telemetry: telemetry.clone() });
-    batches(telemetry, move |job| {
+    let Parts { store, queue, .. } = parts;
+    let worker = Arc::new(Enrich { store, queue, directory, conversations });
+    batches(move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Enrich { call } = job else { return misplaced() };
@@ -152,9 +147,9 @@ pub async fn analyze() -> Result<(), Error> {
         parts.allow_private()?,
     )?;
     parts.open(&configuration).await?;
-    let Parts { store, queue, telemetry, .. } = parts;
-    let worker = Arc::new(Analyze { store, queue, models, telemetry: telemetry.clone() });
-    batches(telemetry, move |job| {
+    let Parts { store, queue, .. } = parts;
+    let worker = Arc::new(Analyze { store, queue, models });
+    batches(move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Analyze { call } = job else { return misplaced() };
@@ -176,12 +171,12 @@ pub async fn deliver() -> Result<(), Error> {
         required("PARAMETER_PREFIX")?,
     ));
     parts.open(&configuration).await?;
-    let Parts { store, queue, telemetry, .. } = parts;
-    let tokens = TokenCache::new(http.clone(), store.clone(), token_store, telemetry.clone());
-    let deliverer = Deliverer { http, directory, tokens, telemetry: telemetry.clone() };
+    let Parts { store, queue, .. } = parts;
+    let tokens = TokenCache::new(http.clone(), store.clone(), token_store);
+    let deliverer = Deliverer { http, directory, tokens };
     let gates = Gates::default();
-    let worker = Arc::new(Deliver { store, queue, deliverer, gates, telemetry: telemetry.clone() });
-    batches(telemetry, move |job| {
+    let worker = Arc::new(Deliver { store, queue, deliverer, gates });
+    batches(move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Deliver { call, delivery } = job else { return misplaced() };
@@ -206,10 +201,9 @@ pub async fn recordings() -> Result<(), Error> {
     let (known, ()) =
         tokio::join!(parts.open(&configuration), aws::briefly(bucket.connect(&transport)));
     known?;
-    let Parts { store, queue, telemetry, .. } = parts;
-    let log = telemetry.clone();
-    let worker = Arc::new(Recordings { store, queue, client, bucket, transport, telemetry });
-    batches(log, move |job| {
+    let Parts { store, queue, .. } = parts;
+    let worker = Arc::new(Recordings { store, queue, client, bucket, transport });
+    batches(move |job| {
         let (worker, configuration) = (worker.clone(), configuration.clone());
         async move {
             let Job::Recordings { call } = job else { return misplaced() };
@@ -226,10 +220,9 @@ pub async fn pull() -> Result<(), Error> {
     let pullable = parts.pullable()?;
     let http = Arc::new(switchboard_http::Client::new(parts.allow_private()?)?);
     parts.open(&pullable).await?;
-    let Parts { store, queue, telemetry, .. } = parts;
-    let (logins, log) = (Logins::default(), telemetry.clone());
-    let worker = Arc::new(Puller { store, queue, http, telemetry, logins });
-    batches(log, move |job| {
+    let Parts { store, queue, .. } = parts;
+    let worker = Arc::new(Puller { store, queue, http, logins: Logins::default() });
+    batches(move |job| {
         let (worker, pullable) = (worker.clone(), pullable.clone());
         async move {
             let Job::Pull { id } = job else { return misplaced() };
@@ -245,45 +238,49 @@ pub async fn reconcile() -> Result<(), Error> {
     let parts = parts("reconcile")?;
     let pullable = &parts.pullable()?;
     parts.open(pullable).await?;
-    let Parts { store, queue, telemetry, .. } = parts;
-    let worker = &Reconcile { store, queue, telemetry };
-    lambda_runtime::run(service_fn(move |_: LambdaEvent<Value>| async move {
-        let started = worker.run(&*pullable.get().await?, Timestamp::now()).await?;
-        Ok::<Value, Error>(json!({ "started": started }))
+    let Parts { store, queue, .. } = parts;
+    let worker = &Reconcile { store, queue };
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
+        let run = async move {
+            let started = worker.run(&*pullable.get().await?, Timestamp::now()).await?;
+            Ok::<Value, Error>(json!({ "started": started }))
+        };
+        run.instrument(invocation(&event.context))
     }))
     .await
 }
 
 /// Runs `sweep` as a function, on a schedule.
 pub async fn sweep() -> Result<(), Error> {
-    let Parts { store, queue, telemetry, .. } = parts("sweep")?;
+    let Parts { store, queue, .. } = parts("sweep")?;
     // Nothing is due since 1970: this opens the connections.
     aws::briefly(async {
         let _ = tokio::join!(store.due(0, Timestamp::UNIX_EPOCH, None), queue.connect());
     })
     .await;
     let gates = Gates::default();
-    let worker = Arc::new(Sweep { store, queue, gates, telemetry });
-    lambda_runtime::run(service_fn(move |_: LambdaEvent<Value>| {
+    let worker = Arc::new(Sweep { store, queue, gates });
+    lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
         let worker = worker.clone();
-        async move {
+        let run = async move {
             let sent = worker.run(Timestamp::now()).await?;
             Ok::<Value, Error>(json!({ "sent": sent }))
-        }
+        };
+        run.instrument(invocation(&event.context))
     }))
     .await
 }
 
 /// Answers SQS batches until the environment ends.
-async fn batches<F, W>(telemetry: Telemetry, work: F) -> Result<(), Error>
+async fn batches<F, W>(work: F) -> Result<(), Error>
 where
     F: Fn(Job) -> W,
     W: Future<Output = Result<(), JobError>>,
 {
-    let (telemetry, work) = (&telemetry, &work);
+    let work = &work;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
-        let deadline = event.context.deadline();
-        Ok::<Value, Error>(batch(event.payload, deadline, telemetry, work).await)
+        let (span, deadline) = (invocation(&event.context), event.context.deadline());
+        Ok::<Value, Error>(batch(event.payload, deadline, work).instrument(span).await)
     }))
     .await
 }

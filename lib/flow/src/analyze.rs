@@ -18,12 +18,13 @@ use switchboard_providers::Source;
 use switchboard_queue::Queue;
 use switchboard_store::{Store, StoreError};
 
+use crate::JobError;
 use crate::configuration::Configuration;
 use crate::follow_ups::{call_jobs, queue_due};
+use crate::metrics;
 use crate::models::Ask;
-use crate::telemetry::Level;
+use crate::telemetry::{Level, log_at};
 use crate::update::{self, Also, owes, update};
-use crate::{JobError, Telemetry};
 
 /// A worker claims a call for so long while it asks a model. Longer than the function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(150);
@@ -38,8 +39,6 @@ pub struct Analyze<M> {
     pub queue: Arc<dyn Queue>,
     /// Who is asked.
     pub models: M,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 /// What an attempt came to.
@@ -107,7 +106,7 @@ impl<M: Ask> Analyze<M> {
         source: &Source,
         now: Timestamp,
     ) -> Result<Option<(CallRecord, Digest)>, JobError> {
-        let Some(record) = update::call(&self.store, key, &self.telemetry).await? else {
+        let Some(record) = update::call(&self.store, key).await? else {
             return Ok(None);
         };
         let (record, claimed) = update(&self.store, record, async |record: &mut CallRecord| {
@@ -231,7 +230,7 @@ impl<M: Ask> Analyze<M> {
 
     /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
     async fn queue_next(&self, record: &CallRecord, now: Timestamp) {
-        queue_due(&*self.queue, &call_jobs(record, now), &self.telemetry).await;
+        queue_due(&*self.queue, &call_jobs(record, now)).await;
     }
 
     fn report(&self, record: &CallRecord, attempt: &Attempt, model: Option<&Model>, took_ms: u64) {
@@ -251,23 +250,13 @@ impl<M: Ask> Analyze<M> {
         let reason = mark.and_then(|mark| mark.reason.as_deref()).unwrap_or_default();
         let model = model.map_or("none", |model| model.id.as_str());
         let next = record.owed.get(&Work::Analyze).map(ToString::to_string);
-        self.telemetry.log(
-            level,
-            message,
-            &[
-                ("call", &record.key),
-                ("correlation_id", &record.key.correlation_id()),
-                ("model", &model),
-                ("reason", &reason),
-                ("attempts", &mark.map_or(0, |mark| mark.attempts)),
-                ("tokens_in", &input),
-                ("tokens_out", &output),
-                ("took_ms", &took_ms),
-                ("next_try", &next.unwrap_or_else(|| "never".to_owned())),
-            ],
+        log_at!(
+            level, %model, %reason, attempts = mark.map_or(0, |mark| mark.attempts),
+            tokens_in = input, tokens_out = output, took_ms,
+            next_try = %next.unwrap_or_else(|| "never".to_owned()), "{message}"
         );
         let counts = [(counted, 1), ("tokens_in", input), ("tokens_out", output)];
-        self.telemetry.count(&counts, &[("model", model)]);
+        metrics::count(&counts, &[("model", model)]);
     }
 }
 

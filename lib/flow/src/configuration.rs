@@ -2,29 +2,31 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::Telemetry;
-use crate::Values;
 use switchboard_analysis::Model;
 use switchboard_crm::Destination;
-use switchboard_domain::{CallKey, CallRecord, Name, copies};
+use switchboard_domain::{CallKey, CallRecord, ConfigError, Name, Personal, copies};
 use switchboard_people::leads::Rules;
+use switchboard_people::number;
 use switchboard_providers::elevenlabs::ElevenLabs;
-use switchboard_providers::{Provider, Source, intake, provider};
+use switchboard_providers::{Provider as _, Source, intake, provider, registry};
 use switchboard_recordings::Links;
+
+use crate::api_token::Token;
+use crate::{Values, config};
 
 /// Sources by `provider/source`, destinations by name.
 #[derive(Clone, Debug, Default)]
 pub struct Configuration {
     sources: BTreeMap<String, Source>,
-    /// Where calls are delivered to. A destination that cannot be read has no configuration here,
-    /// and is still one: what it is to be told waits until it is mended.
+    /// Where calls are delivered to. An invalid one is here without settings: its
+    /// deliveries wait until it is corrected.
     pub destinations: BTreeMap<Name, Option<Destination>>,
-    /// Which calls move a lead on. Rules that cannot be read move none.
+    /// Which calls move a lead on. Invalid rules move none.
     pub leads: Rules,
-    /// Who analyses transcripts, if anybody. One that cannot be read has no settings here, and is still
-    /// one: what it is to be asked waits a while for it to be mended.
+    /// The model that analyses transcripts, if there is one. An invalid one is here without settings: its
+    /// analyses wait a while for it to be corrected.
     pub model: Option<Option<Model>>,
-    /// How links to copies of recordings are made. Without, CRMs are told the providers' addresses.
+    /// How links to copies of recordings are made. Without it, CRMs receive the providers' addresses.
     pub links: Option<Links>,
     /// Whether the stack has a bucket for recordings.
     pub has_bucket: bool,
@@ -32,66 +34,47 @@ pub struct Configuration {
 
 impl Configuration {
     /// Reads the parameters of a stage: `sources/<provider>/<source>` and
-    /// `destinations/<destination>`, `leads/rules`, `models/default`, `recordings/links`. One that
-    /// cannot be read is left out and named in the log.
-    pub fn read(values: &Values, allow_private: bool, telemetry: &Telemetry) -> Self {
+    /// `destinations/<destination>`, `leads/rules`, `models/default`, `recordings/links`. An invalid one
+    /// is left out and named in the log.
+    pub fn read(values: &Values, allow_private: bool) -> Self {
         let mut configuration = Self::default();
         for (path, json) in values {
-            let problem = match path.split_once('/') {
-                Some(("sources", name)) => match Source::parse(json, named(name)) {
-                    Ok(source) => {
-                        configuration.sources.insert(name.to_owned(), source);
-                        continue;
-                    }
-                    Err(error) => error.to_string(),
-                },
-                Some(("destinations", name)) => match Name::new("destination", name) {
-                    Ok(name) => {
-                        let destination = Destination::parse(json, allow_private);
-                        let problem = destination.as_ref().err().map(ToString::to_string);
-                        configuration.destinations.insert(name, destination.ok());
-                        match problem {
-                            Some(problem) => problem,
-                            None => continue,
-                        }
-                    }
-                    Err(error) => error.to_string(),
-                },
-                Some(("leads", "rules")) => match Rules::parse(json) {
-                    Ok(rules) => {
-                        configuration.leads = rules;
-                        continue;
-                    }
-                    Err(error) => {
-                        configuration.leads = Rules::none();
-                        error.to_string()
-                    }
-                },
-                Some(("models", "default")) => match Model::parse(json, allow_private) {
-                    Ok(model) => {
-                        configuration.model = Some(Some(model));
-                        continue;
-                    }
-                    Err(error) => {
-                        configuration.model = Some(None);
-                        error.to_string()
-                    }
-                },
-                Some(("recordings", "links")) => match Links::parse(json) {
-                    Ok(links) => {
-                        configuration.links = Some(links);
-                        continue;
-                    }
-                    Err(error) => error.to_string(),
-                },
-                _ => "is no source, no destination, and none of leads/rules, models/default and \
-                      recordings/links"
-                    .to_owned(),
-            };
-            telemetry
-                .error("a parameter is not used", &[("parameter", path), ("problem", &problem)]);
+            if let Err(problem) = configuration.add(path, json, allow_private) {
+                config::not_used(path, &problem);
+            }
         }
         configuration
+    }
+
+    /// Reads one parameter. Where it is invalid, a destination and a model are known without settings,
+    /// and leads are moved by no rules.
+    fn add(&mut self, path: &str, json: &str, allow_private: bool) -> Result<(), ConfigError> {
+        match path.split_once('/') {
+            Some(("sources", path)) => {
+                let (_, _, source) = config::any_source(path, json)?;
+                self.sources.insert(path.to_owned(), source);
+            }
+            Some(("destinations", name)) => {
+                let name = config::name_of("destination", name)?;
+                self.destinations.insert(name.clone(), None);
+                self.destinations.insert(name, Some(Destination::parse(json, allow_private)?));
+            }
+            Some(("leads", "rules")) => {
+                self.leads = Rules::none();
+                self.leads = Rules::parse(json)?;
+            }
+            Some(("models", "default")) => {
+                self.model = Some(None);
+                self.model = Some(Some(Model::parse(json, allow_private)?));
+            }
+            Some(("recordings", "links")) => self.links = Some(Links::parse(json)?),
+            _ => {
+                let form = "must be sources/<provider>/<source>, destinations/<destination>, \
+                            models/default, api/<token>, leads/rules or recordings/links";
+                return Err(ConfigError::new("path", form));
+            }
+        }
+        Ok(())
     }
 
     /// The source of a call: its own, the intake's of that name, or one of the defaults.
@@ -135,7 +118,31 @@ impl Configuration {
     }
 }
 
-/// The provider of a source's name, `provider/source`, if it has a webhook here.
-fn named(source: &str) -> Option<&'static dyn Provider> {
-    source.split('/').next().and_then(provider)
+/// Checks a parameter, by its path below the stage, as every function that reads it does.
+pub fn check(path: &str, json: &str, allow_private: bool) -> Result<(), ConfigError> {
+    if let Some(name) = path.strip_prefix("api/").filter(|name| !name.contains('/')) {
+        return Token::read(name, json).map(drop);
+    }
+    let Some(path) = path.strip_prefix("sources/") else {
+        return Configuration::default().add(path, json, allow_private);
+    };
+    let (kind, _, source) = config::any_source(path, json)?;
+    if provider(kind).is_none() {
+        return Err(ConfigError::new("source", format!("there is no provider {kind}")));
+    }
+    registry::check_dial(kind, &source, allow_private)?;
+    if source.pull.is_some() {
+        let none = || ConfigError::new("pull", "this provider has none");
+        registry::pull(kind).ok_or_else(none)?.check(&source)?;
+    }
+    // Only workers have the numbering plans, so a hook would compare with an invalid number.
+    let country = source.country.as_deref();
+    let is_number = |own: &Personal| number::e164(own.expose(), country).is_some();
+    match source.own_numbers.iter().all(is_number) {
+        true => Ok(()),
+        false => {
+            let problem = "holds one that is not a possible number in its country";
+            Err(ConfigError::new("own_numbers", problem))
+        }
+    }
 }

@@ -14,13 +14,15 @@ use switchboard_domain::time::later;
 use switchboard_domain::{Attempt, CallKey, Deferred, Delivery, DeliveryId, DeliveryState, Event};
 use switchboard_queue::Queue;
 use switchboard_store::{PutIf, Store, StoreError};
+use tracing::error;
 
 use crate::configuration::Configuration;
 use crate::deliverer::Deliverer;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::gates::Gates;
-use crate::telemetry::Level;
-use crate::{JobError, Telemetry, update};
+use crate::metrics;
+use crate::telemetry::{Level, log_at};
+use crate::{JobError, update};
 
 mod claim;
 mod protection;
@@ -78,8 +80,6 @@ pub struct Deliver {
     pub deliverer: Deliverer,
     /// What it knows of destinations' gates.
     pub gates: Gates,
-    /// Where it logs and counts.
-    pub telemetry: Telemetry,
 }
 
 impl Deliver {
@@ -95,10 +95,7 @@ impl Deliver {
         for _ in 0..ROUNDS {
             let now = clock();
             let Some(mut delivery) = self.store.delivery(key, id).await? else {
-                self.telemetry.error(
-                    "a job points to a delivery that is not stored",
-                    &[("call", key), ("delivery", id)],
-                );
+                error!(delivery = %id, "a job points to a delivery that is not stored");
                 return Ok(());
             };
             let (destination, is_probe) = match self
@@ -265,7 +262,7 @@ impl Deliver {
         };
         self.report(level, &delivery, message);
         let dimensions = [("destination", delivery.id.destination.as_str())];
-        self.telemetry.count(&[(counted, 1)], &dimensions);
+        metrics::count(&[(counted, 1)], &dimensions);
         self.queue_next(&delivery, now).await;
         Ok(())
     }
@@ -281,7 +278,7 @@ impl Deliver {
     /// Queues the next attempt, if a message can wait that long; else the sweep sends it in time.
     async fn queue_next(&self, delivery: &Delivery, now: Timestamp) {
         if let Some(send) = delivery_job(delivery, now) {
-            queue_due(&*self.queue, &[send], &self.telemetry).await;
+            queue_due(&*self.queue, &[send]).await;
         }
     }
 
@@ -290,20 +287,10 @@ impl Deliver {
         let result = attempt.map_or("", |attempt| attempt.result.as_str());
         let took_ms = attempt.map_or(0, |attempt| attempt.took_ms);
         let next = delivery.due_at.map_or("never".to_owned(), |due_at| due_at.to_string());
-        self.telemetry.log(
-            level,
-            message,
-            &[
-                ("call", &delivery.key),
-                ("correlation_id", &delivery.key.correlation_id()),
-                ("destination", &delivery.id.destination),
-                ("event", &delivery.id.event.as_str()),
-                ("idempotency_key", &delivery.idempotency_key()),
-                ("result", &result),
-                ("took_ms", &took_ms),
-                ("failures", &delivery.failures),
-                ("next_try", &next),
-            ],
+        log_at!(
+            level, destination = %delivery.id.destination, event = %delivery.id.event.as_str(),
+            idempotency_key = %delivery.idempotency_key(), %result, took_ms,
+            failures = delivery.failures, next_try = %next, "{message}"
         );
     }
 }

@@ -8,8 +8,8 @@ use switchboard_domain::directory::Contact;
 use switchboard_domain::{Delivery, Name, Remote};
 use switchboard_http::Http;
 use switchboard_store::{Directory, PutIf, StoreError};
+use tracing::warn;
 
-use crate::Telemetry;
 use crate::tokens::TokenCache;
 
 /// How often the CRM's id of a contact is written against other writers.
@@ -23,8 +23,6 @@ pub struct Deliverer {
     pub directory: Directory,
     /// Access tokens.
     pub tokens: TokenCache,
-    /// Where it logs.
-    pub telemetry: Telemetry,
 }
 
 impl Deliverer {
@@ -52,9 +50,9 @@ impl Deliverer {
             && let Err(error) = self.remember(contact, name, &remote, is_delivered).await
         {
             // It will be searched for again.
-            self.telemetry.warn(
-                "what a CRM calls a contact could not be kept",
-                &[("destination", name), ("call", &claimed.key), ("problem", &error)],
+            warn!(
+                destination = %name, problem = %error,
+                "what a CRM calls a contact could not be kept"
             );
         }
         (outcome, remote)

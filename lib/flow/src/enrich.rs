@@ -18,13 +18,15 @@ use switchboard_providers::elevenlabs::ElevenLabs;
 use switchboard_providers::{Provider as _, Source};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_store::{Directory, Put, Store};
+use tracing::{error, info, warn};
 
+use crate::JobError;
 use crate::configuration::Configuration;
 use crate::conversations;
 use crate::follow_ups::{delivery_job, queue_due};
+use crate::metrics;
 use crate::people::{self, Known};
 use crate::update::{self, Also, is_due, owes, update};
-use crate::{JobError, Telemetry};
 
 /// While a conversation is looked for, or a timeline is written, no other worker does. Longer than the
 /// function runs.
@@ -44,8 +46,6 @@ pub struct Enrich {
     pub directory: Directory,
     /// Where summaries come from.
     pub conversations: Arc<dyn Http>,
-    /// Where it logs and counts.
-    pub telemetry: Telemetry,
 }
 
 /// What a run acts on.
@@ -73,7 +73,7 @@ impl Enrich {
         configuration: &Configuration,
         now: Timestamp,
     ) -> Result<(), JobError> {
-        let Some(record) = update::call(&self.store, key, &self.telemetry).await? else {
+        let Some(record) = update::call(&self.store, key).await? else {
             return Ok(());
         };
         if owes(&record, Work::Announce, now) {
@@ -101,7 +101,7 @@ impl Enrich {
         {
             jobs.extend(Send::at(Job::Enrich { call: key.clone() }, *again, now));
         }
-        queue_due(&*self.queue, &jobs, &self.telemetry).await;
+        queue_due(&*self.queue, &jobs).await;
         let (record, step) = result?;
         self.hand_on(&record, now).await;
         match step {
@@ -137,7 +137,7 @@ impl Enrich {
         let planned = also.planned();
         let jobs: Vec<Send> =
             planned.iter().filter_map(|delivery| delivery_job(delivery, now)).collect();
-        queue_due(&*self.queue, &jobs, &self.telemetry).await;
+        queue_due(&*self.queue, &jobs).await;
         self.report(&record, "call announced", planned.len());
         Ok(())
     }
@@ -235,7 +235,7 @@ impl Enrich {
         }
         let Some(place) = configuration.source_named(ElevenLabs.name(), &wanted.source) else {
             let name = &wanted.source;
-            self.telemetry.error("no such conversation source is configured", &[("source", name)]);
+            error!(source = %name, "no such conversation source is configured");
             return Ok(Some((record, None)));
         };
         // Only requests to the outside need a lease: the writes are conditional.
@@ -246,14 +246,7 @@ impl Enrich {
         }
         let found = conversations::find(&*self.conversations, place, &record, now).await;
         if let Some(problem) = &found.problem {
-            self.telemetry.warn(
-                "the conversation could not be read",
-                &[
-                    ("call", &record.key),
-                    ("correlation_id", &record.key.correlation_id()),
-                    ("problem", problem),
-                ],
-            );
+            warn!(%problem, "the conversation could not be read");
         }
         let patience: Patience = wanted.patience();
         let (mut lookup, again) =
@@ -326,10 +319,9 @@ impl Enrich {
         let is_wanted = |id: &str| configuration.copies(&of, id);
         if !configuration.has_bucket {
             if of.call.facts.recordings.keys().any(|id| is_wanted(id)) {
-                self.telemetry.warn(
+                warn!(
                     "a source has its recordings copied, and this stack has no bucket for them: \
-                     deploy it with CopyRecordings=true",
-                    &[("call", &of.key)],
+                     deploy it with CopyRecordings=true"
                 );
             }
             return;
@@ -343,17 +335,11 @@ impl Enrich {
         let key = &record.key;
         let reason =
             |person: &Option<Person>| person.as_ref().and_then(Person::reason).unwrap_or("none");
-        self.telemetry.info(
-            message,
-            &[
-                ("call", key),
-                ("correlation_id", &key.correlation_id()),
-                ("deliveries", &planned),
-                ("contact", &reason(&record.people.contact)),
-                ("employee", &reason(&record.people.employee)),
-            ],
+        info!(
+            deliveries = planned, contact = %reason(&record.people.contact),
+            employee = %reason(&record.people.employee), "{message}"
         );
-        self.telemetry.count(&[("due", planned as u64)], &[("provider", key.provider.as_str())]);
+        metrics::count(&[("due", planned as u64)], &[("provider", key.provider.as_str())]);
     }
 
     /// Queues what a call owes now that is the work of other workers.
@@ -364,7 +350,7 @@ impl Enrich {
             .filter(|(work, due_at)| **work != Work::Enrich && is_due(**due_at, now));
         let jobs: Vec<Send> =
             others.map(|(work, _)| Send { job: Job::of(*work, &record.key), delay: 0 }).collect();
-        queue_due(&*self.queue, &jobs, &self.telemetry).await;
+        queue_due(&*self.queue, &jobs).await;
     }
 
     /// Leaves recordings that were handed on to their worker for a while: each copy has a time of its own

@@ -3,16 +3,15 @@
 use jiff::Timestamp;
 use switchboard_domain::{CallRecord, Delivery};
 use switchboard_queue::{Job, Queue, Send};
-
-use crate::Telemetry;
+use tracing::warn;
 
 /// Sends jobs for work that is stored as due. Where the queue fails, the sweep sends them.
-pub async fn queue_due(queue: &dyn Queue, jobs: &[Send], telemetry: &Telemetry) {
+pub async fn queue_due(queue: &dyn Queue, jobs: &[Send]) {
     if jobs.is_empty() {
         return;
     }
     if let Err(error) = queue.send(jobs).await {
-        telemetry.warn("work was stored and not queued", &[("error", &error)]);
+        warn!(%error, "work was stored and not queued");
     }
 }
 

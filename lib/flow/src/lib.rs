@@ -5,6 +5,8 @@
 
 #[cfg(feature = "workers")]
 pub mod analyze;
+pub mod api_token;
+pub mod config;
 #[cfg(feature = "workers")]
 pub mod configuration;
 #[cfg(feature = "workers")]
@@ -21,6 +23,7 @@ mod follow_ups;
 #[cfg(feature = "workers")]
 pub mod gates;
 pub mod ingest;
+pub mod metrics;
 #[cfg(feature = "workers")]
 pub mod models;
 #[cfg(feature = "workers")]
@@ -43,7 +46,6 @@ mod update;
 #[cfg(feature = "workers")]
 pub use configuration::Configuration;
 pub use error::JobError;
-pub use telemetry::Telemetry;
 
 /// The values of parameters below a path, by the rest of their names (`sources/twilio/main`).
 pub type Values = std::collections::BTreeMap<String, String>;

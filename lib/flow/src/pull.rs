@@ -7,7 +7,6 @@
 mod records;
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,9 +18,11 @@ use switchboard_providers::rest::Logins;
 use switchboard_providers::{Source, Sources};
 use switchboard_queue::{Queue, Send};
 use switchboard_store::{PutIf, Store};
+use tracing::{error, warn};
 
 use crate::pull_jobs::Pullable;
-use crate::{JobError, Telemetry};
+use crate::telemetry::{Level, log_at};
+use crate::{JobError, metrics};
 
 pub use records::PATIENCE;
 
@@ -38,8 +39,6 @@ pub struct Puller {
     pub queue: Arc<dyn Queue>,
     /// What reaches the providers.
     pub http: Arc<dyn Http>,
-    /// Its log and metrics.
-    pub telemetry: Telemetry,
     /// The logins of this process.
     pub logins: Logins,
 }
@@ -62,7 +61,7 @@ impl Puller {
     ) -> Result<(), JobError> {
         let begun = clock();
         let Some(mut job) = self.store.job(id).await? else {
-            self.telemetry.error("a message points to a job that is not stored", &[("job", id)]);
+            error!(job = %id, "a message points to a job that is not stored");
             return Ok(());
         };
         let is_due = job.not_before.is_some_and(|at| at.duration_since(begun) <= SLACK);
@@ -159,36 +158,30 @@ impl Puller {
 
     /// Logs how a job stands. The gap is measured when it is known, zero too: the alarm waits for it.
     fn report(&self, job: &Job) {
-        let (counts, none) = (&job.counts, "none".to_owned());
+        let counts = &job.counts;
         let progress = match job.progress {
             Progress::Running => "running",
             Progress::Done => "done",
             Progress::Failed => "failed",
             Progress::Canceled => "canceled",
         };
-        let fields: [(&str, &dyn Display); 9] = [
-            ("job", &job.id),
-            ("provider", &job.provider),
-            ("source", &job.source),
-            ("progress", &progress),
-            ("pages", &counts.pages),
-            ("new", &counts.new),
-            ("duplicates", &counts.duplicates),
-            ("rejected", &counts.rejected),
-            ("problem", job.problem.as_ref().unwrap_or(&none)),
-        ];
         let (provider, source) = (job.provider.as_str(), job.source.as_str());
         let dimensions = [("provider", provider), ("source", source)];
-        match job.progress {
-            Progress::Failed => {
-                self.telemetry.error("job failed", &fields);
-                self.telemetry.count(&[("pull_failed", 1)], &dimensions);
-            }
-            Progress::Running => self.telemetry.info("job goes on", &fields),
-            _ => self.telemetry.info("job is over", &fields),
+        let (level, message) = match job.progress {
+            Progress::Failed => (Level::ERROR, "job failed"),
+            Progress::Running => (Level::INFO, "job goes on"),
+            _ => (Level::INFO, "job is over"),
+        };
+        log_at!(
+            level, job = %job.id, provider, source, progress, pages = counts.pages,
+            new = counts.new, duplicates = counts.duplicates, rejected = counts.rejected,
+            problem = job.problem.as_deref().unwrap_or("none"), "{message}"
+        );
+        if job.progress == Progress::Failed {
+            metrics::count(&[("pull_failed", 1)], &dimensions);
         }
         if job.kind == Kind::Reconcile && job.progress == Progress::Done {
-            self.telemetry.measured(&[("gap", job.missing.values().sum())], &dimensions);
+            metrics::gauge(&[("gap", job.missing.values().sum())], &dimensions);
         }
     }
 
@@ -198,7 +191,7 @@ impl Puller {
             return;
         }
         if let Err(error) = self.queue.send(sends).await {
-            self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
+            warn!(%error, "follow-ups were stored and not queued");
         }
     }
 }

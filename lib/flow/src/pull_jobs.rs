@@ -10,9 +10,9 @@ use switchboard_providers::registry::{self, PULLS};
 use switchboard_providers::{Source, Sources};
 use switchboard_queue::{Queue, Send};
 use switchboard_store::{Started, Store, StoreError};
+use tracing::{info, warn};
 
-use crate::Values;
-use crate::telemetry::Telemetry;
+use crate::{Values, config};
 
 /// The folders of parameters of the providers that can be pulled. A function may read these alone.
 pub fn folders() -> Vec<String> {
@@ -24,29 +24,16 @@ pub fn folders() -> Vec<String> {
 pub struct Pullable(BTreeMap<&'static str, Sources>);
 
 impl Pullable {
-    /// Reads parameters named `sources/<provider>/<source>`. One that cannot be read is left out
-    /// and named in the log.
-    pub fn read(values: &Values, telemetry: &Telemetry) -> Self {
-        let mut pullable = Self::default();
-        for (path, json) in values {
-            let mut parts = path.splitn(3, '/');
-            let (_, kind, name) = (parts.next(), parts.next(), parts.next().unwrap_or_default());
-            let Some(one) = kind.and_then(registry::pull) else { continue };
+    /// Reads parameters named `sources/<provider>/<source>`.
+    pub fn read(values: &Values) -> Self {
+        let sources = PULLS.iter().map(|one| {
             let provider = one.provider();
-            let read = Name::new("source", name).map_err(|error| error.to_string());
-            let read = read.and_then(|name| {
-                let source = Source::parse(json, Some(provider)).map_err(|e| e.to_string())?;
-                Ok((name, source))
-            });
-            match read {
-                Ok((name, source)) => {
-                    pullable.0.entry(provider.name()).or_default().insert(name, source);
-                }
-                Err(problem) => telemetry
-                    .error("a source is not used", &[("parameter", path), ("problem", &problem)]),
-            }
-        }
-        pullable
+            let folder = format!("sources/{}", provider.name());
+            let sources =
+                config::read(values, &folder, |name, json| config::source(provider, name, json));
+            (provider.name(), sources.into_iter().collect())
+        });
+        Self(sources.collect())
     }
 
     /// The sources of one provider.
@@ -93,7 +80,7 @@ pub enum NotStarted {
 /// Starts a job of a source, unless the same is running, and queues it. If it cannot be queued, it
 /// is due, and the sweep finds it.
 pub async fn start(
-    (store, queue, telemetry): (&Store, &dyn Queue, &Telemetry),
+    (store, queue): (&Store, &dyn Queue),
     pullable: &Pullable,
     (kind, provider, name): (Kind, &str, &Name),
     (from, to): (Timestamp, Timestamp),
@@ -110,10 +97,8 @@ pub async fn start(
     };
     let send = Send { job: switchboard_queue::Job::Pull { id: job.id.clone() }, delay: 0 };
     if let Err(error) = queue.send(&[send]).await {
-        telemetry.warn("a job was stored and not queued", &[("job", &job.id), ("error", &error)]);
+        warn!(job = %job.id, %error, "a job was stored and not queued");
     }
-    let fields: [(&str, &dyn std::fmt::Display); 3] =
-        [("job", &job.id), ("provider", &job.provider), ("source", &job.source)];
-    telemetry.info("job started", &fields);
+    info!(job = %job.id, provider = %job.provider, source = %job.source, "job started");
     Ok((job, true))
 }

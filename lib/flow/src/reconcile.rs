@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use crate::JobError;
-use crate::Telemetry;
 use crate::pull_jobs::{NotStarted, Pullable, start};
+use crate::{JobError, metrics};
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::sync::Kind;
 use switchboard_queue::Queue;
 use switchboard_store::Store;
+use tracing::{error, warn};
 
 /// So far back calls are looked for, each hour anew: providers list some of them late.
 pub const WINDOW: SignedDuration = SignedDuration::from_hours(26);
@@ -19,8 +19,6 @@ pub struct Reconcile {
     pub store: Store,
     /// Where they are queued.
     pub queue: Arc<dyn Queue>,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 impl Reconcile {
@@ -34,19 +32,19 @@ impl Reconcile {
             if !source.pull.as_ref().is_some_and(|settings| settings.reconcile) {
                 continue;
             }
-            let with = (&self.store, &*self.queue, &self.telemetry);
+            let with = (&self.store, &*self.queue);
             let what = (Kind::Reconcile, provider, name);
             match start(with, pullable, what, (from, to), now).await {
                 Ok((_, true)) => started += 1,
                 Ok((job, false)) => {
-                    let fields: [(&str, &dyn std::fmt::Display); 1] = [("job", &job.id)];
-                    self.telemetry.warn("the last reconciliation is still running", &fields);
+                    warn!(job = %job.id, "the last reconciliation is still running");
                 }
                 Err(NotStarted::Source(error)) => {
-                    let fields: [(&str, &dyn std::fmt::Display); 3] =
-                        [("provider", &provider), ("source", name), ("problem", &error)];
-                    self.telemetry.error("a source cannot be reconciled", &fields);
-                    self.telemetry.count(&[("pull_failed", 1)], &[("provider", provider)]);
+                    error!(
+                        %provider, source = %name, problem = %error,
+                        "a source cannot be reconciled"
+                    );
+                    metrics::count(&[("pull_failed", 1)], &[("provider", provider)]);
                 }
                 // The other sources first: each is another provider's.
                 Err(NotStarted::Store(error)) => failed = Some(error),

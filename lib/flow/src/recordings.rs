@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use std::time::{Duration, SystemTime};
 
-use crate::JobError;
-use crate::Telemetry;
-use crate::telemetry::Level;
+use crate::telemetry::{Level, log_at};
+use crate::{JobError, metrics};
 use http::HeaderMap;
 use http::header::{CONTENT_TYPE, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
@@ -49,8 +48,6 @@ pub struct Recordings {
     pub bucket: Bucket,
     /// What sends them there.
     pub transport: reqwest::Client,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 /// A recording that is ours to copy for a while.
@@ -76,7 +73,7 @@ impl Recordings {
     }
 
     async fn claim(&self, key: &CallKey, now: Timestamp) -> Result<Option<Claimed>, JobError> {
-        let Some(record) = update::call(&self.store, key, &self.telemetry).await? else {
+        let Some(record) = update::call(&self.store, key).await? else {
             return Ok(None);
         };
         let lease = later(now, LEASE);
@@ -213,7 +210,7 @@ impl Recordings {
         let due_at = record.copies.values().filter_map(|copy| copy.due_at).min();
         let job = || Job::Recordings { call: record.key.clone() };
         let Some(send) = due_at.and_then(|due_at| Send::at(job(), due_at, now)) else { return };
-        queue_due(&*self.queue, &[send], &self.telemetry).await;
+        queue_due(&*self.queue, &[send]).await;
     }
 
     fn report(&self, record: &CallRecord, id: &str) {
@@ -228,7 +225,7 @@ impl Recordings {
             }
         };
         self.say(level, record, id, message);
-        self.telemetry.count(&[(counted, 1)], &[("provider", record.key.provider.as_str())]);
+        metrics::count(&[(counted, 1)], &[("provider", record.key.provider.as_str())]);
     }
 
     fn say(&self, level: Level, record: &CallRecord, id: &str, message: &str) {
@@ -237,19 +234,9 @@ impl Recordings {
         let bytes = copy.and_then(|copy| copy.object.as_ref()).map_or(0, |object| object.bytes);
         let due_at = copy.and_then(|copy| copy.due_at);
         let next = due_at.map_or("never".to_owned(), |due_at| due_at.to_string());
-        self.telemetry.log(
-            level,
-            message,
-            &[
-                ("call", &record.key),
-                ("correlation_id", &record.key.correlation_id()),
-                // Its id is a provider's text; so is its name in the bucket made.
-                ("recording", &Digest::of(&[id.as_bytes()])),
-                ("problem", &problem),
-                ("bytes", &bytes),
-                ("failures", &copy.map_or(0, |copy| copy.failures)),
-                ("next_try", &next),
-            ],
+        log_at!(
+            level, recording = %Digest::of(&[id.as_bytes()]), %problem, bytes,
+            failures = copy.map_or(0, |copy| copy.failures), next_try = %next, "{message}"
         );
     }
 }

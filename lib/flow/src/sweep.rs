@@ -8,14 +8,14 @@ use std::sync::Arc;
 
 use std::collections::BTreeMap;
 
-use crate::JobError;
-use crate::Telemetry;
+use crate::{JobError, metrics};
 use jiff::Timestamp;
 use switchboard_domain::gate::{Mode, Why};
 use switchboard_domain::key::DUE_SHARDS;
 use switchboard_domain::{Gate, Name};
 use switchboard_queue::{Job, Queue, Send, Waiting};
 use switchboard_store::{Cursor, Due, Overdue, Store};
+use tracing::info;
 
 use crate::gates::{self, Gates};
 
@@ -38,8 +38,6 @@ pub struct Sweep {
     pub queue: Arc<dyn Queue>,
     /// What it knows of destinations' gates.
     pub gates: Gates,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 impl Sweep {
@@ -50,12 +48,14 @@ impl Sweep {
         let (sent, oldest) = self.send_due(shares, now).await?;
         if let Some((oldest, left)) = oldest {
             let age = now.duration_since(oldest).as_secs();
-            self.telemetry.info(
-                "swept up overdue work",
-                &[("sent", &sent), ("left_to_a_full_queue", &left), ("oldest_age_seconds", &age)],
+            info!(
+                sent,
+                left_to_a_full_queue = left,
+                oldest_age_seconds = age,
+                "swept up overdue work"
             );
         }
-        self.telemetry.count(&[("swept", sent as u64), ("released", released as u64)], &[]);
+        metrics::count(&[("swept", sent as u64), ("released", released as u64)], &[]);
         Ok(sent + released)
     }
 
@@ -107,7 +107,7 @@ impl Sweep {
             ("stopped", is(gate.mode == Mode::Stopped)),
             ("paused", is(is_paused || is_configured)),
         ];
-        self.telemetry.count(&counts, &[("destination", gate.destination.as_str())]);
+        metrics::count(&counts, &[("destination", gate.destination.as_str())]);
     }
 }
 

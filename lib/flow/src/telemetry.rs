@@ -1,255 +1,222 @@
-//! Log lines and metrics: one JSON object per line on standard output.
+//! Log lines: `tracing` events as one flat JSON object per line of standard output.
 //!
-//! A field's value must be `Display`. Personal data and secrets are not, so that the compiler keeps
-//! them out. Metrics are CloudWatch's embedded metric format: no call to a metrics service.
+//! The fields of the spans around an event are fields of its line: call, correlation id and request id
+//! are said once, by the span. A field's value must be `Display`; personal data and secrets are not, so
+//! that the compiler keeps them out.
 
-use std::fmt::Display;
-use std::io::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::cell::RefCell;
+use std::fmt::{self, Debug, Display};
+use std::io::{self, Write as _};
 
 use jiff::Timestamp;
-use serde::Serialize;
-use serde::ser::{SerializeMap as _, Serializer as _};
-use serde_json::Serializer;
-use serde_json::ser::{CompactFormatter, Compound};
+use serde_json::Value;
+use switchboard_queue::Job;
+pub use tracing::Level;
+use tracing::field::{Field as TracingField, Visit};
+use tracing::{Event, Span, Subscriber, error_span};
+use tracing_subscriber::field::RecordFields;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields, Layer};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry::LookupSpan;
 
-/// The namespace of every metric.
-const NAMESPACE: &str = "Switchboard";
-/// Most lines have no more bytes.
-const LINE: usize = 512;
+use crate::metrics::{self, Emitter};
 
-/// How much a line matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Level {
-    /// For looking closely.
-    Debug,
-    /// What happened.
-    Info,
-    /// Something is wrong and will be tried again.
-    Warn,
-    /// Something is wrong and needs a person.
-    Error,
+/// Logs and metrics of a function go to standard output, which Lambda hands to CloudWatch. Events below
+/// `level` are dropped, and so is all that other crates log.
+pub fn start(function: &'static str, stage: String, level: Level) {
+    // A closed pipe is no reason to fail a call.
+    install(function, stage, level, |line| drop(io::stdout().write_all(line)));
 }
 
-impl std::str::FromStr for Level {
-    type Err = ();
-    fn from_str(text: &str) -> Result<Self, ()> {
-        match text.to_ascii_lowercase().as_str() {
-            "debug" => Ok(Self::Debug),
-            "info" => Ok(Self::Info),
-            "warn" => Ok(Self::Warn),
-            "error" => Ok(Self::Error),
-            _ => Err(()),
+fn install(function: &'static str, stage: String, level: Level, write: fn(&[u8])) {
+    metrics::start(Emitter { function, stage, write });
+    let lines = Layer::default()
+        .fmt_fields(Members)
+        .event_format(Flat { function })
+        .with_writer(move || Output(write));
+    let ours = Targets::new().with_target("switchboard", level);
+    // A second subscriber is refused: the first stays.
+    let _ = tracing::subscriber::set_global_default(
+        tracing_subscriber::registry().with(ours).with(lines),
+    );
+}
+
+/// The span of a job that came with an SQS message. It is at the highest level, so that its fields are
+/// logged at any.
+pub fn job_span(job: Option<&Job>, message_id: &str) -> Span {
+    match job.and_then(Job::call) {
+        Some(call) => {
+            let correlation_id = call.correlation_id();
+            error_span!("job", message_id, %call, %correlation_id)
         }
+        None => error_span!("job", message_id),
     }
 }
 
-/// Where a function says what it does.
-#[derive(Clone)]
-pub struct Telemetry {
+/// An event whose level is known only when it happens.
+#[cfg(feature = "workers")]
+macro_rules! log_at {
+    ($level:expr, $($event:tt)+) => {
+        match $level {
+            $crate::telemetry::Level::ERROR => tracing::error!($($event)+),
+            $crate::telemetry::Level::WARN => tracing::warn!($($event)+),
+            _ => tracing::info!($($event)+),
+        }
+    };
+}
+#[cfg(feature = "workers")]
+pub(crate) use log_at;
+
+struct Output(fn(&[u8]));
+
+impl io::Write for Output {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.0(line);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// An event as one flat object: time, level, function, the spans' fields from the outermost on, its own
+/// fields. (The JSON format of `tracing-subscriber` nests the spans, and sorts each one's fields.)
+struct Flat {
     function: &'static str,
-    stage: String,
-    level: Level,
-    sink: Sink,
 }
 
+impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, Members> for Flat {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, Members>,
+        mut line: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let (time, level) = (Timestamp::now(), event.metadata().level());
+        write!(line, r#"{{"time":"{time}","level":"{level}","function":"{}""#, self.function)?;
+        for span in context.event_scope().into_iter().flat_map(|scope| scope.from_root()) {
+            if let Some(fields) = span.extensions().get::<FormattedFields<Members>>() {
+                line.write_str(fields)?;
+            }
+        }
+        Members.format_fields(line.by_ref(), event)?;
+        line.write_str("}\n")
+    }
+}
+
+/// Fields as members of a JSON object, each behind a comma.
+struct Members;
+
+impl<'a> FormatFields<'a> for Members {
+    fn format_fields<R: RecordFields>(&self, line: Writer<'a>, fields: R) -> fmt::Result {
+        let mut member = Member { line, result: Ok(()) };
+        fields.record(&mut member);
+        member.result
+    }
+}
+
+struct Member<'a> {
+    line: Writer<'a>,
+    result: fmt::Result,
+}
+
+impl Member<'_> {
+    fn write(&mut self, field: &TracingField, value: impl Display) {
+        if self.result.is_ok() {
+            self.result = write!(self.line, r#","{}":{value}"#, field.name());
+        }
+    }
+}
+
+impl Visit for Member<'_> {
+    fn record_u64(&mut self, field: &TracingField, value: u64) {
+        self.write(field, value);
+    }
+
+    fn record_i64(&mut self, field: &TracingField, value: i64) {
+        self.write(field, value);
+    }
+
+    fn record_bool(&mut self, field: &TracingField, value: bool) {
+        self.write(field, value);
+    }
+
+    fn record_str(&mut self, field: &TracingField, value: &str) {
+        self.write(field, Value::from(value));
+    }
+
+    fn record_debug(&mut self, field: &TracingField, value: &dyn Debug) {
+        self.write(field, Value::from(format!("{value:?}")));
+    }
+}
+
+thread_local! {
+    static CAPTURED: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// Keeps what this thread logs and measures from now on, for tests that read it. Lines of other threads
+/// are dropped unless they capture theirs.
+pub fn capture() -> Captured {
+    install("test", "test".into(), Level::DEBUG, |line| {
+        CAPTURED.with_borrow_mut(|lines| {
+            if let Some(lines) = lines {
+                lines.push(String::from_utf8_lossy(line).trim_end().to_owned());
+            }
+        });
+    });
+    let from = CAPTURED.with_borrow_mut(|lines| lines.get_or_insert_default().len());
+    Captured { from }
+}
+
+/// The lines since a call of [`capture`].
 #[derive(Clone)]
-enum Sink {
-    Stdout,
-    Memory(Arc<Mutex<Vec<String>>>),
-    Nowhere,
+pub struct Captured {
+    from: usize,
 }
 
-/// A field of a log line.
-pub type Field<'a> = (&'a str, &'a dyn Display);
-
-impl Telemetry {
-    /// To standard output, which Lambda hands to CloudWatch.
-    pub fn stdout(function: &'static str, stage: String, level: Level) -> Self {
-        Self { function, stage, level, sink: Sink::Stdout }
-    }
-
-    /// To memory, for tests that read what was said.
-    pub fn memory(function: &'static str) -> Self {
-        Self {
-            function,
-            stage: "test".into(),
-            level: Level::Debug,
-            sink: Sink::Memory(Arc::default()),
-        }
-    }
-
-    /// Nowhere, for simulations of many calls.
-    pub fn silent() -> Self {
-        let stage = "test".into();
-        Self { function: "test", stage, level: Level::Error, sink: Sink::Nowhere }
-    }
-
-    /// The lines said so far, if they are kept.
+impl Captured {
+    /// The lines so far, without their line breaks.
     pub fn lines(&self) -> Vec<String> {
-        match &self.sink {
-            Sink::Stdout | Sink::Nowhere => Vec::new(),
-            Sink::Memory(lines) => lines.lock().unwrap_or_else(PoisonError::into_inner).clone(),
-        }
+        CAPTURED.with_borrow(|lines| lines.iter().flatten().skip(self.from).cloned().collect())
     }
-
-    /// What happened.
-    pub fn info(&self, message: &str, fields: &[Field<'_>]) {
-        self.log(Level::Info, message, fields);
-    }
-
-    /// Something is wrong and will be tried again.
-    pub fn warn(&self, message: &str, fields: &[Field<'_>]) {
-        self.log(Level::Warn, message, fields);
-    }
-
-    /// Something is wrong and needs a person.
-    pub fn error(&self, message: &str, fields: &[Field<'_>]) {
-        self.log(Level::Error, message, fields);
-    }
-
-    /// A line of some level.
-    pub fn log(&self, level: Level, message: &str, fields: &[Field<'_>]) {
-        if level < self.level {
-            return;
-        }
-        let level = format!("{level:?}").to_ascii_uppercase();
-        self.write(|line| {
-            line.serialize_entry("time", &Shown(&Timestamp::now()))?;
-            line.serialize_entry("level", &level)?;
-            line.serialize_entry("message", message)?;
-            line.serialize_entry("function", self.function)?;
-            fields.iter().try_for_each(|(name, value)| line.serialize_entry(name, &Shown(value)))
-        });
-    }
-
-    /// Counts things under the stage, and under each further dimension together with those before
-    /// it: what is counted by provider and reason is counted by provider too.
-    pub fn count(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
-        let counts: Vec<_> = counts.iter().filter(|(_, count)| *count > 0).copied().collect();
-        if !counts.is_empty() {
-            self.measured(&counts, dimensions);
-        }
-    }
-
-    /// As [`Telemetry::count`], where zero says something too.
-    pub fn measured(&self, counts: &[(&str, u64)], dimensions: &[(&str, &str)]) {
-        let names: Vec<&str> =
-            std::iter::once("stage").chain(dimensions.iter().map(|(name, _)| *name)).collect();
-        let directive = Directive {
-            timestamp: Timestamp::now().as_millisecond(),
-            metrics: [Metrics {
-                namespace: NAMESPACE,
-                dimensions: (1..=names.len()).map(|length| &names[..length]).collect(),
-                metrics: counts.iter().map(|(name, _)| Metric { name, unit: "Count" }).collect(),
-            }],
-        };
-        self.write(|line| {
-            line.serialize_entry("_aws", &directive)?;
-            line.serialize_entry("function", self.function)?;
-            line.serialize_entry("stage", &self.stage)?;
-            dimensions.iter().try_for_each(|(name, value)| line.serialize_entry(name, value))?;
-            counts.iter().try_for_each(|(name, count)| line.serialize_entry(name, count))
-        });
-    }
-
-    /// Writes one object on a line of its own. It is written as it is made: hooks say two such lines
-    /// for each webhook.
-    fn write(&self, entries: impl FnOnce(&mut Line<'_>) -> serde_json::Result<()>) {
-        if matches!(self.sink, Sink::Nowhere) {
-            return;
-        }
-        let mut bytes = Vec::with_capacity(LINE);
-        let mut serializer = Serializer::new(&mut bytes);
-        let made = serializer.serialize_map(None).and_then(|mut line| {
-            entries(&mut line)?;
-            line.end()
-        });
-        // Names and texts, of which nothing can fail to be written to memory.
-        if made.is_err() {
-            return;
-        }
-        match &self.sink {
-            // One write per line; a closed pipe is no reason to fail a call.
-            Sink::Stdout => {
-                bytes.push(b'\n');
-                let _ = std::io::stdout().write_all(&bytes);
-            }
-            Sink::Memory(lines) => {
-                let line = String::from_utf8_lossy(&bytes).into_owned();
-                lines.lock().unwrap_or_else(PoisonError::into_inner).push(line);
-            }
-            Sink::Nowhere => {}
-        }
-    }
-}
-
-/// The object of one line, as it is written.
-type Line<'a> = Compound<'a, &'a mut Vec<u8>, CompactFormatter>;
-
-/// A value as its text.
-struct Shown<'a>(&'a dyn Display);
-
-impl Serialize for Shown<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self.0)
-    }
-}
-
-/// What makes a line one of metrics. The names are the format's.
-#[derive(Serialize)]
-struct Directive<'a> {
-    #[serde(rename = "Timestamp")]
-    timestamp: i64,
-    #[serde(rename = "CloudWatchMetrics")]
-    metrics: [Metrics<'a>; 1],
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metrics<'a> {
-    namespace: &'static str,
-    dimensions: Vec<&'a [&'a str]>,
-    metrics: Vec<Metric<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Metric<'a> {
-    name: &'a str,
-    unit: &'static str,
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
+    use tracing::info;
 
     use super::*;
 
     #[test]
-    fn a_metric_line_is_in_the_embedded_format() {
-        let telemetry = Telemetry::memory("twilio");
-        let dimensions = [("provider", "twilio"), ("reason", "mismatch")];
-        telemetry.count(&[("received", 1), ("stored", 0)], &dimensions);
-        let line: Value = serde_json::from_str(&telemetry.lines()[0]).unwrap();
-        let directive = &line["_aws"]["CloudWatchMetrics"][0];
-        assert_eq!(directive["Namespace"], "Switchboard");
+    fn a_line_is_flat_and_carries_what_its_spans_say() {
+        let log = capture();
+        error_span!("invocation", request_id = "r1").in_scope(|| {
+            let job = Job::Enrich { call: "twilio/twilio/CA1".parse().unwrap() };
+            job_span(Some(&job), "m1")
+                .in_scope(|| info!(attempt = 3, why = %"a \"quoted\" word", "did it"));
+        });
+        let line: Value = serde_json::from_str(&log.lines()[0]).unwrap();
         assert_eq!(
-            directive["Dimensions"],
-            json!([["stage"], ["stage", "provider"], ["stage", "provider", "reason"]])
+            ["level", "function", "message", "request_id", "call", "attempt", "why"]
+                .map(|name| line[name].clone()),
+            ["INFO", "test", "did it", "r1", "twilio/twilio/CA1"]
+                .map(Value::from)
+                .into_iter()
+                .chain([json!(3), json!("a \"quoted\" word")])
+                .collect::<Vec<_>>()[..]
         );
-        assert_eq!(directive["Metrics"], json!([{"Name": "received", "Unit": "Count"}]));
-        assert_eq!((&line["received"], &line["provider"]), (&json!(1), &json!("twilio")));
-        assert!(line["_aws"]["Timestamp"].as_i64().is_some());
+        assert!(line["time"].as_str().unwrap().parse::<Timestamp>().is_ok());
+        assert_eq!(line["correlation_id"].as_str().unwrap().len(), 32);
     }
 
     #[test]
-    fn quiet_levels_say_nothing() {
-        let mut telemetry = Telemetry::memory("twilio");
-        telemetry.level = Level::Warn;
-        telemetry.info("not said", &[]);
-        telemetry.warn("said", &[("attempt", &3)]);
-        assert_eq!(telemetry.lines().len(), 1);
-        assert!(telemetry.lines()[0].contains(r#""attempt":"3""#));
+    fn what_other_crates_log_is_dropped() {
+        let log = capture();
+        tracing::error!(target: "aws_sdk_dynamodb", "+61491570156");
+        assert_eq!(log.lines(), Vec::<String>::new());
     }
 }

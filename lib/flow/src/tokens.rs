@@ -20,8 +20,7 @@ use switchboard_http::Http;
 use switchboard_http::layers::Deadline;
 use switchboard_store::{Lease, Store, fresh_id};
 use tokio::time::Instant;
-
-use crate::Telemetry;
+use tracing::{error, warn};
 
 /// A token endpoint answers within this, or counts as away.
 const TIMEOUT: Duration = Duration::from_secs(8);
@@ -63,7 +62,6 @@ pub struct TokenCache {
     http: Arc<dyn Http>,
     leases: Store,
     store: Arc<dyn TokenStore>,
-    telemetry: Telemetry,
     patience: Patience,
     cached: Arc<Mutex<BTreeMap<Name, Cached>>>,
 }
@@ -145,14 +143,9 @@ impl Token {
 
 impl TokenCache {
     /// Over leases and a store; token endpoints are reached through `http`.
-    pub fn new(
-        http: Arc<dyn Http>,
-        leases: Store,
-        store: Arc<dyn TokenStore>,
-        telemetry: Telemetry,
-    ) -> Self {
+    pub fn new(http: Arc<dyn Http>, leases: Store, store: Arc<dyn TokenStore>) -> Self {
         let cached = Arc::default();
-        Self { http, leases, store, telemetry, patience: Patience::default(), cached }
+        Self { http, leases, store, patience: Patience::default(), cached }
     }
 
     /// With another patience: for tests.
@@ -262,9 +255,9 @@ impl TokensOf<'_> {
         let mut granted = match granted {
             Ok(granted) => granted,
             Err(error) => {
-                self.cache.telemetry.warn(
-                    "no access token was granted",
-                    &[("destination", self.destination), ("problem", &error)],
+                warn!(
+                    destination = %self.destination, problem = %error,
+                    "no access token was granted"
                 );
                 self.give_back(held, version, self.resting()).await;
                 return Err(error);
@@ -275,9 +268,9 @@ impl TokensOf<'_> {
         match self.keep(of, granted).await {
             Some(version) => self.give_back(held, version, None).await,
             // The lease ends by itself: until then no worker uses a refresh token that is spent.
-            None => self.cache.telemetry.error(
-                "a new token could not be kept; this worker goes on with it and tries again",
-                &[("destination", self.destination)],
+            None => error!(
+                destination = %self.destination,
+                "a new token could not be kept; this worker goes on with it and tries again"
             ),
         }
         Ok(token)

@@ -4,8 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::time::later;
 use switchboard_domain::{Analysis, CallKey, CallRecord, Delivery, DeliveryId, Work};
 use switchboard_store::{Put, Store, StoreError};
-
-use crate::Telemetry;
+use tracing::error;
 
 /// How often a write is tried against other writers of one call. In each round one of them succeeds.
 const ROUNDS: usize = 60;
@@ -75,14 +74,10 @@ pub fn contended() -> StoreError {
 }
 
 /// Reads a call for a job, which may point to one that retention has deleted.
-pub async fn call(
-    store: &Store,
-    key: &CallKey,
-    telemetry: &Telemetry,
-) -> Result<Option<CallRecord>, StoreError> {
+pub async fn call(store: &Store, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
     let record = store.call(key).await?;
     if record.is_none() {
-        telemetry.error("a job points to a call that is not stored", &[("call", key)]);
+        error!("a job points to a call that is not stored");
     }
     Ok(record)
 }

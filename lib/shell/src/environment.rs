@@ -1,6 +1,10 @@
-//! Environment variables, read once at start. An error names the variable.
+//! What a function is started with: environment variables, whose errors name the variable, and logs.
 
 use std::str::FromStr;
+
+use lambda_runtime::Context;
+use switchboard_flow::telemetry;
+use tracing::{Level, Span, error_span};
 
 /// A variable is missing or cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -28,4 +32,18 @@ pub fn parsed<T: FromStr>(name: &'static str, default: T) -> Result<T, Environme
             value.parse().map_err(|_| EnvironmentError { name, problem: "cannot be read" })
         }
     }
+}
+
+/// Starts logs and metrics of a function, as `STAGE` and `LOG_LEVEL` (`info` if it is not set) say.
+/// Returns the stage.
+pub fn start_logs(function: &'static str) -> Result<String, EnvironmentError> {
+    let stage = required("STAGE")?;
+    let level = optional("LOG_LEVEL").and_then(|level| level.parse().ok());
+    telemetry::start(function, stage.clone(), level.unwrap_or(Level::INFO));
+    Ok(stage)
+}
+
+/// The span of one invocation: what is logged in it carries its request id.
+pub fn invocation(context: &Context) -> Span {
+    error_span!("invocation", request_id = context.request_id)
 }

@@ -1,4 +1,4 @@
-//! API Gateway's HTTP API events (payload format 2.0) to requests, and replies back.
+//! API Gateway's HTTP API events (payload format 2.0) to requests, and responses back.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -52,90 +52,78 @@ struct Jwt {
     claims: BTreeMap<String, Value>,
 }
 
-impl Event {
-    /// The path, without the stage: one other than the default stands at its head and is no part of ours.
-    fn path(&self) -> &str {
-        let path = self.raw_path.as_deref().unwrap_or("/");
-        let stage = self.request_context.stage.as_deref().unwrap_or("$default");
-        match path.strip_prefix('/').and_then(|rest| rest.strip_prefix(stage)) {
-            Some(rest) if rest.starts_with('/') => rest,
+/// A request as its sender sent it.
+#[derive(Clone, Debug, Default)]
+pub struct HttpRequest {
+    /// In capitals.
+    pub method: String,
+    /// The path, without the stage's name: a stage other than the default is a prefix of it.
+    pub path: String,
+    /// The query as it was sent.
+    pub query: String,
+    /// Names in lower case. A value that is not text is left out: it can be no signature and no secret.
+    pub headers: BTreeMap<String, String>,
+    /// The bytes as they were sent. `None`: the event declares them as Base64, and they are not.
+    pub body: Option<Vec<u8>>,
+    /// The sender's address.
+    pub sender: Option<IpAddr>,
+    /// The route of the template that it came by, as `GET /calls`.
+    pub route: String,
+    /// The claims of a JWT that API Gateway has checked, if the route has such an authorizer.
+    pub claims: Option<BTreeMap<String, Value>>,
+}
+
+impl From<Event> for HttpRequest {
+    fn from(event: Event) -> Self {
+        let Context { stage, http, authorizer } = event.request_context;
+        let path = event.raw_path.unwrap_or_else(|| "/".into());
+        let stage = stage.unwrap_or_else(|| "$default".into());
+        let path = match path.strip_prefix('/').and_then(|rest| rest.strip_prefix(&*stage)) {
+            Some(rest) if rest.starts_with('/') => rest.to_owned(),
             _ => path,
-        }
-    }
-
-    fn sender(&self) -> Option<IpAddr> {
-        self.request_context.http.source_ip.as_deref()?.parse().ok()
-    }
-
-    /// Headers whose values are text.
-    fn headers(&self) -> impl Iterator<Item = (&str, &str)> {
+        };
+        let body = event.body.unwrap_or_default();
         let is_text =
             |value: &str| value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
-        let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        headers.filter(move |(_, value)| is_text(value))
+        let headers = event.headers.into_iter().filter(|(_, value)| is_text(value));
+        Self {
+            method: http.method.to_ascii_uppercase(),
+            path,
+            query: event.raw_query_string.unwrap_or_default(),
+            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
+            body: match event.is_base64_encoded {
+                true => STANDARD.decode(body).ok(),
+                false => Some(body.into_bytes()),
+            },
+            sender: http.source_ip.and_then(|address| address.parse().ok()),
+            route: event.route_key.unwrap_or_else(|| "unknown".into()),
+            claims: authorizer.and_then(|authorizer| Some(authorizer.jwt?.claims)),
+        }
+    }
+}
+
+impl HttpRequest {
+    /// A request, as `GET /calls?limit=1`, for tests.
+    pub fn new(method: &str, target: &str) -> Self {
+        let (path, query) = target.split_once('?').unwrap_or((target, ""));
+        let (method, path, query) = (method.to_owned(), path.to_owned(), query.to_owned());
+        Self { method, path, query, body: Some(Vec::new()), ..Self::default() }
     }
 
-    /// A header, by its name in lower case, as API Gateway writes it.
-    pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name).map(String::as_str)
+    /// The webhook request. `None` without a body, see [`HttpRequest::body`].
+    pub fn into_webhook(self, received_at: Timestamp) -> Option<Request> {
+        let target = format!("{}?{}", self.path, self.query);
+        let mut request = Request::new(&self.method, &target, received_at).sender(self.sender);
+        for (name, value) in &self.headers {
+            request = request.header(name, value);
+        }
+        Some(request.body(self.body?))
     }
-
-    /// The claims of a JWT that API Gateway has checked, if the route has such an authorizer.
-    pub fn claims(&self) -> Option<&BTreeMap<String, Value>> {
-        Some(&self.request_context.authorizer.as_ref()?.jwt.as_ref()?.claims)
-    }
 }
 
-/// The bytes of a body. `None` where it says that it is Base64 and is not.
-fn bytes(body: Option<String>, is_base64: bool) -> Option<Vec<u8>> {
-    let body = body.unwrap_or_default();
-    if is_base64 { STANDARD.decode(body).ok() } else { Some(body.into_bytes()) }
-}
-
-/// A request as the gateway took it apart.
-pub struct Parts<'a> {
-    /// The method.
-    pub method: &'a str,
-    /// The path, without a stage prefix.
-    pub path: &'a str,
-    /// The query exactly as it was sent.
-    pub query: &'a str,
-    /// As they were sent; a value that is not text is left out.
-    pub headers: Vec<(&'a str, &'a str)>,
-    /// The bytes as the sender sent them.
-    pub body: Vec<u8>,
-    /// Who sent it.
-    pub sender: Option<IpAddr>,
-}
-
-/// The request in an event, as its sender sent it. `None` where a body says that it is Base64 and is not.
-pub fn parts(event: &Event) -> Option<Parts<'_>> {
-    Some(Parts {
-        method: &event.request_context.http.method,
-        path: event.path(),
-        query: event.raw_query_string.as_deref().unwrap_or_default(),
-        headers: event.headers().collect(),
-        body: bytes(event.body.clone(), event.is_base64_encoded)?,
-        sender: event.sender(),
-    })
-}
-
-/// The webhook request in an event. `None` as with [`parts`].
-pub fn request(mut event: Event, received_at: Timestamp) -> Option<Request> {
-    let body = bytes(event.body.take(), event.is_base64_encoded)?;
-    let query = event.raw_query_string.as_deref().unwrap_or_default();
-    let target = format!("{}?{query}", event.path());
-    let method = &event.request_context.http.method;
-    let mut request = Request::new(method, &target, received_at).sender(event.sender());
-    for (name, value) in event.headers() {
-        request = request.header(name, value);
-    }
-    Some(request.body(body))
-}
-
-/// What the sender is answered.
+/// The response to a request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
+pub struct Response {
     /// The HTTP status.
     pub status: u16,
     /// Headers beside the content type.
@@ -144,10 +132,16 @@ pub struct Reply {
     pub body: Value,
 }
 
-impl Reply {
-    /// A JSON answer.
+impl Response {
+    /// A JSON body.
     pub fn new(status: u16, body: Value) -> Self {
         Self { status, headers: BTreeMap::new(), body }
+    }
+
+    /// With a header.
+    pub fn header(mut self, name: &'static str, value: String) -> Self {
+        self.headers.insert(name, value);
+        self
     }
 
     /// An error, in words for the sender.
@@ -155,7 +149,7 @@ impl Reply {
         Self::new(status, json!({ "error": error }))
     }
 
-    /// The answer in API Gateway's form.
+    /// The response in API Gateway's form.
     pub fn into_event(self) -> Value {
         let mut headers = self.headers;
         headers.entry("content-type").or_insert_with(|| "application/json".into());
@@ -180,7 +174,8 @@ mod tests {
                 "http": {"method": "post", "sourceIp": "192.0.2.1", "protocol": "HTTP/1.1"}},
             "body": body, "isBase64Encoded": is_base64,
         });
-        request(serde_json::from_value(event).unwrap(), Timestamp::UNIX_EPOCH)
+        let event: Event = serde_json::from_value(event).unwrap();
+        HttpRequest::from(event).into_webhook(Timestamp::UNIX_EPOCH)
     }
 
     #[test]

@@ -13,9 +13,11 @@ use switchboard_providers::{
 use switchboard_queue::{Queue, QueueError, Send};
 use switchboard_store::{Store, StoreError};
 
-use crate::gateway::Reply;
-use switchboard_flow::Telemetry;
 use switchboard_flow::ingest::{Ingest, Ingested, NotIngested, jobs, quarantined};
+use switchboard_flow::metrics;
+use tracing::{error, info, warn};
+
+use crate::gateway::Response;
 
 /// What fits through Lambda's 6 MB event as Base64. Larger bodies do not reach us.
 const LARGEST_BODY: usize = 4_500_000;
@@ -33,101 +35,92 @@ pub struct Hook {
     pub store: Store,
     /// Where follow-ups go.
     pub queue: Arc<dyn Queue>,
-    /// Where it says what it does.
-    pub telemetry: Telemetry,
 }
 
 impl Hook {
-    /// Takes a request. Whatever was wrong with it is in the reply, the log and the metrics.
-    pub async fn handle(&self, request: &Request, sources: &Sources, id: &str) -> Reply {
-        match self.first(request, sources, id).await {
+    /// Handles a request. What was wrong with it is in the reply, the log and the metrics.
+    pub async fn handle(&self, request: &Request, sources: &Sources) -> Response {
+        match self.first(request, sources).await {
             Ok(reply) => reply,
-            Err(why) => self.reject(request, &why, id),
+            Err(why) => self.reject(request, &why),
         }
     }
 
-    /// Takes a request, unless no source is opened by what came with it. `Err` says nothing yet:
-    /// newer configuration may know the sender.
-    pub async fn first(
-        &self,
-        request: &Request,
-        sources: &Sources,
-        id: &str,
-    ) -> Result<Reply, Reject> {
+    /// Handles a request, unless its credentials match no source. `Err` is not logged yet: newer
+    /// configuration may know the sender.
+    pub async fn first(&self, request: &Request, sources: &Sources) -> Result<Response, Reject> {
         if let Some(answer) = self.provider.public(request) {
-            return Ok(Reply::new(200, answer));
+            return Ok(Response::new(200, answer));
         }
         if request.body_len() > LARGEST_BODY {
             let why = Reject::TooLarge { limit: LARGEST_BODY };
-            return Ok(self.reject(request, &why, id));
+            return Ok(self.reject(request, &why));
         }
         let message = match authenticate(self.provider, request, sources) {
             Ok(message) => message,
             Err(why @ Reject::Forbidden(_)) => return Err(why),
-            Err(why) => return Ok(self.reject(request, &why, id)),
+            Err(why) => return Ok(self.reject(request, &why)),
         };
         Ok(match self.provider.parse(&message) {
-            Ok(Content::Calls(records)) => self.take_all(&message, sources, records, id).await,
-            Ok(Content::Other(answer)) => self.answer(answer, id),
+            Ok(Content::Calls(records)) => self.ingest_all(&message, sources, records).await,
+            Ok(Content::Other(answer)) => self.respond(answer),
             Err(why) => match self.quarantine(&message, &why, message.body()).await {
-                Ok(()) => self.reject(request, &why, id),
-                Err(error) => self.fault(&error, id),
+                Ok(()) => self.reject(request, &why),
+                Err(error) => self.fault(&error),
             },
         })
     }
 
     /// Stores every record, then queues what they owe in as few requests as it takes.
-    async fn take_all(
+    async fn ingest_all(
         &self,
         message: &Authenticated<'_>,
         sources: &Sources,
         records: Vec<Parsed>,
-        id: &str,
-    ) -> Reply {
+    ) -> Response {
         let now = message.request().received_at;
-        let mut taken = Vec::new();
+        let mut ingested = Vec::new();
         let mut rejected = Vec::new();
         let ingest = &Ingest { provider: self.provider, store: &self.store, sources };
-        let take = |record| async move {
+        let ingest_one = |record| async move {
             match record {
                 Ok(record) => ingest.ingest(record, now).await,
                 Err(unread) => Err(NotIngested::Unread(unread)),
             }
         };
-        // A lone record, as most requests bring, is taken where it stands: a buffer would copy its
-        // future, which is large, three times.
+        // Most requests bring one record: it needs no buffer, which would copy its large future three
+        // times.
         let is_alone = records.len() == 1;
         let records = stream::iter(records);
         let outcomes = match is_alone {
-            true => records.then(take).left_stream(),
-            false => records.map(take).buffered(AT_ONCE).right_stream(),
+            true => records.then(ingest_one).left_stream(),
+            false => records.map(ingest_one).buffered(AT_ONCE).right_stream(),
         };
         let mut outcomes = std::pin::pin!(outcomes.enumerate());
         while let Some((index, outcome)) = outcomes.next().await {
             match outcome {
-                Ok(one) => taken.push(one),
+                Ok(one) => ingested.push(one),
                 Err(NotIngested::Unread(unread)) => {
                     if let Err(error) = self.quarantine(message, &unread.why, &unread.raw).await {
-                        return self.fault(&error, id);
+                        return self.fault(&error);
                     }
                     rejected.push((index, unread.why));
                 }
-                Err(NotIngested::Store(error)) => return self.fault(&error, id),
+                Err(NotIngested::Store(error)) => return self.fault(&error),
             }
         }
-        let jobs = jobs(&taken, now);
+        let jobs = jobs(&ingested, now);
         self.queue(&jobs).await;
-        self.say(&taken, &rejected, jobs.len(), id);
-        reply(self.provider.accepted(), &taken, &rejected)
+        self.report(&ingested, &rejected, jobs.len());
+        reply(self.provider.accepted(), &ingested, &rejected)
     }
 
-    /// Answers what was understood and is about no call.
-    fn answer(&self, answer: Value, id: &str) -> Reply {
+    /// The reply to a message that is about no call.
+    fn respond(&self, body: Value) -> Response {
         let provider = self.provider.name();
-        self.telemetry
-            .info("message about no call", &[("provider", &provider), ("request_id", &id)]);
-        self.telemetry.count(&[("received", 1), ("other", 1)], &[("provider", provider)]);
-        Reply::new(self.provider.accepted(), answer)
+        info!(provider, "message about no call");
+        metrics::count(&[("received", 1), ("other", 1)], &[("provider", provider)]);
+        Response::new(self.provider.accepted(), body)
     }
 
     /// Sends the jobs. What they point to is stored as due, so if this fails, or takes too long, the
@@ -139,26 +132,16 @@ impl Hook {
         let sent = tokio::time::timeout(QUEUE_TIMEOUT, self.queue.send(jobs)).await;
         let late = || QueueError { code: format!("not done after {QUEUE_TIMEOUT:?}") };
         if let Err(error) = sent.unwrap_or_else(|_| Err(late())) {
-            self.telemetry.warn("follow-ups were stored and not queued", &[("error", &error)]);
+            warn!(%error, "follow-ups were stored and not queued");
         }
     }
 
-    fn reject(&self, request: &Request, why: &Reject, id: &str) -> Reply {
-        let provider = self.provider.name();
-        self.telemetry.warn(
-            "webhook rejected",
-            &[
-                ("provider", &provider),
-                ("reason", &why.reason()),
-                ("problem", why),
-                ("status", &why.status()),
-                ("path", &request.path),
-                ("request_id", &id),
-            ],
-        );
-        let dimensions = [("provider", provider), ("reason", why.reason())];
-        self.telemetry.count(&[("received", 1), ("rejected", 1)], &dimensions);
-        Reply::error(why.status(), &why.to_string())
+    fn reject(&self, request: &Request, why: &Reject) -> Response {
+        let (provider, reason, status) = (self.provider.name(), why.reason(), why.status());
+        warn!(provider, reason, problem = %why, status, path = request.path, "webhook rejected");
+        let dimensions = [("provider", provider), ("reason", reason)];
+        metrics::count(&[("received", 1), ("rejected", 1)], &dimensions);
+        Response::error(status, &why.to_string())
     }
 
     /// Keeps what an authenticated sender sent and we did not understand.
@@ -174,62 +157,42 @@ impl Hook {
         }
     }
 
-    fn fault(&self, error: &StoreError, id: &str) -> Reply {
+    fn fault(&self, error: &StoreError) -> Response {
         let provider = self.provider.name();
-        self.telemetry.error(
-            "webhook not stored",
-            &[("provider", &provider), ("error", error), ("request_id", &id)],
-        );
-        self.telemetry.count(&[("received", 1), ("not_stored", 1)], &[("provider", provider)]);
+        error!(provider, %error, "webhook not stored");
+        metrics::count(&[("received", 1), ("not_stored", 1)], &[("provider", provider)]);
         let status = if error.is_retryable() { 503 } else { 500 };
-        Reply::error(status, "service unavailable: the message was not stored, send it again")
+        Response::error(status, "service unavailable: the message was not stored, send it again")
     }
 
-    fn say(&self, taken: &[Ingested], rejected: &[(usize, Reject)], due: usize, id: &str) {
+    fn report(&self, ingested: &[Ingested], rejected: &[(usize, Reject)], due: usize) {
         let provider = self.provider.name();
-        let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count() as u64;
-        for one in taken {
-            self.telemetry.info(
-                match one.absorbed {
-                    Absorbed::New => "update stored",
-                    Absorbed::Duplicate => "duplicate update",
-                },
-                &[
-                    ("call", &one.key),
-                    ("correlation_id", &one.key.correlation_id()),
-                    ("owes", &one.due_at.map_or("nothing", |_| "enrich")),
-                    ("request_id", &id),
-                ],
-            );
+        for one in ingested {
+            let (call, correlation_id) = (&one.key, one.key.correlation_id());
+            let owes = one.due_at.map_or("nothing", |_| "enrich");
+            match one.absorbed {
+                Absorbed::New => info!(%call, %correlation_id, owes, "update stored"),
+                Absorbed::Duplicate => info!(%call, %correlation_id, owes, "duplicate update"),
+            }
         }
-        for (index, why) in rejected {
-            self.telemetry.warn(
-                "record rejected",
-                &[
-                    ("provider", &provider),
-                    ("index", index),
-                    ("problem", why),
-                    ("reason", &why.reason()),
-                    ("request_id", &id),
-                ],
-            );
-        }
+        let count = |kind| ingested.iter().filter(|one| one.absorbed == kind).count() as u64;
         let counts = [
             ("received", 1),
             ("stored", count(Absorbed::New)),
             ("duplicate", count(Absorbed::Duplicate)),
             ("due", due as u64),
         ];
-        self.telemetry.count(&counts, &[("provider", provider)]);
-        for (_, why) in rejected {
-            let dimensions = [("provider", provider), ("reason", why.reason())];
-            self.telemetry.count(&[("rejected", 1)], &dimensions);
+        metrics::count(&counts, &[("provider", provider)]);
+        for (index, why) in rejected {
+            let reason = why.reason();
+            warn!(provider, index, problem = %why, reason, "record rejected");
+            metrics::count(&[("rejected", 1)], &[("provider", provider), ("reason", reason)]);
         }
     }
 }
 
-fn reply(accepted: u16, taken: &[Ingested], rejected: &[(usize, Reject)]) -> Reply {
-    let count = |kind| taken.iter().filter(|one| one.absorbed == kind).count();
+fn reply(accepted: u16, ingested: &[Ingested], rejected: &[(usize, Reject)]) -> Response {
+    let count = |kind| ingested.iter().filter(|one| one.absorbed == kind).count();
     let mut body = json!({
         "accepted": count(Absorbed::New),
         "duplicates": count(Absorbed::Duplicate),
@@ -238,17 +201,17 @@ fn reply(accepted: u16, taken: &[Ingested], rejected: &[(usize, Reject)]) -> Rep
         .iter()
         .map(|(index, why)| json!({"index": index, "error": why.to_string()}))
         .collect();
-    match (taken, rejected) {
-        // Nothing of it was any good: the sender's fault as a whole, by its first record.
+    match (ingested, rejected) {
+        // No record could be read: the reply is that of the first.
         ([], [(_, why), ..]) => {
-            Reply::new(why.status(), json!({"error": why.to_string(), "rejected": reasons}))
+            Response::new(why.status(), json!({"error": why.to_string(), "rejected": reasons}))
         }
         _ => {
             if !rejected.is_empty() {
                 body["rejected"] = reasons.into();
             }
-            let mut reply = Reply::new(accepted, body);
-            if let [one] = taken {
+            let mut reply = Response::new(accepted, body);
+            if let [one] = ingested {
                 let id = one.key.correlation_id().to_string();
                 reply.headers.insert("x-correlation-id", id);
             }

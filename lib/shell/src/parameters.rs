@@ -10,7 +10,8 @@ use aws_sdk_ssm::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ssm::operation::get_parameter::GetParameterError;
 use aws_sdk_ssm::types::ParameterType;
 
-use switchboard_flow::{JobError, Telemetry, Values};
+use switchboard_flow::{JobError, Values};
+use tracing::warn;
 
 /// The Parameter Store could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -129,7 +130,6 @@ pub struct Cached<T> {
     prefix: String,
     folders: Vec<String>,
     ages: Ages,
-    telemetry: Telemetry,
     read: Box<dyn Fn(&Values) -> T + Send + Sync>,
     kept: Mutex<Option<Kept<T>>>,
 }
@@ -149,12 +149,11 @@ impl<T> Cached<T> {
         parameters: Parameters,
         prefix: String,
         folders: Vec<String>,
-        telemetry: Telemetry,
         read: impl Fn(&Values) -> T + Send + Sync + 'static,
     ) -> Self {
         let ages = Ages::default();
         let kept = Mutex::new(None);
-        Self { parameters, prefix, folders, ages, telemetry, read: Box::new(read), kept }
+        Self { parameters, prefix, folders, ages, read: Box::new(read), kept }
     }
 
     /// Keeps to other ages.
@@ -192,7 +191,7 @@ impl<T> Cached<T> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "parameters could not be read in time".to_owned(),
         };
-        self.telemetry.warn("older configuration serves on", &[("problem", &problem)]);
+        warn!(problem, "older configuration serves on");
         if let Some(kept) = &mut *self.kept() {
             kept.tried_at = Instant::now();
         }
@@ -227,6 +226,7 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
+    use switchboard_flow::telemetry::capture;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpListener;
 
@@ -265,12 +265,11 @@ mod tests {
         (Parameters::new(aws_sdk_ssm::Client::from_conf(config)), asked)
     }
 
-    fn cached(parameters: Parameters, ages: Ages) -> (Cached<String>, Telemetry) {
-        let telemetry = Telemetry::memory("test");
+    fn cached(parameters: Parameters, ages: Ages) -> Cached<String> {
         let folders = vec!["sources".to_owned()];
         let read = |values: &Values| values["sources/x"].clone();
-        let cached = Cached::new(parameters, "/test".into(), folders, telemetry.clone(), read);
-        (cached.with_ages(ages), telemetry)
+        let cached = Cached::new(parameters, "/test".into(), folders, read);
+        cached.with_ages(ages)
     }
 
     const SOON: Duration = Duration::ZERO;
@@ -280,13 +279,13 @@ mod tests {
     async fn fresh_values_are_not_read_again_and_others_are() {
         let (parameters, asked) = store(9).await;
         let ages = Ages { fresh: LATE, not_sooner: LATE, patience: LATE };
-        let (values, _) = cached(parameters.clone(), ages);
+        let values = cached(parameters.clone(), ages);
         for _ in 0..3 {
             assert_eq!(*values.get().await.unwrap(), "0");
             assert_eq!(*values.get_again().await.unwrap(), "0");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 1);
-        let (values, _) = cached(parameters, Ages { not_sooner: SOON, ..ages });
+        let values = cached(parameters, Ages { not_sooner: SOON, ..ages });
         assert_eq!(*values.get().await.unwrap(), "1");
         assert_eq!(*values.get().await.unwrap(), "1");
         assert_eq!(*values.get_again().await.unwrap(), "2");
@@ -296,8 +295,8 @@ mod tests {
     async fn a_silent_store_holds_nobody_up_for_long_and_is_not_asked_again_at_once() {
         let (parameters, asked) = store(1).await;
         let patience = Duration::from_millis(50);
-        let (values, telemetry) =
-            cached(parameters, Ages { fresh: SOON, not_sooner: LATE, patience });
+        let log = capture();
+        let values = cached(parameters, Ages { fresh: SOON, not_sooner: LATE, patience });
         assert_eq!(*values.get().await.unwrap(), "0");
         // As if the value had been read long ago.
         values.kept().as_mut().unwrap().tried_at = Instant::now().checked_sub(LATE).unwrap();
@@ -305,7 +304,7 @@ mod tests {
             assert_eq!(*values.get().await.unwrap(), "0");
         }
         assert_eq!(asked.load(Ordering::SeqCst), 2);
-        let said = telemetry.lines();
+        let said = log.lines();
         assert_eq!(said.len(), 1);
         assert!(said[0].contains("older configuration serves on"), "{}", said[0]);
     }

@@ -4,54 +4,52 @@ use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
-use aws_lambda_events::sqs::SqsEvent;
+use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use switchboard_flow::{JobError, Telemetry};
+use switchboard_flow::JobError;
+use switchboard_flow::telemetry::job_span;
 use switchboard_queue::Job;
+use tracing::{Instrument as _, error, warn};
 
-/// Kept free at the end of an invocation for saying what happened.
+/// Kept free at the end of an invocation, to log and report what failed.
 const MARGIN: Duration = Duration::from_secs(2);
 
-/// What a runtime grants that tells no deadline (`cargo lambda watch` tells one that has passed).
-const UNTOLD: Duration = Duration::from_secs(30);
+/// Where the runtime gives no deadline (`cargo lambda watch` gives one that has passed).
+const NO_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs every job of a batch at once, each on its own: one that fails, hangs or panics is
 /// reported alone, and its neighbours are done.
-pub async fn batch<F, W>(
-    event: SqsEvent,
-    deadline: SystemTime,
-    telemetry: &Telemetry,
-    work: F,
-) -> Value
+pub async fn batch<F, W>(event: SqsEvent, deadline: SystemTime, work: F) -> Value
 where
     F: Fn(Job) -> W,
     W: Future<Output = Result<(), JobError>>,
 {
-    let left = deadline.duration_since(SystemTime::now()).unwrap_or(UNTOLD);
+    let left = deadline.duration_since(SystemTime::now()).unwrap_or(NO_DEADLINE);
     let limit = left.saturating_sub(MARGIN);
-    let one = |record: aws_lambda_events::sqs::SqsMessage| {
-        let job = record.body.as_deref().and_then(Job::from_body);
+    let one = |record: SqsMessage| {
         let id = record.message_id.unwrap_or_default();
-        let running = job.map(&work);
+        let job = record.body.as_deref().and_then(Job::from_body);
+        let span = job_span(job.as_ref(), &id);
+        let running = job.map(|job| span.in_scope(|| work(job)));
         async move {
+            // A message without a job of ours never becomes one: trying again is of no use.
             let Some(running) = running else {
-                // It will never be one, so trying again helps nobody.
-                telemetry.error("a message holds no job of ours; dropped", &[("message_id", &id)]);
+                error!("a message holds no job of ours; dropped");
                 return None;
             };
-            let problem =
-                match tokio::time::timeout(limit, AssertUnwindSafe(running).catch_unwind()).await {
-                    Ok(Ok(Ok(()))) => return None,
-                    Ok(Ok(Err(retry))) => retry.to_string(),
-                    Ok(Err(_)) => "it panicked".to_owned(),
-                    Err(_) => "the invocation's time ran out".to_owned(),
-                };
-            telemetry
-                .warn("job goes back to the queue", &[("message_id", &id), ("problem", &problem)]);
+            let running = AssertUnwindSafe(running).catch_unwind();
+            let problem = match tokio::time::timeout(limit, running).await {
+                Ok(Ok(Ok(()))) => return None,
+                Ok(Ok(Err(retry))) => retry.to_string(),
+                Ok(Err(_)) => "it panicked".to_owned(),
+                Err(_) => "the invocation's time ran out".to_owned(),
+            };
+            warn!(problem, "job goes back to the queue");
             Some(json!({ "itemIdentifier": id }))
         }
+        .instrument(span)
     };
     let failures: Vec<Value> =
         join_all(event.records.into_iter().map(one)).await.into_iter().flatten().collect();
@@ -60,8 +58,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use aws_lambda_events::sqs::SqsMessage;
-
     use super::*;
 
     fn message(n: usize, body: &str) -> SqsMessage {
@@ -89,8 +85,7 @@ mod tests {
             .collect();
         let done = std::cell::Cell::new(0);
         let deadline = SystemTime::now() + MARGIN + Duration::from_millis(200);
-        let telemetry = Telemetry::memory("test");
-        let answer = batch(event, deadline, &telemetry, |job| {
+        let answer = batch(event, deadline, |job| {
             let is_bad = job.call().map(|call| call.call_id()) == Some(&format!("CA{bad}"));
             let done = &done;
             async move {

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use switchboard_domain::{CallKey, Name, Policy, Seconds};
-use switchboard_flow::Values;
-use switchboard_providers::{Source, Sources, intake, provider};
+use switchboard_domain::{CallKey, Policy, Seconds};
+use switchboard_flow::{Values, config};
+use switchboard_providers::{Source, Sources, intake};
 
 use crate::Failure;
 
@@ -21,10 +21,8 @@ impl Configured {
         let mut configured = Self::default();
         for (path, json) in values {
             let wrong = |problem: String| Failure::Wrong(format!("sources/{path}: {problem}"));
-            let (kind, name) = path.split_once('/').unwrap_or((path, ""));
-            let name = Name::new("source", name).map_err(|error| wrong(error.to_string()))?;
-            let source = Source::parse(json, provider(kind));
-            let source = source.map_err(|error| wrong(error.to_string()))?;
+            let read = config::any_source(path, json);
+            let (kind, name, source) = read.map_err(|error| wrong(error.to_string()))?;
             configured.by_provider.entry(kind.to_owned()).or_default().insert(name, source);
         }
         Ok(configured)

@@ -3,15 +3,7 @@
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
-use switchboard_analysis::Model;
-use switchboard_api::access::Token;
-use switchboard_crm::Destination;
-use switchboard_domain::{Name, Personal};
-use switchboard_flow::Values;
-use switchboard_people::leads::Rules;
-use switchboard_people::number;
-use switchboard_providers::{Source, provider, registry};
-use switchboard_recordings::Links;
+use switchboard_flow::{Values, configuration};
 use switchboard_shell::parameters::Parameters;
 
 use crate::Failure;
@@ -36,62 +28,10 @@ const SECRET_FIELDS: [&str; 15] = [
     "private_key",
 ];
 
-/// Checks a source, a destination, a model, a token or the lead rules as the functions do.
+/// Checks a parameter as the functions that read it will.
 pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure> {
-    let wrong = |problem: String| Failure::Wrong(format!("{name}: {problem}"));
-    let parts: Vec<&str> = name.split('/').collect();
-    match parts[..] {
-        ["sources", kind, source] => {
-            Name::new("source", source).map_err(|error| wrong(error.to_string()))?;
-            let known = provider(kind);
-            if known.is_none() {
-                return Err(wrong(format!("there is no provider {kind}")));
-            }
-            let source = Source::parse(json, known).map_err(|error| wrong(error.to_string()))?;
-            registry::check_dial(kind, &source, allow_private)
-                .map_err(|error| wrong(error.to_string()))?;
-            if source.pull.is_some() {
-                let one = registry::pull(kind)
-                    .ok_or_else(|| wrong("pull: this provider has none".into()))?;
-                one.check(&source).map_err(|error| wrong(error.to_string()))?;
-            }
-            // Only workers have the numbering plans, so a hook would compare with an invalid number.
-            let country = source.country.as_deref();
-            let is_number = |own: &Personal| number::e164(own.expose(), country).is_some();
-            match source.own_numbers.iter().all(is_number) {
-                true => Ok(()),
-                false => {
-                    let problem =
-                        "own_numbers: holds one that is not a possible number in its country";
-                    Err(wrong(problem.to_owned()))
-                }
-            }
-        }
-        ["leads", "rules"] => {
-            Rules::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
-        }
-        ["models", "default"] => {
-            let parsed = Model::parse(json, allow_private);
-            parsed.map(|_| ()).map_err(|error| wrong(error.to_string()))
-        }
-        ["recordings", "links"] => {
-            Links::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
-        }
-        ["destinations", destination] => {
-            Name::new("destination", destination).map_err(|error| wrong(error.to_string()))?;
-            let parsed = Destination::parse(json, allow_private);
-            parsed.map(|_| ()).map_err(|error| wrong(error.to_string()))
-        }
-        ["api", token] => {
-            Name::new("token", token).map_err(|error| wrong(error.to_string()))?;
-            Token::parse(json).map(|_| ()).map_err(|error| wrong(error.to_string()))
-        }
-        _ => {
-            let form = "must be sources/<provider>/<source>, destinations/<destination>, models/default, \
-                        api/<token>, leads/rules or recordings/links";
-            Err(wrong(form.to_owned()))
-        }
-    }
+    configuration::check(name, json, allow_private)
+        .map_err(|problem| Failure::Wrong(format!("{name}: {problem}")))
 }
 
 /// The parameters of one stage.

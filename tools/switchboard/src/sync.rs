@@ -8,7 +8,6 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use switchboard_domain::Name;
 use switchboard_domain::sync::{Job, Kind, Progress};
-use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::pull_jobs::{NotStarted, Pullable, start};
 use switchboard_providers::pull;
@@ -52,9 +51,8 @@ impl Sync {
         values: Values,
         now: Timestamp,
     ) -> Result<String, Failure> {
-        let telemetry = Telemetry::memory("switchboard");
         let values = values.into_iter().map(|(name, json)| (format!("sources/{name}"), json));
-        let pullable = Pullable::read(&values.collect(), &telemetry);
+        let pullable = Pullable::read(&values.collect());
         let wrong = |problem: &str| Failure::Wrong(format!("{}: {problem}", self.source));
         let (provider, name) =
             self.source.split_once('/').ok_or_else(|| wrong("must be provider/source"))?;
@@ -76,7 +74,7 @@ impl Sync {
         }
         let queue = SqsQueue::new(sqs, None, None).with_pull(self.queue.clone());
         let what = (Kind::Sync, provider, &name);
-        let started = start((store, &queue, &telemetry), &pullable, what, range, now).await;
+        let started = start((store, &queue), &pullable, what, range, now).await;
         let (job, is_new) = started.map_err(|error| match error {
             NotStarted::Source(error) => wrong(&error.to_string()),
             NotStarted::Store(error) => error.into(),

@@ -5,9 +5,10 @@ use switchboard_domain::context::Given;
 use switchboard_domain::{CallKey, CallRecord, Context, Legs, Policy, Seconds, Work};
 use switchboard_queue::{Job, Send};
 use switchboard_store::Put;
+use tracing::info;
 
 use super::{Calls, Shown, TwilioSources, name};
-use crate::{Answer, Asked, Caller, Problem, Right};
+use crate::{Caller, Problem, Request, Response, Right, ok};
 
 /// How often a write is tried against other writers of the same call.
 const ROUNDS: usize = 60;
@@ -20,18 +21,18 @@ impl<N: TwilioSources> Calls<N> {
     pub(super) async fn context(
         &self,
         key: &CallKey,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         caller.needs(Right::Context)?;
-        asked.only(&[])?;
-        let context: Context = asked.json()?;
+        request.only(&[])?;
+        let context: Context = request.json()?;
         let context =
             context.checked().map_err(|(field, problem)| Problem::invalid(field, problem))?;
         let shown = Shown::to(caller);
         let mut stored = self.store.call(key).await?;
         for _ in 0..ROUNDS {
-            let update = match context.given_to(stored.as_ref(), asked.now) {
+            let update = match context.given_to(stored.as_ref(), request.now) {
                 Given::New(update) => *update,
                 Given::Unchanged => return answer(key, stored.as_ref(), shown),
                 Given::TooMany => {
@@ -47,15 +48,16 @@ impl<N: TwilioSources> Calls<N> {
                     ));
                 }
                 Some(mut record) => {
-                    record.absorb(update, POLICY, asked.now);
+                    record.absorb(update, POLICY, request.now);
                     record
                 }
-                None => CallRecord::first(key.clone(), update, POLICY, asked.now),
+                None => CallRecord::first(key.clone(), update, POLICY, request.now),
             };
             match self.store.put_call(&record).await? {
                 Put::Stored(_) => {
-                    self.audit("context given", asked, caller, key);
-                    let job = |at| Send::at(Job::Enrich { call: key.clone() }, at, asked.now);
+                    let correlation_id = key.correlation_id();
+                    info!(caller = caller.name, call = %key, %correlation_id, "context given");
+                    let job = |at| Send::at(Job::Enrich { call: key.clone() }, at, request.now);
                     self.queue(
                         &record
                             .owed
@@ -76,7 +78,7 @@ impl<N: TwilioSources> Calls<N> {
 }
 
 /// The call's whole context. Somebody else may have given a part of it.
-fn answer(key: &CallKey, record: Option<&CallRecord>, shown: Shown) -> Result<Answer, Problem> {
+fn answer(key: &CallKey, record: Option<&CallRecord>, shown: Shown) -> Result<Response, Problem> {
     let mut answer = name(key);
     let context = record.map(Context::of).unwrap_or_default();
     answer["context"] = json!({
@@ -86,5 +88,5 @@ fn answer(key: &CallKey, record: Option<&CallRecord>, shown: Shown) -> Result<An
         "conversation_id": context.conversation_id,
         "contact_name": shown.some(context.contact_name.as_ref()),
     });
-    Answer::ok(answer)
+    ok(answer)
 }

@@ -10,7 +10,7 @@ use switchboard_domain::{Delivery, DeliveryState, Digest, Name, Outcome};
 use switchboard_store::{Line, LineSide, List, Place, day_of};
 
 use super::{Calls, Shown, TwilioSources, cursor};
-use crate::{Answer, Asked, Caller, Problem, Right};
+use crate::{Caller, Problem, Request, Response, Right, ok};
 
 const PARAMETERS: [&str; 11] = [
     "provider", "source", "from", "to", "contact", "employee", "number", "outcome", "delivery",
@@ -85,20 +85,20 @@ struct Filters {
 }
 
 impl Filters {
-    fn read(asked: &Asked) -> Result<Self, Problem> {
-        asked.only(&PARAMETERS)?;
+    fn read(request: &Request) -> Result<Self, Problem> {
+        request.only(&PARAMETERS)?;
         let name = |parameter: &'static str| -> Result<Option<Name>, Problem> {
             let read = |value| Name::new(parameter, value);
             let wrong =
                 |error: switchboard_domain::KeyError| Problem::invalid(parameter, error.problem);
-            asked.parameter(parameter).map(read).transpose().map_err(wrong)
+            request.parameter(parameter).map(read).transpose().map_err(wrong)
         };
-        let outcome = asked.parameter("outcome").map(outcome).transpose()?;
+        let outcome = request.parameter("outcome").map(outcome).transpose()?;
         let told = |word| {
             let known = "must be delivered, pending, failed or none";
             Told::read(word).ok_or_else(|| Problem::invalid("delivery", known))
         };
-        let limit = match asked.parameter("limit") {
+        let limit = match request.parameter("limit") {
             None => DEFAULT_LIMIT,
             Some(text) => text
                 .parse()
@@ -106,29 +106,29 @@ impl Filters {
                 .filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
                 .ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))?,
         };
-        let until = match asked.parameter("to") {
+        let until = match request.parameter("to") {
             Some(text) => moment("to", text, 1)?,
-            None => asked.now.saturating_add(AHEAD).unwrap_or(asked.now),
+            None => request.now.saturating_add(AHEAD).unwrap_or(request.now),
         };
-        let since = match asked.parameter("from") {
+        let since = match request.parameter("from") {
             Some(text) => moment("from", text, 0)?,
             // A contact has few calls: all of them.
-            None if asked.parameter("contact").is_some() => Timestamp::MIN,
+            None if request.parameter("contact").is_some() => Timestamp::MIN,
             None => until.saturating_sub(DEFAULT_RANGE).unwrap_or(until),
         };
-        if asked.parameter("from").is_some() && since >= until {
+        if request.parameter("from").is_some() && since >= until {
             return Err(Problem::invalid("from", "must be before to"));
         }
         let bound = PARAMETERS.iter().filter(|name| !["limit", "cursor"].contains(name));
-        let bound: Vec<_> = bound.map(|name| (name, asked.parameter(name))).collect();
+        let bound: Vec<_> = bound.map(|name| (name, request.parameter(name))).collect();
         Ok(Self {
             provider: name("provider")?,
             source: name("source")?,
             contact: name("contact")?,
             employee: name("employee")?,
-            number: asked.parameter("number").map(|number| digits(number).to_owned()),
+            number: request.parameter("number").map(|number| digits(number).to_owned()),
             outcome,
-            told: asked.parameter("delivery").map(told).transpose()?,
+            told: request.parameter("delivery").map(told).transpose()?,
             since,
             until,
             limit,
@@ -219,14 +219,18 @@ impl Walk<'_> {
 
 impl<N: TwilioSources> Calls<N> {
     /// A page of calls.
-    pub(super) async fn list(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
+    pub(super) async fn list(
+        &self,
+        request: &Request,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
         caller.needs(Right::Read)?;
-        let filters = Filters::read(asked)?;
+        let filters = Filters::read(request)?;
         if filters.number.is_some() {
             // Else numbers that are masked could be guessed one after the other.
             caller.needs(Right::Personal)?;
         }
-        let before = match asked.parameter("cursor") {
+        let before = match request.parameter("cursor") {
             Some(text) => cursor::read(text, &filters.digest)?,
             None => Place::of(filters.until),
         };
@@ -262,7 +266,7 @@ impl<N: TwilioSources> Calls<N> {
             }
         };
         let next = next.map(|place| cursor::write(&place, &filters.digest));
-        Answer::ok(json!({ "calls": calls, "next": next }))
+        ok(json!({ "calls": calls, "next": next }))
     }
 }
 

@@ -12,9 +12,10 @@ use switchboard_domain::copies::{CopyState, Object};
 use switchboard_domain::{CallKey, RecordingCopy};
 use switchboard_recordings::{Bucket, Links, Refused};
 use switchboard_shell::parameters::{Cached, ParameterError};
+use tracing::info;
 
 use super::{Calls, TwilioSources};
-use crate::{Answer, Asked, Caller, Problem, Right};
+use crate::{Caller, Problem, Request, Response, Right, with_status};
 
 /// So long is an address in the bucket good.
 const GOOD_FOR: Duration = Duration::from_secs(300);
@@ -50,35 +51,37 @@ impl KnowsLinks for Cached<Option<Links>> {
 }
 
 impl<N: TwilioSources> Calls<N> {
-    /// Leads whoever has a token to a copy.
+    /// Redirects to a copy: with a token, or by a signed link.
     pub(super) async fn recording(
         &self,
         key: &CallKey,
         id: &str,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
+        if caller.is_anonymous() {
+            return self.linked(key, id, request).await;
+        }
         caller.needs(Right::Read)?;
         caller.needs(Right::Personal)?;
-        asked.only(&["until", "signature"])?;
+        request.only(&["until", "signature"])?;
         let copy = self.stored(key).await?.copies.remove(id);
         let copy = copy.ok_or_else(|| Problem::not_found("recording, or it is not copied"))?;
-        self.lead(key, &copy, asked, &caller.name)
+        self.lead(key, &copy, request, &caller.name)
     }
 
-    /// Leads whoever has a link to a copy.
-    pub(super) async fn linked(
+    async fn linked(
         &self,
         key: &CallKey,
         id: &str,
-        asked: &Asked,
-    ) -> Result<Answer, Problem> {
-        asked.only(&["until", "signature"])?;
+        request: &Request,
+    ) -> Result<Response, Problem> {
+        request.only(&["until", "signature"])?;
         let kept = self.kept()?;
-        let (until, signature) = (asked.parameter("until"), asked.parameter("signature"));
+        let (until, signature) = (request.parameter("until"), request.parameter("signature"));
         let (until, signature) = (until.unwrap_or_default(), signature.unwrap_or_default());
         let check = |links: Arc<Option<Links>>| match links.as_ref() {
-            Some(links) => links.check(key, id, until, signature, asked.now),
+            Some(links) => links.check(key, id, until, signature, request.now),
             None => Err(Refused::Forged),
         };
         let unreadable = |_| Problem::ours("the configuration cannot be read");
@@ -94,7 +97,7 @@ impl<N: TwilioSources> Calls<N> {
                 // There was such a recording when the link was made.
                 let copy = self.store.call(key).await?.and_then(|mut call| call.copies.remove(id));
                 let copy = copy.ok_or_else(|| Problem::gone("the call was deleted"))?;
-                self.lead(key, &copy, asked, BEARER_OF_A_LINK)
+                self.lead(key, &copy, request, BEARER_OF_A_LINK)
             }
         }
     }
@@ -107,30 +110,22 @@ impl<N: TwilioSources> Calls<N> {
         &self,
         key: &CallKey,
         copy: &RecordingCopy,
-        asked: &Asked,
+        request: &Request,
         who: &str,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         let kept = self.kept()?;
         let object = match (&copy.object, copy.state) {
             (Some(object), CopyState::Copied) => object,
             (_, CopyState::Failed) => return Err(failed(copy)),
-            (_, _) => return Err(not_yet(copy, asked.now)),
+            (_, _) => return Err(not_yet(copy, request.now)),
         };
-        if is_deleted(object, kept.retention_days, asked.now) {
+        if is_deleted(object, kept.retention_days, request.now) {
             return Err(Problem::gone("the recording was deleted after its retention period"));
         }
-        let address = kept.bucket.presigned(&object.key, GOOD_FOR, SystemTime::from(asked.now));
+        let address = kept.bucket.presigned(&object.key, GOOD_FOR, SystemTime::from(request.now));
         let address = address.map_err(|error| Problem::ours(&error.to_string()))?;
-        self.telemetry.info(
-            "recording opened",
-            &[
-                ("request_id", &asked.id),
-                ("caller", &who),
-                ("call", key),
-                ("correlation_id", &key.correlation_id()),
-            ],
-        );
-        let answer = Answer::with(
+        info!(caller = who, call = %key, correlation_id = %key.correlation_id(), "recording opened");
+        let answer = with_status(
             302,
             json!({
                 "media_type": object.media_type,

@@ -6,9 +6,10 @@ use switchboard_domain::{CallKey, Delivery, DeliveryId, Event, Name};
 use switchboard_flow::redeliver::{Again, redeliver};
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
+use tracing::info;
 
 use super::{Calls, TwilioSources, job, name, story, wrong_key};
-use crate::{Answer, Asked, Caller, Problem, Right};
+use crate::{Caller, Problem, Request, Response, Right, with_status};
 
 /// What is to be sent again. All of it, where nothing is said.
 #[derive(Default, Deserialize)]
@@ -34,31 +35,31 @@ impl<N: TwilioSources> Calls<N> {
     pub(super) async fn redeliver(
         &self,
         key: &CallKey,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         caller.needs(Right::Deliver)?;
-        asked.only(&[])?;
-        let is_empty = asked.bytes().trim_ascii().is_empty();
-        let wanted: Wanted = if is_empty { Wanted::default() } else { asked.json()? };
-        self.again(key, &wanted, asked, caller).await
+        request.only(&[])?;
+        let is_empty = request.bytes().trim_ascii().is_empty();
+        let wanted: Wanted = if is_empty { Wanted::default() } else { request.json()? };
+        self.again(key, &wanted, request, caller).await
     }
 
     /// Tells a call again of which Twilio's id alone may be known.
     pub(super) async fn test_webhook(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         caller.needs(Right::Deliver)?;
-        asked.only(&[])?;
-        let test: Test = asked.json()?;
+        request.only(&[])?;
+        let test: Test = request.json()?;
         let key = match (test.call, test.call_sid) {
             (Some(call), None) => call.parse().map_err(wrong_key)?,
             (None, Some(call_sid)) => self.of_twilio(&call_sid).await?,
             _ => return Err(Problem::invalid("body", "must hold either callSid or call")),
         };
-        self.again(&key, &Wanted::default(), asked, caller).await
+        self.again(&key, &Wanted::default(), request, caller).await
     }
 
     /// The stored call with an id of Twilio's, of whichever source.
@@ -79,9 +80,9 @@ impl<N: TwilioSources> Calls<N> {
         &self,
         key: &CallKey,
         wanted: &Wanted,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         let record = self.stored(key).await?;
         let event = wanted.event.unwrap_or(Event::Completed);
         let planned = record.deliveries.iter().filter(|id| id.event == event);
@@ -103,12 +104,13 @@ impl<N: TwilioSources> Calls<N> {
         }
         let (mut due, mut busy): (Vec<Delivery>, Vec<DeliveryId>) = Default::default();
         for id in ids {
-            match redeliver(&self.store, key, &id, &asked.id, asked.now).await? {
+            match redeliver(&self.store, key, &id, &request.id, request.now).await? {
                 Again::Due(delivery) => due.push(*delivery),
                 Again::Busy | Again::Unknown => busy.push(id),
             }
         }
-        self.audit("told again by request", asked, caller, key);
+        let correlation_id = key.correlation_id();
+        info!(caller = caller.name, call = %key, %correlation_id, "redelivery requested");
         self.queue(&due.iter().map(job).collect::<Vec<_>>()).await;
         if due.is_empty() {
             return Err(Problem::conflict(
@@ -118,6 +120,6 @@ impl<N: TwilioSources> Calls<N> {
         let mut answer = name(key);
         answer["queued"] = due.iter().map(story::delivery).collect();
         answer["busy"] = json!(busy);
-        Answer::with(202, answer)
+        with_status(202, answer)
     }
 }

@@ -6,8 +6,7 @@ use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_runtime::Error;
 use switchboard_domain::Name;
-use switchboard_flow::Telemetry;
-use switchboard_flow::Values;
+use switchboard_flow::{Values, config};
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
 use switchboard_queue::SqsQueue;
@@ -24,7 +23,7 @@ use crate::start::{Parts, parts};
 
 /// Runs the area until the environment ends.
 pub async fn calls() -> Result<(), Error> {
-    let Parts { aws, telemetry, access, prefix } = parts("calls")?;
+    let Parts { aws, access, prefix } = parts("calls")?;
     let store = Store::dynamodb(
         &aws::dynamodb(&aws),
         required("CALLS_TABLE")?,
@@ -36,10 +35,9 @@ pub async fn calls() -> Result<(), Error> {
         Parameters::new(aws::ssm(&aws)),
         prefix.clone(),
         vec![format!("sources/{}", Twilio.name())],
-        telemetry.clone(),
         names,
     );
-    let recordings = kept(&aws, prefix, &telemetry)?;
+    let recordings = kept(&aws, prefix)?;
     let links = async {
         if let Some(kept) = &recordings {
             // A link that cannot be checked is told so when one comes.
@@ -56,8 +54,8 @@ pub async fn calls() -> Result<(), Error> {
     );
     known?;
     let queue = Arc::new(queue);
-    let area = Calls { store, queue, sources, recordings, telemetry: telemetry.clone() };
-    serve(area, access, telemetry).await
+    let area = Calls { store, queue, sources, recordings };
+    serve(area, access).await
 }
 
 /// Opens as many connections as a list takes, by asking for one of a day without calls.
@@ -67,35 +65,20 @@ async fn connect(store: &Store) {
 }
 
 /// Where copies of recordings are, in a stack that makes any.
-fn kept(aws: &SdkConfig, prefix: String, telemetry: &Telemetry) -> Result<Option<Kept>, Error> {
+fn kept(aws: &SdkConfig, prefix: String) -> Result<Option<Kept>, Error> {
     let Some(name) = optional("RECORDINGS_BUCKET") else { return Ok(None) };
     let at = aws::s3(aws)?;
     let bucket = Bucket::new(&name, &at.region, at.endpoint.as_deref(), at.credentials)
         .ok_or("RECORDINGS_BUCKET names no bucket")?;
-    let log = telemetry.clone();
-    let links = Cached::new(
-        Parameters::new(aws::ssm(aws)),
-        prefix,
-        vec!["recordings".to_owned()],
-        telemetry.clone(),
-        move |values| links(values, &log),
-    );
+    let links =
+        Cached::new(Parameters::new(aws::ssm(aws)), prefix, vec!["recordings".to_owned()], links);
     let retention_days = parsed("RECORDINGS_RETENTION_DAYS", 400)?;
     Ok(Some(Kept { bucket, retention_days, links: Box::new(links) }))
 }
 
 /// How links are checked, if that is configured.
-fn links(values: &Values, telemetry: &Telemetry) -> Option<Links> {
-    let links = Links::parse(values.get("recordings/links")?);
-    links
-        .map_err(|problem| {
-            let parameter = "recordings/links";
-            telemetry.error(
-                "a parameter is not used",
-                &[("parameter", &parameter), ("problem", &problem)],
-            );
-        })
-        .ok()
+fn links(values: &Values) -> Option<Links> {
+    config::read(values, "recordings", |_, json| Links::parse(json)).pop()
 }
 
 /// The names of the sources; what else is in them is none of this function's business.

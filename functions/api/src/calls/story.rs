@@ -10,7 +10,7 @@ use switchboard_domain::{
 
 use super::list::Told;
 use super::{Calls, Shown, TwilioSources};
-use crate::{Answer, Asked, Caller, Problem, Right};
+use crate::{Caller, Problem, Request, Response, Right, ok};
 
 /// A function answers 6 MB at most, and a text in JSON may be longer than it is. Bytes.
 const LONGEST_TRANSCRIPT: usize = 4 * 1024 * 1024;
@@ -20,11 +20,11 @@ impl<N: TwilioSources> Calls<N> {
     pub(super) async fn story(
         &self,
         key: &CallKey,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         caller.needs(Right::Read)?;
-        asked.only(&[])?;
+        request.only(&[])?;
         let record = self.stored(key).await?;
         let deliveries = self.store.deliveries(key).await?;
         let has_analysis = record.analysis.as_ref().is_some_and(|mark| mark.digest.is_some());
@@ -32,19 +32,19 @@ impl<N: TwilioSources> Calls<N> {
             true => self.store.analysis(key).await?,
             false => None,
         };
-        Answer::ok(tell(&record, &deliveries, analysis.as_ref(), Shown::to(caller)))
+        ok(tell(&record, &deliveries, analysis.as_ref(), Shown::to(caller)))
     }
 
     /// What was said on a call, in full.
     pub(super) async fn transcript(
         &self,
         key: &CallKey,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         caller.needs(Right::Read)?;
         caller.needs(Right::Personal)?;
-        asked.only(&[])?;
+        request.only(&[])?;
         let text = match self.stored(key).await?.call.facts.transcript {
             None => return Err(Problem::not_found("transcript")),
             Some(Text::Inline(text)) => text,
@@ -55,7 +55,7 @@ impl<N: TwilioSources> Calls<N> {
         };
         let text = text.expose();
         let shown = text.get(..text.floor_char_boundary(LONGEST_TRANSCRIPT)).unwrap_or(text);
-        Answer::ok(json!({
+        ok(json!({
             "transcript": shown,
             "bytes": text.len(),
             "is_whole": shown.len() == text.len(),

@@ -10,14 +10,13 @@ use switchboard_domain::{
     DeliveryState, Direction, Facts, Legs, MatchedBy, Name, Order, Party, PartyKind, Person,
     Personal, Policy, Recording, Seconds, State, Text, Tokens, Update,
 };
-use switchboard_flow::Telemetry;
 use switchboard_queue::{Job, MemoryQueue};
-use switchboard_shell::gateway::Parts;
+use switchboard_shell::gateway::HttpRequest;
 use switchboard_shell::parameters::ParameterError;
 use switchboard_store::Store;
 
 use super::{Calls, TwilioSources};
-use crate::{Answer, Area as _, Asked, Caller, Problem, Right};
+use crate::{Area as _, Caller, Problem, Request, Response, Right};
 
 const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
@@ -59,7 +58,6 @@ fn queued() -> (Area, MemoryQueue) {
         queue: Arc::new(queue.clone()),
         sources: Sources(vec!["main", "twilio"]),
         recordings: None,
-        telemetry: Telemetry::memory("calls"),
     };
     (area, queue)
 }
@@ -69,13 +67,12 @@ async fn ask_as(
     rights: &[Right],
     request: &str,
     body: &str,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     let (method, target) = request.split_once(' ').unwrap();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let body = body.as_bytes().to_vec();
-    let parts = Parts { method, path, query, headers: vec![], body, sender: None };
+    let body = Some(body.as_bytes().to_vec());
+    let http = HttpRequest { body, ..HttpRequest::new(method, target) };
     let caller = Caller::new("tester", rights.iter().copied());
-    area.answer(&Asked::new(parts, "request-1", now())?, &caller).await
+    area.respond(&Request::new(http, "request-1", now())?, &caller).await
 }
 
 async fn ask(area: &Area, request: &str) -> Value {

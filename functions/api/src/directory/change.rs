@@ -12,9 +12,9 @@ use switchboard_store::{PutIf, fresh_id};
 
 use super::{DirectoryArea, Who, problem_of, view};
 use crate::access::Caller;
-use crate::asked::Asked;
 use crate::problem::Problem;
-use crate::serve::Answer;
+use crate::request::Request;
+use crate::serve::{Response, ok, with_status};
 
 /// So often a change is made anew of what another has written meanwhile.
 const ATTEMPTS: usize = 5;
@@ -63,8 +63,8 @@ enum Meant {
 }
 
 impl Meant {
-    fn new(asked: &Asked, member: Option<u64>) -> Result<Self, Problem> {
-        let Some(header) = asked.header("if-match") else {
+    fn new(request: &Request, member: Option<u64>) -> Result<Self, Problem> {
+        let Some(header) = request.header("if-match") else {
             return Ok(member.map_or(Self::Any, Self::ByMember));
         };
         if header == "*" {
@@ -95,13 +95,13 @@ impl Meant {
 impl DirectoryArea {
     pub(super) async fn create(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         who: Who,
-    ) -> Result<Answer, Problem> {
-        asked.only(&[])?;
+    ) -> Result<Response, Problem> {
+        request.only(&[])?;
         let defaults = Defaults { kind: who.kind(), country: None };
-        let written: Written = asked.json()?;
+        let written: Written = request.json()?;
         let mut draft = written.draft(&defaults).map_err(problem_of)?;
         if (draft.kind == EntryKind::Employee) != (who == Who::Employee) {
             return Err(Problem::invalid("kind", "does not belong to this path"));
@@ -110,11 +110,11 @@ impl DirectoryArea {
         let id = draft.id.get_or_insert(fresh).clone();
         for _ in 0..ATTEMPTS {
             let holders = self.directory.holders(&draft.handles()).await?;
-            let write = draft.write(None, &id, &holders, Origin::Api, asked.now);
+            let write = draft.write(None, &id, &holders, Origin::Api, request.now);
             // Of nothing, something is always made.
             let Some(write) = write.map_err(problem_of)? else { break };
             if let Some(entry) = self.put(write).await? {
-                return Answer::with(201, view::entry(&entry, caller));
+                return with_status(201, view::entry(&entry, caller));
             }
             if self.entry(who, id.as_str()).await.is_ok() {
                 return Err(Problem::conflict(&format!(
@@ -128,22 +128,22 @@ impl DirectoryArea {
 
     pub(super) async fn change(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         who: Who,
         id: &str,
-    ) -> Result<Answer, Problem> {
-        asked.only(&[])?;
-        let patch: Patch = asked.json()?;
-        let meant = Meant::new(asked, patch.version)?;
+    ) -> Result<Response, Problem> {
+        request.only(&[])?;
+        let patch: Patch = request.json()?;
+        let meant = Meant::new(request, patch.version)?;
         for _ in 0..ATTEMPTS {
             let stored = self.entry(who, id).await?;
             meant.check(stored.version())?;
-            let entry = patch.apply(&stored, asked)?;
+            let entry = patch.apply(&stored, request)?;
             let holders = self.directory.holders(&entry.handles()).await?;
             let write = EntryWrite::new(entry, Some(&stored), &holders).map_err(problem_of)?;
             if let Some(entry) = self.put(write).await? {
-                return Answer::ok(view::entry(&entry, caller));
+                return ok(view::entry(&entry, caller));
             }
         }
         Err(busy())
@@ -151,12 +151,12 @@ impl DirectoryArea {
 
     pub(super) async fn delete(
         &self,
-        asked: &Asked,
+        request: &Request,
         who: Who,
         id: &str,
-    ) -> Result<Answer, Problem> {
-        asked.only(&[])?;
-        let meant = Meant::new(asked, None)?;
+    ) -> Result<Response, Problem> {
+        request.only(&[])?;
+        let meant = Meant::new(request, None)?;
         for _ in 0..ATTEMPTS {
             let stored = match self.entry(who, id).await {
                 Ok(stored) => stored,
@@ -179,7 +179,7 @@ impl DirectoryArea {
                 }
             };
             if put != PutIf::Conflict {
-                return Answer::ok(json!({ "id": stored.id(), "deleted": true }));
+                return ok(json!({ "id": stored.id(), "deleted": true }));
             }
         }
         Err(busy())
@@ -207,7 +207,7 @@ fn busy() -> Problem {
 }
 
 impl Patch {
-    fn apply(&self, stored: &Entry, asked: &Asked) -> Result<Entry, Problem> {
+    fn apply(&self, stored: &Entry, request: &Request) -> Result<Entry, Problem> {
         let country = self.country.as_deref();
         if country.is_some_and(|country| !is_country(country)) {
             return Err(Problem::invalid("country", "must be two capital letters, as AU"));
@@ -218,11 +218,11 @@ impl Patch {
         let mut entry = stored.clone();
         let (name, held_numbers, held_emails, held_ids) = match &mut entry {
             Entry::Contact(one) => {
-                one.updated_at = asked.now;
+                one.updated_at = request.now;
                 (&mut one.name, &mut one.numbers, &mut one.emails, &mut one.external_ids)
             }
             Entry::Employee(one) => {
-                one.updated_at = asked.now;
+                one.updated_at = request.now;
                 (&mut one.name, &mut one.numbers, &mut one.emails, &mut one.external_ids)
             }
         };

@@ -6,23 +6,23 @@ use switchboard_people::import::{Defaults, Format, Row, entry_kind, is_country, 
 use switchboard_store::{Upserted, Upserts};
 
 use super::{DirectoryArea, problem_of};
-use crate::asked::Asked;
 use crate::problem::Problem;
-use crate::serve::Answer;
+use crate::request::Request;
+use crate::serve::{Response, ok};
 
 /// As many rows as one request may have: they must be done before API Gateway gives up.
 const MOST_ROWS: usize = 500;
 
 impl DirectoryArea {
-    pub(super) async fn import(&self, asked: &Asked) -> Result<Answer, Problem> {
-        asked.only(&["kind", "country", "dry_run"])?;
-        let dry_run = match asked.parameter("dry_run") {
+    pub(super) async fn import(&self, request: &Request) -> Result<Response, Problem> {
+        request.only(&["kind", "country", "dry_run"])?;
+        let dry_run = match request.parameter("dry_run") {
             None | Some("false") => false,
             Some("true") => true,
             Some(_) => return Err(Problem::invalid("dry_run", "is neither true nor false")),
         };
-        let kind = asked.parameter("kind").map(entry_kind).transpose().map_err(problem_of)?;
-        let country = asked.parameter("country");
+        let kind = request.parameter("kind").map(entry_kind).transpose().map_err(problem_of)?;
+        let country = request.parameter("country");
         if country.is_some_and(|country| !is_country(country)) {
             return Err(Problem::invalid("country", "must be two capital letters, as AU"));
         }
@@ -30,8 +30,8 @@ impl DirectoryArea {
             kind: kind.unwrap_or(EntryKind::Contact(ContactKind::Client)),
             country: country.map(str::to_owned),
         };
-        let format = Format::of(asked.bytes());
-        let rows = rows(asked.bytes(), format, &defaults)
+        let format = Format::of(request.bytes());
+        let rows = rows(request.bytes(), format, &defaults)
             .map_err(|error| Problem::invalid("body", &format!("cannot be read: {}", error.0)))?;
         let rows: Vec<Row> = rows.take(MOST_ROWS + 1).collect();
         if rows.len() > MOST_ROWS {
@@ -41,7 +41,7 @@ impl DirectoryArea {
         }
         let drafts: Vec<_> = rows.iter().filter_map(|row| row.draft.clone().ok()).collect();
         let mut upserts = Upserts::new(&self.directory, Origin::Import, dry_run);
-        let mut done = upserts.put(&drafts, asked.now).await?.into_iter();
+        let mut done = upserts.put(&drafts, request.now).await?.into_iter();
         let mut counts = [("created", 0), ("changed", 0), ("unchanged", 0), ("rejected", 0)];
         let mut told = Vec::with_capacity(rows.len());
         for Row { line, draft } in rows {
@@ -57,7 +57,7 @@ impl DirectoryArea {
             told.push(row);
         }
         let [created, changed, unchanged, rejected] = counts.map(|(_, count)| count);
-        Answer::ok(json!({
+        ok(json!({
             "dry_run": dry_run, "created": created, "changed": changed, "unchanged": unchanged,
             "rejected": rejected, "rows": told,
         }))

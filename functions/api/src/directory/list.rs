@@ -11,9 +11,9 @@ use switchboard_store::{EntryCursor, EntryPage};
 
 use super::{DirectoryArea, Who, number_of, page_problem, view};
 use crate::access::Caller;
-use crate::asked::Asked;
 use crate::problem::Problem;
-use crate::serve::Answer;
+use crate::request::Request;
+use crate::serve::{Response, ok};
 
 /// As many as are in a page, if nothing is said.
 const PAGE: u16 = 50;
@@ -29,8 +29,8 @@ pub(super) struct Listed {
 
 impl Listed {
     /// The page that the parameters `cursor` and `limit` ask for.
-    fn new(asked: &Asked, list: &str) -> Result<Self, Problem> {
-        let limit = match asked.parameter("limit") {
+    fn new(request: &Request, list: &str) -> Result<Self, Problem> {
+        let limit = match request.parameter("limit") {
             None => PAGE,
             Some(text) => text
                 .parse()
@@ -38,7 +38,7 @@ impl Listed {
                 .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
                 .ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))?,
         };
-        let page = asked.parameter("cursor").map(|cursor| {
+        let page = request.parameter("cursor").map(|cursor| {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
             let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
             let place = text.and_then(|text| {
@@ -64,8 +64,12 @@ impl Listed {
 }
 
 impl DirectoryArea {
-    pub(super) async fn contacts(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
-        asked.only(&[
+    pub(super) async fn contacts(
+        &self,
+        request: &Request,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
+        request.only(&[
             "kind",
             "status",
             "number",
@@ -75,99 +79,104 @@ impl DirectoryArea {
             "cursor",
             "limit",
         ])?;
-        let kind = match asked.parameter("kind") {
+        let kind = match request.parameter("kind") {
             None => None,
             Some("client") => Some(ContactKind::Client),
             Some("lead") => Some(ContactKind::Lead),
             Some(_) => return Err(Problem::invalid("kind", "is neither client nor lead")),
         };
-        let status = asked.parameter("status");
+        let status = request.parameter("status");
         let is_wanted = |contact: &Contact| {
             kind.is_none_or(|kind| contact.kind == kind)
                 && status.is_none_or(|status| contact.status.as_deref() == Some(status))
         };
-        if let Some(found) = self.found(asked, Who::Contact).await? {
+        if let Some(found) = self.found(request, Who::Contact).await? {
             let contacts = found.into_iter().filter_map(|entry| match entry {
                 Entry::Contact(contact) if is_wanted(&contact) => Some(contact),
                 _ => None,
             });
             let items = contacts.map(|contact| view::contact(&contact, caller)).collect();
-            return Answer::ok(Listed::new(asked, "found")?.body(items, None));
+            return ok(Listed::new(request, "found")?.body(items, None));
         }
         if kind == Some(ContactKind::Lead) {
-            return self.lead_page(asked, caller, status).await;
+            return self.lead_page(request, caller, status).await;
         }
-        let listed = Listed::new(asked, "contacts")?;
+        let listed = Listed::new(request, "contacts")?;
         let read = self.directory.contacts(listed.page.clone(), listed.limit).await;
         let EntryPage { entries, next } = read.map_err(page_problem)?;
         let items = entries.iter().filter(|contact| is_wanted(contact));
-        Answer::ok(listed.body(items.map(|contact| view::contact(contact, caller)).collect(), next))
+        ok(listed.body(items.map(|contact| view::contact(contact, caller)).collect(), next))
     }
 
-    pub(super) async fn leads(&self, asked: &Asked, caller: &Caller) -> Result<Answer, Problem> {
-        asked.only(&["status", "cursor", "limit"])?;
-        self.lead_page(asked, caller, asked.parameter("status")).await
+    pub(super) async fn leads(
+        &self,
+        request: &Request,
+        caller: &Caller,
+    ) -> Result<Response, Problem> {
+        request.only(&["status", "cursor", "limit"])?;
+        self.lead_page(request, caller, request.parameter("status")).await
     }
 
     async fn lead_page(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         status: Option<&str>,
-    ) -> Result<Answer, Problem> {
-        let listed = Listed::new(asked, &format!("leads/{}", status.unwrap_or("*")))?;
+    ) -> Result<Response, Problem> {
+        let listed = Listed::new(request, &format!("leads/{}", status.unwrap_or("*")))?;
         let read = self.directory.leads(status, listed.page.clone(), listed.limit).await;
         let EntryPage { entries, next } = read.map_err(page_problem)?;
         let items = entries.iter().map(|contact| view::contact(contact, caller)).collect();
-        Answer::ok(listed.body(items, next))
+        ok(listed.body(items, next))
     }
 
     pub(super) async fn employees(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
-    ) -> Result<Answer, Problem> {
-        asked.only(&["number", "country", "email", "external_id", "cursor", "limit"])?;
-        if let Some(found) = self.found(asked, Who::Employee).await? {
+    ) -> Result<Response, Problem> {
+        request.only(&["number", "country", "email", "external_id", "cursor", "limit"])?;
+        if let Some(found) = self.found(request, Who::Employee).await? {
             let items = found.iter().map(|entry| view::entry(entry, caller)).collect();
-            return Answer::ok(Listed::new(asked, "found")?.body(items, None));
+            return ok(Listed::new(request, "found")?.body(items, None));
         }
-        let listed = Listed::new(asked, "employees")?;
+        let listed = Listed::new(request, "employees")?;
         let read = self.directory.employees(listed.page.clone(), listed.limit).await;
         let EntryPage { entries, next } = read.map_err(page_problem)?;
         let items = entries.iter().map(|employee| view::employee(employee, caller)).collect();
-        Answer::ok(listed.body(items, next))
+        ok(listed.body(items, next))
     }
 
     pub(super) async fn activities(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         id: &str,
-    ) -> Result<Answer, Problem> {
-        asked.only(&["cursor", "limit"])?;
+    ) -> Result<Response, Problem> {
+        request.only(&["cursor", "limit"])?;
         let contact = self.entry(Who::Contact, id).await?;
-        let listed = Listed::new(asked, &format!("activities/{}", contact.id()))?;
+        let listed = Listed::new(request, &format!("activities/{}", contact.id()))?;
         let read = self.directory.activities(contact.id(), listed.page.clone(), listed.limit).await;
         let EntryPage { entries, next } = read.map_err(page_problem)?;
         let items = entries.iter().map(|activity| view::activity(activity, caller)).collect();
-        Answer::ok(listed.body(items, next))
+        ok(listed.body(items, next))
     }
 
     /// Who has all that is asked for; `None`: nothing that people are found by is.
-    async fn found(&self, asked: &Asked, who: Who) -> Result<Option<Vec<Entry>>, Problem> {
+    async fn found(&self, request: &Request, who: Who) -> Result<Option<Vec<Entry>>, Problem> {
         let mut handles = BTreeSet::new();
-        if let Some(number) = asked.query.get("number").filter(|number| !number.trim().is_empty()) {
+        if let Some(number) = request.query.get("number").filter(|number| !number.trim().is_empty())
+        {
             // A plus sign that was not encoded is read as a space.
             let number = match number.strip_prefix(' ') {
                 Some(rest) => format!("+{rest}"),
                 None => number.clone(),
             };
-            handles.insert(Handle::Number(number_of(asked, &number)?));
+            handles.insert(Handle::Number(number_of(request, &number)?));
         }
-        let email = asked.parameter("email").map(str::to_lowercase);
+        let email = request.parameter("email").map(str::to_lowercase);
         handles.extend(email.map(|email| Handle::Email(Personal::new(email))));
-        let external = asked.parameter("external_id").map(Personal::new);
+        let external = request.parameter("external_id").map(Personal::new);
         handles.extend(external.map(Handle::External));
         if handles.is_empty() {
             return Ok(None);

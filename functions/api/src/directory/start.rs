@@ -11,9 +11,9 @@ use crate::start::{Parts, parts};
 
 /// Runs `directory` as a function.
 pub async fn directory() -> Result<(), Error> {
-    let Parts { aws, telemetry, access, .. } = parts("directory")?;
+    let Parts { aws, access, .. } = parts("directory")?;
     let directory = Directory::dynamodb(&aws::dynamodb(&aws), required("DIRECTORY_TABLE")?);
     aws::briefly(directory.connect()).await;
     switchboard_people::number::warm_up(None);
-    serve(DirectoryArea { directory }, access, telemetry).await
+    serve(DirectoryArea { directory }, access).await
 }

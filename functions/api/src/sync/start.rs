@@ -26,22 +26,15 @@ impl Sources for Kept {
 
 /// Runs `sync` as a function.
 pub async fn run() -> Result<(), Error> {
-    let Parts { aws, telemetry, access, prefix } = parts("sync")?;
+    let Parts { aws, access, prefix } = parts("sync")?;
     let table = required("CALLS_TABLE")?;
     let store = Store::dynamodb(&aws::dynamodb(&aws), table, parsed("RETENTION_DAYS", 400)?);
     let pull = Some(required("PULL_QUEUE_URL")?);
     let queue = Arc::new(SqsQueue::new(aws::sqs(&aws), None, None).with_pull(pull));
-    let log = telemetry.clone();
-    let sources = Cached::new(
-        Parameters::new(aws::ssm(&aws)),
-        prefix,
-        folders(),
-        telemetry.clone(),
-        move |values| Pullable::read(values, &log),
-    );
+    let sources = Cached::new(Parameters::new(aws::ssm(&aws)), prefix, folders(), Pullable::read);
     let (known, (), ()) =
         tokio::join!(sources.get(), aws::briefly(store.connect()), aws::briefly(queue.connect()),);
     known?;
-    let area = Sync { store, queue, sources: Kept(sources), telemetry: telemetry.clone() };
-    serve(area, access, telemetry).await
+    let area = Sync { store, queue, sources: Kept(sources) };
+    serve(area, access).await
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use switchboard_domain::sync::Step;
 use switchboard_flow::Values;
 use switchboard_queue::MemoryQueue;
-use switchboard_shell::gateway::Parts;
+use switchboard_shell::gateway::HttpRequest;
 use switchboard_store::Store;
 
 use super::*;
@@ -40,10 +40,9 @@ fn queued() -> (Served, MemoryQueue) {
         ("sources/onecom/onecom".to_owned(), onecom.to_string()),
         ("sources/smartflo/smartflo".to_owned(), r#"{"secrets": ["fake"]}"#.to_owned()),
     ]);
-    let telemetry = Telemetry::memory("sync");
-    let sources = Fixed(Arc::new(Pullable::read(&values, &telemetry)));
+    let sources = Fixed(Arc::new(Pullable::read(&values)));
     let store = Store::in_memory();
-    (Sync { store, queue: Arc::new(queue.clone()), sources, telemetry }, queue)
+    (Sync { store, queue: Arc::new(queue.clone()), sources }, queue)
 }
 
 async fn ask(area: &Served, rights: &[Right], what: &str, body: Value) -> Result<Value, Problem> {
@@ -58,12 +57,11 @@ async fn ask_at(
     now: jiff::Timestamp,
 ) -> Result<Value, Problem> {
     let (method, target) = what.split_once(' ').unwrap();
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
     let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    let parts = Parts { method, path, query, headers: Vec::new(), body, sender: None };
-    let asked = Asked::new(parts, "id", now).unwrap();
+    let http = HttpRequest { body: Some(body), ..HttpRequest::new(method, target) };
+    let request = Request::new(http, "id", now).unwrap();
     let caller = Caller::new("test", rights.iter().copied());
-    let answer = area.answer(&asked, &caller).await?;
+    let answer = area.respond(&request, &caller).await?;
     let mut body = answer.body;
     body["status"] = json!(answer.status);
     Ok(body)

@@ -14,28 +14,30 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use switchboard_domain::Digest;
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
+use switchboard_flow::metrics;
 use switchboard_providers::dial::{Account, DialError, Dialer, Placing};
 use switchboard_store::{PutDialRequest, RateCounter};
+use tracing::error;
 
 use super::shown::in_progress;
 use super::{Configured, Telephony, Wanted, is_theirs};
 use crate::access::Caller;
-use crate::asked::Asked;
 use crate::problem::Problem;
+use crate::request::Request;
 
 impl<C: Configured> Telephony<C> {
     /// The dial request of this key, dialled if it never was. What is returned is over.
     pub(super) async fn dial_request(
         &self,
-        asked: &Asked,
+        request: &Request,
         caller: &Caller,
         key: &str,
         wanted: Wanted,
     ) -> Result<DialRequest, Problem> {
-        let (id, request) = (DialRequest::id_of(&caller.name, key), wanted.digest()?);
+        let (id, fingerprint) = (DialRequest::id_of(&caller.name, key), wanted.digest()?);
         let mut version = 0;
         if let Some(stored) = self.store.dial_request(&id).await? {
-            match status(&stored, &request, asked.now, caller)? {
+            match status(&stored, &fingerprint, request.now, caller)? {
                 Status::Over(state) => return Ok(DialRequest { state, ..stored }),
                 Status::InProgress(left) => return Err(in_progress(&stored, left.as_secs())),
                 Status::Free => version = stored.version,
@@ -47,36 +49,38 @@ impl<C: Configured> Telephony<C> {
         let missing = || Problem::not_found("source, or it places no calls");
         let (dialer, account) = known.account(provider, &source).ok_or_else(missing)?;
         let order = wanted.order(caller, &self.directory, dialer, &account).await?;
-        let dial_request =
-            DialRequest { version, ..DialRequest::new(id, request, &asked.id, order, asked.now) };
+        let dial_request = DialRequest {
+            version,
+            ..DialRequest::new(id, fingerprint, &request.id, order, request.now)
+        };
 
         let dial_request = match self.store.put_dial_request(&dial_request).await? {
             PutDialRequest::Stored(version) => DialRequest { version, ..dial_request },
             PutDialRequest::Conflict(None) => return Err(in_progress(&dial_request, 1)),
             PutDialRequest::Conflict(Some(stored)) => {
-                return match status(&stored, &dial_request.request, asked.now, caller)? {
+                return match status(&stored, &dial_request.request, request.now, caller)? {
                     Status::Over(state) => Ok(DialRequest { state, ..*stored }),
                     Status::InProgress(left) => Err(in_progress(&stored, left.as_secs())),
                     Status::Free => Err(in_progress(&stored, 1)),
                 };
             }
         };
-        let authorization = match self.ready(&dial_request, dialer, &account, asked.now).await {
+        let authorization = match self.ready(&dial_request, dialer, &account, request.now).await {
             Ok(token) => token,
             Err(problem) => {
                 // If this fails, the key is free when its lease is over.
-                let _ = self.store.put_dial_request(&dial_request.released(asked.now)).await;
+                let _ = self.store.put_dial_request(&dial_request.released(request.now)).await;
                 self.count("not_dialled", &dial_request);
                 return Err(problem);
             }
         };
-        let dialling = dial_request.with(DialState::Dialling, asked.now);
+        let dialling = dial_request.with(DialState::Dialling, request.now);
         let dial_request = match self.store.put_dial_request(&dialling).await? {
             PutDialRequest::Stored(version) => DialRequest { version, ..dialling },
             PutDialRequest::Conflict(_) => return Err(in_progress(&dial_request, 1)),
         };
-        let placing = self.dial(dialer, &account, authorization, &dial_request, asked.now).await;
-        Ok(self.over(dial_request, placing, asked).await)
+        let placing = self.dial(dialer, &account, authorization, &dial_request, request.now).await;
+        Ok(self.over(dial_request, placing, request).await)
     }
 
     /// All that is done before dialling and may fail: the rate is counted, a login made.
@@ -163,7 +167,7 @@ impl<C: Configured> Telephony<C> {
         &self,
         dial_request: DialRequest,
         placing: Placing,
-        asked: &Asked,
+        request: &Request,
     ) -> DialRequest {
         let (state, counted) = match placing {
             Placing::Placed { call_id, ref_id } => {
@@ -176,7 +180,7 @@ impl<C: Configured> Telephony<C> {
                 (DialState::Refused { fault: DialFault::Configuration, why }, "refused")
             }
         };
-        let over = dial_request.with(state, asked.now);
+        let over = dial_request.with(state, request.now);
         match self.store.put_dial_request(&over).await {
             Ok(PutDialRequest::Stored(_)) => {}
             // Whoever sends the key again is told that nobody knows. That is safe, and a pity.
@@ -188,26 +192,24 @@ impl<C: Configured> Telephony<C> {
     }
 
     fn unwritten(&self, dial_request: &DialRequest, problem: &str) {
-        let fields: [(&str, &dyn std::fmt::Display); 2] =
-            [("press", &dial_request.id), ("problem", &problem)];
-        self.telemetry.error("how a press went could not be written", &fields);
+        error!(press = %dial_request.id, problem, "how a press went could not be written");
     }
 
     fn count(&self, what: &str, dial_request: &DialRequest) {
         let name = format!("presses_{what}");
         let provider = dial_request.order.provider.as_str();
-        self.telemetry.count(&[(&name, 1)], &[("provider", provider)]);
+        metrics::count(&[(&name, 1)], &[("provider", provider)]);
     }
 }
 
 /// What is to be made of a stored dial request for a request that uses its key.
 fn status(
     stored: &DialRequest,
-    request: &Digest,
+    fingerprint: &Digest,
     now: Timestamp,
     caller: &Caller,
 ) -> Result<Status, Problem> {
-    if stored.request != *request || !is_theirs(stored, caller) {
+    if stored.request != *fingerprint || !is_theirs(stored, caller) {
         let title = "Idempotency key reused";
         let detail =
             "the Idempotency-Key was used for another request: send a new key for each call";

@@ -5,8 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 use switchboard_domain::{ConfigError, Name};
-use switchboard_flow::Telemetry;
-use switchboard_flow::Values;
+use switchboard_flow::{Values, config};
 use switchboard_people::dialled;
 use switchboard_providers::dial::{Account, Dialer};
 use switchboard_providers::{Source, registry};
@@ -19,23 +18,10 @@ use crate::problem::Problem;
 pub struct Sources(BTreeMap<(String, Name), Source>);
 
 impl Sources {
-    /// Reads the parameters `sources/<provider>/<source>`. One that cannot be read is left out and
-    /// named in the log.
-    pub fn read(values: &Values, allow_private: bool, telemetry: &Telemetry) -> Self {
-        let mut sources = BTreeMap::new();
-        for (path, json) in values {
-            let Some((provider, name)) =
-                path.strip_prefix("sources/").and_then(|rest| rest.split_once('/'))
-            else {
-                continue;
-            };
-            match read(provider, name, json, allow_private) {
-                Ok((name, source)) => drop(sources.insert((provider.to_owned(), name), source)),
-                Err(problem) => telemetry
-                    .error("a source is not used", &[("parameter", path), ("problem", &problem)]),
-            }
-        }
-        Self(sources)
+    /// Reads the parameters `sources/<provider>/<source>`.
+    pub fn read(values: &Values, allow_private: bool) -> Self {
+        let read = config::read(values, "sources", |path, json| read(path, json, allow_private));
+        Self(read.into_iter().collect())
     }
 
     /// A source that places calls, and how.
@@ -60,17 +46,17 @@ impl Sources {
     }
 }
 
+/// A source by `<provider>/<source>`, with the check of its provider and of its dialling.
 fn read(
-    provider: &str,
-    name: &str,
+    path: &str,
     json: &str,
     allow_private: bool,
-) -> Result<(Name, Source), ConfigError> {
-    let name = Name::new("source", name);
-    let name = name.map_err(|error| ConfigError::new("source", error.to_string()))?;
-    let dialer = registry::dialer(provider).map(|dialer| dialer.provider());
-    let source = Source::parse(json, dialer)?;
-    registry::check_dial(provider, &source, allow_private)?;
+) -> Result<((String, Name), Source), ConfigError> {
+    let (kind, name) = path.split_once('/').unwrap_or((path, ""));
+    let dialer =
+        registry::dialer(kind).ok_or_else(|| ConfigError::new("dial", "places no calls"))?;
+    let (name, source) = config::source(dialer.provider(), name, json)?;
+    registry::check_dial(kind, &source, allow_private)?;
     let unknown = |country: &&String| !dialled::is_country(country);
     if let Some(dialing) = &source.dial
         && dialing.countries.iter().find(unknown).is_some()
@@ -78,7 +64,7 @@ fn read(
         let problem = "holds a country that numbers are not known of: it would allow nothing";
         return Err(ConfigError::new("dial.countries", problem));
     }
-    Ok((name, source))
+    Ok(((kind.to_owned(), name), source))
 }
 
 /// Where the sources are known from.

@@ -19,17 +19,16 @@ use crate::start::{Parts, parts};
 
 /// Runs `telephony` as a function.
 pub async fn start() -> Result<(), Error> {
-    let Parts { aws, telemetry, access, prefix } = parts("telephony")?;
+    let Parts { aws, access, prefix } = parts("telephony")?;
     let allow_private =
         parsed("ALLOW_PRIVATE_DESTINATIONS", false)? && required("STAGE")? == "local";
     let (client, table) = (aws::dynamodb(&aws), required("CALLS_TABLE")?);
     let days = parsed("RETENTION_DAYS", 400)?;
     let store = Store::dynamodb(&client, table, days);
     let parameters = Parameters::new(aws::ssm(&aws));
-    let log = telemetry.clone();
     let folders = DIALERS.iter().map(|one| format!("sources/{}", one.provider().name())).collect();
-    let sources = Cached::new(parameters, prefix, folders, telemetry.clone(), move |values| {
-        Sources::read(values, allow_private, &log)
+    let sources = Cached::new(parameters, prefix, folders, move |values| {
+        Sources::read(values, allow_private)
     });
     // This function may read dial requests and put them, and nothing else: a read opens the connection.
     let connect = async {
@@ -45,7 +44,6 @@ pub async fn start() -> Result<(), Error> {
         sources,
         http: Arc::new(Client::new(allow_private)?),
         logins: Logins::default(),
-        telemetry: telemetry.clone(),
     };
-    serve(area, access, telemetry).await
+    serve(area, access).await
 }

@@ -125,7 +125,7 @@ async fn of_twenty_parallel_presses_one_dials() {
     assert!(!placed.is_empty() && placed.iter().all(|answer| *answer == placed[0]));
     for problem in answers.iter().filter_map(|answer| answer.as_ref().err()) {
         assert_eq!((problem.status, problem.kind), (409, "in-progress"));
-        let reply = problem.clone().into_reply();
+        let reply = problem.clone().into_response();
         assert!(["1", "2"].contains(&reply.headers["retry-after"].as_str()));
     }
 }
@@ -232,7 +232,7 @@ async fn an_agent_presses_so_often_and_no_more() {
     assert_eq!(dial_request("2", 59).await, (201, "done"));
     let refused = world.dial_request("3", &order, 50).await.unwrap_err();
     assert_eq!((refused.status, refused.kind), (429, "too-many-calls"));
-    assert_eq!(refused.into_reply().headers["retry-after"], "10");
+    assert_eq!(refused.into_response().headers["retry-after"], "10");
     // A repeated key is no dial request.
     assert_eq!(dial_request("1", 59).await, (201, "done"));
     // In the next minute the same key is free, and then the day is full.

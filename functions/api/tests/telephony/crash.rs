@@ -11,11 +11,10 @@ use async_trait::async_trait;
 use http::HeaderMap;
 use serde_json::json;
 use switchboard_api::telephony::Telephony;
-use switchboard_api::{Answer, Area as _, Asked, Problem};
-use switchboard_flow::Telemetry;
+use switchboard_api::{Area as _, Problem};
 use switchboard_http::{Http, Request, Response, SendError};
 use switchboard_providers::rest::Logins;
-use switchboard_shell::gateway::Parts;
+use switchboard_shell::gateway::HttpRequest;
 use switchboard_store::testing::{Effects, Fault, Which};
 use switchboard_store::{Directory, Store};
 
@@ -86,7 +85,8 @@ impl Http for FaultyHttp {
     }
 }
 
-type Asking<'a> = Pin<Box<dyn Future<Output = Result<Answer, Problem>> + Send + 'a>>;
+type Asking<'a> =
+    Pin<Box<dyn Future<Output = Result<switchboard_api::Response, Problem>> + Send + 'a>>;
 
 /// The area over a stage on which anything can go wrong.
 pub struct Theatre {
@@ -104,7 +104,6 @@ impl Theatre {
             sources: Settings::of(&values("http://127.0.0.1:1")),
             http: Arc::new(FaultyHttp(stage.clone())),
             logins: Logins::default(),
-            telemetry: Telemetry::memory("telephony"),
         };
         Self { stage, area, requests: Mutex::default() }
     }
@@ -116,16 +115,13 @@ impl Theatre {
             *requests += 1;
             format!("request-{requests}")
         };
-        let parts = Parts {
-            method: "POST",
-            path: "/telephony/calls",
-            query: "",
-            headers: vec![("idempotency-key", "1")],
-            body: order("smartflo/login").to_string().into_bytes(),
-            sender: None,
+        let http = HttpRequest {
+            headers: [("idempotency-key".to_owned(), "1".to_owned())].into(),
+            body: Some(order("smartflo/login").to_string().into_bytes()),
+            ..HttpRequest::new("POST", "/telephony/calls")
         };
-        let asked = Asked::new(parts, &id, at(second)).unwrap();
-        Box::pin(async move { self.area.answer(&asked, &dialler()).await })
+        let request = switchboard_api::Request::new(http, &id, at(second)).unwrap();
+        Box::pin(async move { self.area.respond(&request, &dialler()).await })
     }
 
     /// Polls dial requests in turns until each has its answer, or is gone (`None`).
@@ -133,7 +129,7 @@ impl Theatre {
         &self,
         dial_requests: Vec<Asking<'_>>,
         mut turns: impl Iterator<Item = usize>,
-    ) -> Vec<Option<Result<Answer, Problem>>> {
+    ) -> Vec<Option<Result<switchboard_api::Response, Problem>>> {
         let mut answers: Vec<_> = dial_requests.iter().map(|_| None).collect();
         let mut open: Vec<(usize, Asking<'_>)> = dial_requests.into_iter().enumerate().collect();
         while !open.is_empty() {
@@ -152,7 +148,7 @@ impl Theatre {
         answers
     }
 
-    pub fn one(&self, second: i64) -> Option<Result<Answer, Problem>> {
+    pub fn one(&self, second: i64) -> Option<Result<switchboard_api::Response, Problem>> {
         self.run(vec![self.dial_request(second)], std::iter::empty()).remove(0)
     }
 }
@@ -185,7 +181,7 @@ fn whatever_goes_wrong_at_any_effect_no_number_is_dialled_twice() {
             theatre.stage.will(BTreeMap::from([(number, fault)]));
             let first = theatre.one(0);
             let what = theatre.stage.effects()[number];
-            let is_over = |answer: &Option<Result<Answer, Problem>>| {
+            let is_over = |answer: &Option<Result<switchboard_api::Response, Problem>>| {
                 let (status, kind) = outcome(answer.as_ref().unwrap());
                 status == 201 || ["unknown-result", "provider-unavailable"].contains(&kind)
             };

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
-use switchboard_api::{Answer, Caller, Problem, Right};
+use switchboard_api::{Caller, Problem, Response, Right};
 use switchboard_domain::directory::{Employee, Extension, Origin};
 use switchboard_domain::{Name, Personal};
 use switchboard_store::Directory;
@@ -58,7 +58,7 @@ async fn ask(
     route: (&str, &str),
     key: Option<&str>,
     body: Value,
-) -> Result<Answer, Problem> {
+) -> Result<Response, Problem> {
     world.ask(caller, route, key, &body, 0).await
 }
 

@@ -7,11 +7,11 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_api::telephony::{Configured, Sources, Telephony};
-use switchboard_api::{Answer, Area as _, Asked, Caller, Problem, Right};
-use switchboard_flow::Telemetry;
+use switchboard_api::{Area as _, Caller, Problem, Request, Response, Right};
+use switchboard_flow::telemetry::{Captured, capture};
 use switchboard_http::Client;
 use switchboard_providers::rest::Logins;
-use switchboard_shell::gateway::Parts;
+use switchboard_shell::gateway::HttpRequest;
 use switchboard_store::{Directory, Store};
 
 use crate::provider::Provider;
@@ -33,9 +33,9 @@ impl Settings {
 
     pub fn set(&self, values: &BTreeMap<String, Value>) {
         let values = values.iter().map(|(name, json)| (name.clone(), json.to_string())).collect();
-        let telemetry = Telemetry::memory("telephony");
-        *self.0.lock().unwrap() = Arc::new(Sources::read(&values, true, &telemetry));
-        assert_eq!(telemetry.lines(), Vec::<String>::new());
+        let log = capture();
+        *self.0.lock().unwrap() = Arc::new(Sources::read(&values, true));
+        assert_eq!(log.lines(), Vec::<String>::new());
     }
 }
 
@@ -54,6 +54,7 @@ pub struct World {
     pub area: Telephony<Settings>,
     pub settings: Settings,
     pub provider: Provider,
+    log: Captured,
     requests: Arc<AtomicUsize>,
 }
 
@@ -94,9 +95,8 @@ impl World {
             sources: settings.clone(),
             http: Arc::new(Client::new(true).unwrap()),
             logins: Logins::default(),
-            telemetry: Telemetry::memory("telephony"),
         };
-        Self { area, settings, provider, requests: Arc::default() }
+        Self { area, settings, provider, log: capture(), requests: Arc::default() }
     }
 
     /// Asks as a caller, at a second.
@@ -107,13 +107,14 @@ impl World {
         key: Option<&str>,
         body: &Value,
         second: i64,
-    ) -> Result<Answer, Problem> {
-        let headers = key.map(|key| ("Idempotency-Key", key)).into_iter().collect();
+    ) -> Result<Response, Problem> {
+        let header = |key: &str| ("idempotency-key".to_owned(), key.to_owned());
+        let headers = key.map(header).into_iter().collect();
         let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-        let parts = Parts { method, path, query: "", headers, body, sender: None };
+        let http = HttpRequest { headers, body: Some(body), ..HttpRequest::new(method, path) };
         let id = format!("request-{}", self.requests.fetch_add(1, Ordering::SeqCst));
-        let asked = Asked::new(parts, &id, at(second)).unwrap();
-        self.area.answer(&asked, caller).await
+        let request = Request::new(http, &id, at(second)).unwrap();
+        self.area.respond(&request, caller).await
     }
 
     /// DialRequests the button with a key.
@@ -122,12 +123,12 @@ impl World {
         key: &str,
         body: &Value,
         second: i64,
-    ) -> Result<Answer, Problem> {
+    ) -> Result<Response, Problem> {
         self.ask(&dialler(), ("POST", "/telephony/calls"), Some(key), body, second).await
     }
 
     pub fn said(&self, what: &str) -> bool {
-        self.area.telemetry.lines().iter().any(|line| line.contains(what))
+        self.log.lines().iter().any(|line| line.contains(what))
     }
 }
 
@@ -146,7 +147,7 @@ pub fn order(source: &str) -> Value {
 }
 
 /// The status and the kind of an answer.
-pub fn outcome(result: &Result<Answer, Problem>) -> (u16, &'static str) {
+pub fn outcome(result: &Result<Response, Problem>) -> (u16, &'static str) {
     match result {
         Ok(answer) => (answer.status, "done"),
         Err(problem) => (problem.status, problem.kind),

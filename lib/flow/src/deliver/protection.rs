@@ -1,7 +1,7 @@
 //! What deliveries do to a destination's gate, and a gate to deliveries.
 
-use crate::JobError;
-use crate::telemetry::{Field, Level};
+use crate::telemetry::{Level, log_at};
+use crate::{JobError, metrics};
 use jiff::Timestamp;
 use switchboard_crm::destination::Destination;
 use switchboard_domain::delivery::Verdict;
@@ -9,6 +9,7 @@ use switchboard_domain::gate::{Admission, Breaker, Change, Gate};
 use switchboard_domain::pace::SLOT_IS_GOOD_FOR;
 use switchboard_domain::{Deferred, Delivery, Event, Name};
 use switchboard_store::StoreError;
+use tracing::warn;
 
 use super::Deliver;
 use crate::gates;
@@ -55,7 +56,7 @@ impl Deliver {
         if !gate.is_open()
             && let Err(error) = gates::release(acts_on, &self.gates, gate, now).await
         {
-            self.telemetry.warn("what waits is left to the sweep", &[("error", &error)]);
+            warn!(%error, "what waits is left to the sweep");
         }
     }
 
@@ -64,8 +65,7 @@ impl Deliver {
         let gate = match self.gates.change(&self.store, to, change, now).await {
             Ok(gate) => gate?,
             Err(error) => {
-                let fields: [Field<'_>; 2] = [("destination", to), ("error", &error)];
-                self.telemetry.warn("a destination's gate could not be changed", &fields);
+                warn!(destination = %to, %error, "a destination's gate could not be changed");
                 return None;
             }
         };
@@ -88,8 +88,8 @@ impl Deliver {
             Change::ProbeDropped => return Some(gate),
             _ => (Level::Warn, "breaker_opened", "a destination is not sent to for a while"),
         };
-        self.telemetry.log(level, message, &[("destination", to), ("until", &until)]);
-        self.telemetry.count(&[(counted, 1)], &[("destination", to.as_str())]);
+        log_at!(level, destination = %to, %until, "{message}");
+        metrics::count(&[(counted, 1)], &[("destination", to.as_str())]);
         Some(gate)
     }
 
@@ -121,8 +121,7 @@ impl Deliver {
         if let Some(gate) = self.gates.change(&self.store, to, Change::Withheld, now).await?
             && gate.is_open()
         {
-            let fields: [Field<'_>; 2] = [("destination", to), ("because_it", &why)];
-            self.telemetry.warn("a destination's deliveries wait", &fields);
+            warn!(destination = %to, because_it = %why, "a destination's deliveries wait");
         }
         self.defer(delivery, Deferred::Shut).await
     }

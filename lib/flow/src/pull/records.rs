@@ -1,7 +1,6 @@
 //! Storing what a step of a pull brought.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Display;
 
 use futures_util::{StreamExt as _, stream};
 use jiff::{SignedDuration, Timestamp};
@@ -11,10 +10,12 @@ use switchboard_providers::pull::{self, Page};
 use switchboard_providers::request::PULLED;
 use switchboard_providers::{Record, Reject, Request};
 use switchboard_store::Between;
+use tracing::warn;
 
 use super::{Puller, Work};
 use crate::JobError;
 use crate::ingest::{Ingest, IngestedChange, NotIngested, jobs, quarantined};
+use crate::metrics;
 
 /// So many records are stored at a time.
 const AT_ONCE: usize = 16;
@@ -60,13 +61,13 @@ impl Puller {
             ingested.push(change.ingested);
         }
         self.send(&jobs(&ingested, now)).await;
-        let metrics = [
+        let counted = [
             ("pulled", counts.seen),
             ("stored", counts.new),
             ("duplicate", counts.duplicates),
             ("rejected", counts.rejected),
         ];
-        self.telemetry.count(&metrics, &[("provider", work.pull.provider().name())]);
+        metrics::count(&counted, &[("provider", work.pull.provider().name())]);
         Ok(Unit { steps: 1, counts, next: page.next, missing: by_day })
     }
 
@@ -98,9 +99,7 @@ impl Puller {
                 Ok(change) => ingested.push((facts, change)),
                 Err(NotIngested::Unread(unread)) => {
                     // A call that accepts no more updates: logged, and not quarantined with each pull.
-                    let fields: [(&str, &dyn Display); 2] =
-                        [("call", &key), ("problem", &unread.why)];
-                    self.telemetry.warn("record rejected", &fields);
+                    warn!(call = %key, problem = %unread.why, "record rejected");
                     counts.rejected += 1;
                 }
                 Err(NotIngested::Store(error)) => return Err(error.into()),
@@ -119,8 +118,7 @@ impl Puller {
         now: Timestamp,
     ) -> Result<(), JobError> {
         let provider = work.pull.provider();
-        let fields: [(&str, &dyn Display); 2] = [("provider", &provider.name()), ("problem", why)];
-        self.telemetry.warn("record rejected", &fields);
+        warn!(provider = %provider.name(), problem = %why, "record rejected");
         let message = pull::message(work.pull, request, work.sources, work.session.name);
         let Some(one) = quarantined(provider, &message, why, raw) else { return Ok(()) };
         let between = Between { since: now.checked_sub(KEPT_ONCE).ok(), until: None };

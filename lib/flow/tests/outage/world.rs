@@ -10,7 +10,6 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use switchboard_domain::Name;
 use switchboard_flow::Configuration;
-use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::deliver::Deliver;
 use switchboard_flow::deliverer::Deliverer;
@@ -187,12 +186,8 @@ impl Run {
             let source = platform::Source { queue, function, jobs, work, throttled };
             platform::serve(&time, &sqs, source, dead.clone());
         }
-        let sweep = Sweep {
-            store: store.clone(),
-            queue: Arc::new(sqs.clone()),
-            gates: Gates::default(),
-            telemetry: Telemetry::silent(),
-        };
+        let sweep =
+            Sweep { store: store.clone(), queue: Arc::new(sqs.clone()), gates: Gates::default() };
         let own = clock.clone();
         time.spawn(async move {
             loop {
@@ -208,9 +203,7 @@ impl Run {
         let (hook_store, hook_sqs) = (store.clone(), sqs.clone());
         time.run(async {
             let intake = provider("intake").unwrap();
-            let telemetry = Telemetry::silent();
-            let hook =
-                Hook { provider: intake, store: hook_store, queue: Arc::new(hook_sqs), telemetry };
+            let hook = Hook { provider: intake, store: hook_store, queue: Arc::new(hook_sqs) };
             let source = json!({"secrets": ["fake-intake-secret"], "create_contacts": false});
             let source = Source::parse(&source.to_string(), Some(intake)).unwrap();
             let sources: Sources = [(Name::new("source", "intake").unwrap(), source)].into();
@@ -228,7 +221,7 @@ impl Run {
                     .header("content-type", "application/json")
                     .header("x-crm-intake-secret", "fake-intake-secret")
                     .body(body.to_string().into_bytes());
-                let reply = hook.handle(&request, &sources, "request").await;
+                let reply = hook.handle(&request, &sources).await;
                 assert_eq!(reply.status, 200, "{}", reply.body);
                 ended.insert(key.to_string(), now);
                 clock.sleep(SignedDuration::from_millis(step as i64)).await;
@@ -256,7 +249,7 @@ fn configuration(crms: &Crms) -> Configuration {
         });
         values.insert(format!("destinations/{name}"), destination.to_string());
     }
-    Configuration::read(&values, true, &Telemetry::silent())
+    Configuration::read(&values, true)
 }
 
 fn enrich(
@@ -270,7 +263,6 @@ fn enrich(
         queue: Arc::new(sqs.clone()),
         directory: Directory::in_memory(),
         conversations: Arc::new(switchboard_http::Client::new(true).unwrap()),
-        telemetry: Telemetry::silent(),
     });
     let (clock, configuration) = (clock.clone(), configuration.clone());
     Rc::new(move |_, job| {
@@ -293,7 +285,7 @@ fn deliver(
 ) -> platform::Work {
     // Each environment knows what it has seen itself, and no more.
     let one = || {
-        let (http, telemetry) = (Arc::new(crms.clone()), Telemetry::silent());
+        let http = Arc::new(crms.clone());
         let leases = Store::in_memory();
         Deliver {
             store: store.clone(),
@@ -301,11 +293,9 @@ fn deliver(
             deliverer: Deliverer {
                 http: http.clone(),
                 directory: Directory::in_memory(),
-                tokens: TokenCache::new(http, leases, Arc::new(NoTokens), telemetry.clone()),
-                telemetry: telemetry.clone(),
+                tokens: TokenCache::new(http, leases, Arc::new(NoTokens)),
             },
             gates: Gates::default(),
-            telemetry,
         }
     };
     let workers: Vec<_> = (0..ENVIRONMENTS).map(|_| Rc::new(one())).collect();

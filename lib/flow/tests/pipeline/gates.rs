@@ -71,7 +71,7 @@ async fn a_destination_that_fails_is_left_alone_probed_and_told_everything_when_
     let tried = crm.received().len();
     assert!(tried <= opened + most_probes(minutes(180)) as usize, "{tried} requests");
     assert!(gate(&world).await.is_open());
-    let said = world.telemetry.lines().concat();
+    let said = world.log.lines().concat();
     for metric in ["breaker_opened", "probe_failed", "breaker_open"] {
         assert!(said.contains(metric), "{metric}");
     }
@@ -86,7 +86,7 @@ async fn a_destination_that_fails_is_left_alone_probed_and_told_everything_when_
     let took = last.duration_since(back_at);
     assert!(took <= minutes(7), "{took:?}");
     assert_eq!(gate(&world).await.breaker, Breaker::Closed);
-    assert!(world.telemetry.lines().concat().contains("breaker_closed"));
+    assert!(world.log.lines().concat().contains("breaker_closed"));
     let deliveries = world.deliveries().await;
     assert!(deliveries.iter().all(|one| one.state == DeliveryState::Delivered));
     // Waiting cost no attempts: one failed for each request that was answered 500.
@@ -183,7 +183,7 @@ async fn a_410_stops_the_destination_says_so_and_loses_nothing() {
     take(&world, 1..5).await;
     world.pass(minutes(60 * 24 * 7)).await;
     assert_eq!((crm.received().len(), other.received().len()), (1, 5));
-    let lines = world.telemetry.lines();
+    let lines = world.log.lines();
     let stopped = |line: &&String| {
         let line: Value = serde_json::from_str(line).unwrap();
         line["stopped"] == 1 && line["destination"] == "crm"
@@ -414,7 +414,7 @@ async fn a_queue_that_one_destination_fills_keeps_no_others_jobs_out() {
         .collect();
     world.queue.send(&full).await.unwrap();
     let (store, queue) = world.watched();
-    let sweep = Sweep { store, queue, gates: Gates::default(), telemetry: world.telemetry.clone() };
+    let sweep = Sweep { store, queue, gates: Gates::default() };
     sweep.run(world.now()).await.unwrap();
     let sent = world.queue.drain().split_off(1_500);
     let count = |name: &str| sent.iter().filter(|send| of(&send.job, name)).count();

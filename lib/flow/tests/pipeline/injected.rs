@@ -466,7 +466,7 @@ async fn the_second_question_says_what_was_wrong_and_quotes_nothing() {
 async fn no_log_line_holds_what_was_said_or_answered() {
     for case in &cases() {
         let (world, _) = analysed(case).await;
-        for line in world.telemetry.lines() {
+        for line in world.log.lines() {
             for canary in
                 ["Kimberley", "PWNED", "evil", "Fake Ltd", "fake analysis", "fake-model-key"]
             {

@@ -119,7 +119,7 @@ async fn a_worker_that_is_overtaken_does_not_undo_what_the_other_did() {
     let delivery = world.deliveries().await.remove(0);
     assert_eq!((delivery.state, delivery.failures), (DeliveryState::Delivered, 0));
     assert_eq!((crm.received().len(), crm.entries().len()), (2, 1));
-    assert!(world.telemetry.lines().concat().contains("delivery overtaken"));
+    assert!(world.log.lines().concat().contains("delivery overtaken"));
     world.settle(minutes(60)).await;
     assert_eq!(crm.received().len(), 2);
 }

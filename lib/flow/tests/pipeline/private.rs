@@ -127,7 +127,7 @@ async fn no_line_holds_anything_personal_or_secret_of_any_sample() {
     ];
     found.extend(manual.map(str::to_owned));
 
-    let lines = world.telemetry.lines();
+    let lines = world.log.lines();
     assert!(lines.len() > 100);
     for line in &lines {
         for canary in &found {

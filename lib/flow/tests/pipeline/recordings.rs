@@ -243,7 +243,7 @@ async fn a_smartflo_address_whose_token_has_expired_is_given_up_and_says_so() {
     let problem = copy.problem.unwrap();
     assert_eq!(problem, "answered 403: the address has expired, or opens nothing");
     assert_eq!((bucket.puts(), phones.received().len(), crm.received().len()), (0, 1, 1));
-    let said = world.telemetry.lines().concat();
+    let said = world.log.lines().concat();
     assert!(said.contains("recording cannot be copied") && said.contains("recordings_failed"));
     assert!(!said.contains("fake-expired"));
 }
@@ -378,7 +378,7 @@ async fn what_is_no_audio_is_not_kept_and_what_is_cut_is_asked_for_again() {
         .await;
         assert_eq!((copy(&world).state, bucket.puts()), (CopyState::Copied, 1), "{problem}");
         assert_eq!(phones.received().len(), 2);
-        assert!(world.telemetry.lines().concat().contains(problem), "{problem}");
+        assert!(world.log.lines().concat().contains(problem), "{problem}");
     }
 }
 
@@ -406,7 +406,7 @@ async fn a_bucket_that_refuses_is_tried_again() {
     call_with_recording(&mut world, &phones).await;
     world.settle(minutes(30)).await;
     assert_eq!((copy(&world).state, bucket.puts()), (CopyState::Copied, 3));
-    assert!(world.telemetry.lines().concat().contains("the bucket answered 403"));
+    assert!(world.log.lines().concat().contains("the bucket answered 403"));
 }
 
 #[tokio::test]
@@ -428,7 +428,7 @@ async fn without_links_crms_are_told_the_providers_address_and_without_a_bucket_
     world.settle(minutes(30)).await;
     assert!(world.call().copies.is_empty() && !world.owes().await);
     assert!(told_address(&crm.received()[0]).starts_with(&phones.base));
-    assert!(world.telemetry.lines().concat().contains("this stack has no bucket"));
+    assert!(world.log.lines().concat().contains("this stack has no bucket"));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Senders that are not known, and bodies that are not understood.
 
 use serde_json::{Value, json};
-use switchboard_shell::gateway::Reply;
+use switchboard_shell::gateway::Response;
 
 use crate::effects::{Fault, Which};
 use crate::samples::{Webhook, call_status, intake, sample};
@@ -9,12 +9,12 @@ use crate::world::{World, minutes, twilio_source};
 
 /// The metric lines that hold a count of that name.
 fn counts(world: &World, name: &str) -> Vec<Value> {
-    let lines = world.telemetry.lines();
+    let lines = world.log.lines();
     let parsed = lines.iter().map(|line| serde_json::from_str::<Value>(line).unwrap());
     parsed.filter(|line| line.get("_aws").is_some() && line.get(name).is_some()).collect()
 }
 
-async fn refused(mut world: World, webhook: Webhook, status: u16, reason: &str) -> Reply {
+async fn refused(mut world: World, webhook: Webhook, status: u16, reason: &str) -> Response {
     let crm = world.crm("crm", "canonical", json!({})).await;
     let reply = world.post(&webhook).await.unwrap();
     assert_eq!(reply.status, status, "{reason}: {}", reply.body);
@@ -24,7 +24,7 @@ async fn refused(mut world: World, webhook: Webhook, status: u16, reason: &str) 
     assert_eq!(counts.len(), 1, "{reason}: metrics");
     assert_eq!((&counts[0]["rejected"], &counts[0]["reason"]), (&json!(1), &json!(reason)));
     // Neither what was sent nor why it was refused beyond the class.
-    let said = world.telemetry.lines().concat() + &reply.body.to_string();
+    let said = world.log.lines().concat() + &reply.body.to_string();
     for secret in ["CA1", "61491570156", "canary", "79991234567", "fake-"] {
         assert!(!said.contains(secret), "{reason}: {secret} in {said}");
     }
@@ -129,7 +129,7 @@ async fn a_body_that_is_not_understood_is_named_and_kept_whole() {
     let counts = counts(&world, "rejected");
     assert_eq!(counts.len(), 1);
     assert_eq!(counts[0]["reason"], "malformed");
-    let said = world.telemetry.lines().concat();
+    let said = world.log.lines().concat();
     assert!(!said.contains("79991234567") && !said.contains("1708416000"), "{said}");
     world.settle(minutes(30)).await;
     assert!(crm.received().is_empty());

@@ -237,7 +237,7 @@ async fn a_conversation_source_that_is_not_configured_holds_nothing_up() {
     search.world.take(&call_status("CA1", "completed")).await;
     search.world.settle(minutes(60)).await;
     assert_eq!(search.crm.received()[0].at, later(SETTLE));
-    let said = search.world.telemetry.lines().concat();
+    let said = search.world.log.lines().concat();
     assert!(said.contains("no such conversation source is configured"));
 }
 

@@ -11,7 +11,7 @@ use switchboard_crm::oauth::OAuth;
 use switchboard_crm::{Destination, NoToken, Tokens as _};
 use switchboard_domain::delivery::DeliveryState;
 use switchboard_domain::{Name, Secret};
-use switchboard_flow::Telemetry;
+use switchboard_flow::telemetry::{Captured, capture};
 use switchboard_flow::tokens::{Patience, TokenCache};
 use switchboard_http::Client;
 use switchboard_store::Store;
@@ -30,7 +30,7 @@ struct Stage {
     oauth: OAuth,
     leases: Store,
     token_store: MemoryTokenStore,
-    telemetry: Telemetry,
+    log: Captured,
     client: Arc<Client>,
 }
 
@@ -46,7 +46,7 @@ impl Stage {
             hubspot,
             leases: Store::in_memory(),
             token_store: MemoryTokenStore::default(),
-            telemetry: Telemetry::memory("test"),
+            log: capture(),
             client: Arc::new(Client::new(true).unwrap()),
         }
     }
@@ -63,8 +63,7 @@ impl Stage {
     fn patient(&self, most: Duration) -> Worker {
         let (leases, token_store) = (self.leases.clone(), Arc::new(self.token_store.clone()));
         let patience = Patience { pause: Duration::from_millis(2), most };
-        TokenCache::new(self.client.clone(), leases, token_store, self.telemetry.clone())
-            .with_patience(patience)
+        TokenCache::new(self.client.clone(), leases, token_store).with_patience(patience)
     }
 
     async fn access(&self, worker: &Worker, refused: Option<&str>) -> Result<String, NoToken> {
@@ -252,7 +251,7 @@ async fn a_token_that_cannot_be_kept_is_not_lost_to_who_has_it() {
     stage.token_store.fail(2, 3);
     let worker = stage.worker();
     assert_eq!(stage.access(&worker, None).await.unwrap(), "fake-access-1");
-    assert!(stage.telemetry.lines().concat().contains("a new token could not be kept"));
+    assert!(stage.log.lines().concat().contains("a new token could not be kept"));
     // No other worker uses the refresh token that is spent.
     let busy = stage.access(&stage.impatient(), None).await.unwrap_err();
     assert!(matches!(busy, NoToken::Busy { .. }), "{busy}");
@@ -296,7 +295,7 @@ async fn one_that_is_refused_is_not_asked_for_again_at_once() {
     let _ = stage.hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-0".into()));
     stage.clock.pass(SignedDuration::from_secs(31));
     assert_eq!(stage.access(&stage.worker(), None).await.unwrap(), "fake-access-1");
-    let said = stage.telemetry.lines().concat();
+    let said = stage.log.lines().concat();
     assert!(said.contains("no access token was granted") && !said.contains("fake-"), "{said}");
 }
 
@@ -363,6 +362,6 @@ async fn nothing_is_lost_while_tokens_are_refused() {
     world.settle(minutes(60 * 24)).await;
     assert_eq!(hubspot.with(|state| state.calls.len()), 3);
     assert_eq!(hubspot.with(|state| state.grants), 1);
-    let said = world.telemetry.lines().concat();
+    let said = world.log.lines().concat();
     assert!(!said.contains("fake-"), "{said}");
 }

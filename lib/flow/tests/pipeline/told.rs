@@ -169,6 +169,6 @@ async fn the_correlation_id_of_the_answer_is_that_of_the_request_to_the_crm() {
     world.settle(minutes(30)).await;
     assert_eq!(reply.headers["x-correlation-id"], crm.received()[0].header("x-correlation-id"));
     let id = &reply.headers["x-correlation-id"];
-    let lines = world.telemetry.lines();
+    let lines = world.log.lines();
     assert!(lines.iter().filter(|line| line.contains(id.as_str())).count() >= 3);
 }

@@ -13,7 +13,6 @@ use switchboard_crm::Destination;
 use switchboard_domain::{CallRecord, Delivery, Name};
 use switchboard_flow::Configuration;
 use switchboard_flow::JobError;
-use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::analyze::Analyze;
 use switchboard_flow::deliver::Deliver;
@@ -23,13 +22,15 @@ use switchboard_flow::gates::Gates;
 use switchboard_flow::models::Models;
 use switchboard_flow::recordings::Recordings;
 use switchboard_flow::sweep::Sweep;
+use switchboard_flow::telemetry::{Captured, capture, job_span};
 use switchboard_flow::tokens::TokenCache;
 use switchboard_http::Http;
 use switchboard_providers::{Source, Sources, provider};
 use switchboard_queue::{Job, MemoryQueue, Queue};
-use switchboard_shell::gateway::Reply;
+use switchboard_shell::gateway::Response;
 use switchboard_shell::hook::Hook;
 use switchboard_store::{Directory, Store};
+use tracing::Instrument as _;
 
 use crate::bucket::Bucket;
 use crate::effects::{Effects, WatchedQueue};
@@ -66,7 +67,7 @@ pub struct World {
     pub store: Store,
     pub directory: Directory,
     pub queue: MemoryQueue,
-    pub telemetry: Telemetry,
+    pub log: Captured,
     /// Whether the sweep runs each minute.
     pub sweeps: bool,
     /// Whether a message that a dying worker held comes again.
@@ -93,16 +94,16 @@ impl World {
         let start: Timestamp = START.parse().unwrap();
         let http: Arc<dyn Http> = Arc::new(switchboard_http::Client::new(true).unwrap());
         let token_store = Arc::new(MemoryTokenStore::default());
-        let telemetry = Telemetry::memory("test");
+        let log = capture();
         let leases = Store::in_memory();
-        let tokens = TokenCache::new(http.clone(), leases, token_store, telemetry.clone());
+        let tokens = TokenCache::new(http.clone(), leases, token_store);
         let mut world = Self {
             clock: Clock::at(start),
             effects: Effects::default(),
             store: Store::in_memory(),
             directory: Directory::in_memory(),
             queue: MemoryQueue::default(),
-            telemetry,
+            log,
             sweeps: true,
             returns: true,
             doubles: false,
@@ -137,10 +138,10 @@ impl World {
 
     /// Sets a parameter that cannot be read; gives what was said about it.
     pub fn misconfigure(&mut self, path: &str, text: &str) -> String {
-        let before = self.telemetry.lines().len();
+        let before = self.log.lines().len();
         self.values.insert(path.to_owned(), text.to_owned());
-        self.configuration = Configuration::read(&self.values, true, &self.telemetry);
-        self.telemetry.lines()[before..].concat()
+        self.configuration = Configuration::read(&self.values, true);
+        self.log.lines()[before..].concat()
     }
 
     /// Takes a parameter away.
@@ -150,10 +151,10 @@ impl World {
     }
 
     pub fn read(&mut self) {
-        let before = self.telemetry.lines().len();
-        self.configuration = Configuration::read(&self.values, true, &self.telemetry);
+        let before = self.log.lines().len();
+        self.configuration = Configuration::read(&self.values, true);
         self.configuration.has_bucket = self.bucket.is_some();
-        let said = self.telemetry.lines();
+        let said = self.log.lines();
         assert_eq!(said.len(), before, "a bad configuration: {:?}", said.last());
     }
 
@@ -216,17 +217,16 @@ impl World {
     }
 
     /// What the hook answers. `None`: the process was gone before it did.
-    pub async fn post(&self, webhook: &Webhook) -> Option<Reply> {
+    pub async fn post(&self, webhook: &Webhook) -> Option<Response> {
         let (store, queue) = self.watched();
-        let telemetry = self.telemetry.clone();
         let provider = provider(webhook.provider).unwrap();
-        let hook = Hook { provider, store, queue, telemetry };
+        let hook = Hook { provider, store, queue };
         let sources = self.sources(webhook.provider);
         let request = webhook.request(self.now());
         tokio::select! {
             biased;
             () = self.effects.crashed() => None,
-            reply = hook.handle(&request, &sources, "request-id") => Some(reply),
+            reply = hook.handle(&request, &sources) => Some(reply),
         }
     }
 
@@ -238,31 +238,30 @@ impl World {
 
     /// Does one job, as a worker.
     pub async fn work(&self, job: &Job) -> Result<(), JobError> {
+        self.work_on(job).instrument(job_span(Some(job), "message")).await
+    }
+
+    async fn work_on(&self, job: &Job) -> Result<(), JobError> {
         let (store, queue) = self.watched();
-        let telemetry = self.telemetry.clone();
         match job {
             Job::Enrich { call } => {
                 let conversations = self.http.clone();
                 let directory = self.directory.watched(&self.effects);
-                let worker = Enrich { store, queue, directory, conversations, telemetry };
+                let worker = Enrich { store, queue, directory, conversations };
                 worker.run(call, &self.configuration, self.now()).await
             }
             Job::Deliver { call, delivery } => {
                 let directory = self.directory.watched(&self.effects);
-                let deliverer = Deliverer {
-                    http: self.http.clone(),
-                    directory,
-                    tokens: self.tokens.clone(),
-                    telemetry: telemetry.clone(),
-                };
+                let deliverer =
+                    Deliverer { http: self.http.clone(), directory, tokens: self.tokens.clone() };
                 let gates = self.gates.clone();
-                let worker = Deliver { store, queue, deliverer, gates, telemetry };
+                let worker = Deliver { store, queue, deliverer, gates };
                 let clock = self.clock.clone();
                 worker.run(call, delivery, &self.configuration, || clock.now()).await
             }
             Job::Analyze { call } => {
                 let models = Models::new(&aws(&self.bedrock), None, true).unwrap();
-                let worker = Analyze { store, queue, models, telemetry };
+                let worker = Analyze { store, queue, models };
                 let clock = self.clock.clone();
                 worker.run(call, &self.configuration, || clock.now()).await
             }
@@ -270,7 +269,7 @@ impl World {
                 let bucket = self.bucket.as_ref().unwrap().bucket();
                 let transport = switchboard_http::client::transport(true).unwrap();
                 let client = switchboard_http::Client::new(true).unwrap();
-                let worker = Recordings { store, queue, client, bucket, transport, telemetry };
+                let worker = Recordings { store, queue, client, bucket, transport };
                 let clock = self.clock.clone();
                 worker.run(call, &self.configuration, || clock.now()).await
             }
@@ -282,7 +281,7 @@ impl World {
         let (store, queue) = self.watched();
         // A process of its own, which knows no more than the table does.
         let gates = Gates::default();
-        let sweep = Sweep { store, queue, gates, telemetry: self.telemetry.clone() };
+        let sweep = Sweep { store, queue, gates };
         tokio::select! {
             biased;
             () = self.effects.crashed() => {}

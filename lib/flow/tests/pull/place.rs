@@ -9,13 +9,13 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use switchboard_domain::Name;
 use switchboard_domain::sync::{Job, Kind};
-use switchboard_flow::Telemetry;
 use switchboard_flow::Values;
 use switchboard_flow::gates::Gates;
 use switchboard_flow::pull::Puller;
 use switchboard_flow::pull_jobs::{Pullable, start};
 use switchboard_flow::reconcile::Reconcile;
 use switchboard_flow::sweep::Sweep;
+use switchboard_flow::telemetry::{Captured, capture};
 use switchboard_http::{Http, Request, Response, SendError};
 use switchboard_providers::rest::Logins;
 use switchboard_queue::{MemoryQueue, Queue};
@@ -63,7 +63,7 @@ pub struct Place {
     pub clock: Clock,
     pub store: Store,
     pub queue: MemoryQueue,
-    pub telemetry: Telemetry,
+    pub log: Captured,
     pub providers: Providers,
     values: Values,
 }
@@ -76,7 +76,7 @@ impl Place {
             clock,
             store,
             queue: MemoryQueue::default(),
-            telemetry: Telemetry::memory("pull"),
+            log: capture(),
             values: Values::new(),
         }
     }
@@ -98,9 +98,9 @@ impl Place {
     }
 
     pub fn pullable(&self) -> Pullable {
-        let before = self.telemetry.lines().len();
-        let pullable = Pullable::read(&self.values, &self.telemetry);
-        assert_eq!(self.telemetry.lines().len(), before, "a bad configuration");
+        let before = self.log.lines().len();
+        let pullable = Pullable::read(&self.values);
+        assert_eq!(self.log.lines().len(), before, "a bad configuration");
         pullable
     }
 
@@ -110,7 +110,7 @@ impl Place {
         let begin: Timestamp = START.parse().unwrap();
         let range = (begin.checked_sub(day).unwrap(), begin.checked_add(day).unwrap());
         let queue: &dyn Queue = &self.queue;
-        let with = (&self.store, queue, &self.telemetry);
+        let with = (&self.store, queue);
         let name = Name::new("source", provider).unwrap();
         let what = (kind, provider, &name);
         start(with, &self.pullable(), what, range, self.clock.now()).await.unwrap().0
@@ -119,7 +119,7 @@ impl Place {
     /// Has everything reconciled, as the schedule does.
     pub async fn reconcile(&self) -> usize {
         let (store, queue) = (self.store.clone(), Arc::new(self.queue.clone()));
-        let worker = Reconcile { store, queue, telemetry: self.telemetry.clone() };
+        let worker = Reconcile { store, queue };
         worker.run(&self.pullable(), self.clock.now()).await.unwrap()
     }
 
@@ -129,8 +129,8 @@ impl Place {
 
     /// Does one message's piece of a job.
     pub async fn piece(&self, store: Store, queue: Arc<dyn Queue>, id: &Name) {
-        let (http, telemetry) = (Arc::new(self.providers.clone()), self.telemetry.clone());
-        let worker = Puller { store, queue, http, telemetry, logins: Logins::default() };
+        let http = Arc::new(self.providers.clone());
+        let worker = Puller { store, queue, http, logins: Logins::default() };
         let clock = self.clock.clone();
         // A store that failed is tried again when the lease is over.
         let _ = worker.run(id, &self.pullable(), || clock.now()).await;
@@ -148,8 +148,8 @@ impl Place {
                 }
                 self.clock.pass(SignedDuration::from_mins(1));
                 let (store, queue) = (self.store.clone(), Arc::new(self.queue.clone()));
-                let (gates, telemetry) = (Gates::default(), self.telemetry.clone());
-                let sweep = Sweep { store, queue, gates, telemetry };
+                let gates = Gates::default();
+                let sweep = Sweep { store, queue, gates };
                 sweep.run(self.clock.now()).await.unwrap();
                 continue;
             }
@@ -174,7 +174,7 @@ impl Place {
 
     /// The values of a metric, in the order that they were counted.
     pub fn metric(&self, name: &str) -> Vec<u64> {
-        let lines = self.telemetry.lines();
+        let lines = self.log.lines();
         let values = lines.iter().filter_map(|line| {
             let line: Value = serde_json::from_str(line).unwrap();
             line.get("_aws").and(line.get(name)).and_then(Value::as_u64)

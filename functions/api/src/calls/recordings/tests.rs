@@ -4,9 +4,9 @@ use switchboard_domain::copies::Tried;
 use switchboard_domain::{
     CallRecord, Facts, Legs, Name, Order, Personal, Policy, Recording, Seconds, State, Update,
 };
-use switchboard_flow::Telemetry;
+use switchboard_flow::telemetry::capture;
 use switchboard_queue::MemoryQueue;
-use switchboard_shell::gateway::Parts;
+use switchboard_shell::gateway::HttpRequest;
 use switchboard_store::Store;
 
 use super::*;
@@ -50,7 +50,6 @@ fn area(known: Option<Links>, newer: Option<Links>) -> Area {
         queue: Arc::new(MemoryQueue::default()),
         sources: NoSources,
         recordings: Some(Kept { bucket, retention_days: 60, links }),
-        telemetry: Telemetry::memory("calls"),
     }
 }
 
@@ -88,16 +87,14 @@ fn copied() -> Tried {
     })
 }
 
-fn asked(target: &str, now: &str) -> Asked {
-    let (path, query) = target.split_once('?').unwrap_or((target, ""));
-    let parts = Parts { method: "GET", path, query, headers: vec![], body: vec![], sender: None };
-    Asked::new(parts, "request-1", at(now)).unwrap()
+fn request(target: &str, now: &str) -> Request {
+    Request::new(HttpRequest::new("GET", target), "request-1", at(now)).unwrap()
 }
 
 /// What a link is answered, as a status and the kind of problem.
-async fn open(area: &Area, link: &str, now: &str) -> Result<Answer, Problem> {
+async fn open(area: &Area, link: &str, now: &str) -> Result<Response, Problem> {
     let target = link.strip_prefix("https://api.example.com").unwrap();
-    area.vouched(&asked(target, now)).await.expect("it is a link")
+    area.respond(&request(target, now), &Caller::anonymous()).await
 }
 
 fn link_of(record: &CallRecord, id: &str) -> String {
@@ -108,6 +105,7 @@ const SOON: &str = "2026-02-20T10:00:00Z";
 
 #[tokio::test]
 async fn a_link_leads_to_an_address_that_is_good_for_minutes() {
+    let log = capture();
     let area = area(Some(links(KEY)), None);
     let record = call(&area, &[("a", copied()), ("b/c", copied())]).await;
     for id in ["a", "b/c"] {
@@ -121,7 +119,7 @@ async fn a_link_leads_to_an_address_that_is_good_for_minutes() {
         );
         assert!(location.contains("X-Amz-Date=20260220T100000Z"), "{location}");
     }
-    let said = area.telemetry.lines().concat();
+    let said = log.lines().concat();
     assert!(said.contains("recording opened") && said.contains(r#""caller":"link""#));
     assert!(!said.contains("signature") && !said.contains("amazonaws"));
 }
@@ -156,7 +154,7 @@ async fn a_copy_that_is_not_there_yet_says_when_to_ask_again_and_one_that_never_
         (soon.status, soon.kind, &soon.more["retry_after"]),
         (404, "not-copied-yet", &json!(5))
     );
-    assert_eq!(soon.into_reply().headers["retry-after"], "5");
+    assert_eq!(soon.into_response().headers["retry-after"], "5");
     let later = open(&area, &link_of(&record, "a"), "2026-02-20T08:00:00Z").await.unwrap_err();
     assert_eq!(later.more["retry_after"], json!(3_600));
     let never = open(&area, &link_of(&record, "b/c"), SOON).await.unwrap_err();
@@ -181,14 +179,15 @@ async fn nothing_but_a_link_of_ours_opens() {
         let status = open(&area, &wrong, SOON).await.unwrap_err().status;
         assert_eq!(status, if wrong.contains("untill") { 400 } else { 401 }, "{wrong}");
     }
-    // Without a signature it is no link, and other paths are none either.
+    // Without a signature it is no link, and on other paths a signature is of no use.
     for target in [
         "/calls/asterisk/main/pbx/1.1/recordings/a",
         "/calls/asterisk/main/pbx/1.1?signature=x&until=1",
         "/calls?signature=x",
         "/contacts/1/recordings/a?signature=x",
     ] {
-        assert!(area.vouched(&asked(target, SOON)).await.is_none(), "{target}");
+        let refused = area.respond(&request(target, SOON), &Caller::anonymous()).await;
+        assert_eq!(refused.unwrap_err().status, 401, "{target}");
     }
     let unconfigured = Area {
         recordings: area
@@ -215,7 +214,7 @@ async fn a_token_opens_without_a_link_if_it_may_see_personal_values() {
     let ask = async |rights: &[Right], id: &str| {
         let target = format!("/calls/asterisk/main/pbx%2F1.1/recordings/{id}");
         let caller = Caller::new("kim", rights.iter().copied());
-        let result = area.answer(&asked(&target, SOON), &caller).await;
+        let result = area.respond(&request(&target, SOON), &caller).await;
         result.map_or_else(|problem| problem.status, |answer| answer.status)
     };
     assert_eq!(ask(&[Right::Read, Right::Personal], "a").await, 302);
