@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use jiff::Timestamp;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_http::{Error, LambdaEvent, lambda_runtime, service_fn};
 use serde::Serialize;
 use serde_json::Value;
 use switchboard_flow::{Values, config};
@@ -63,7 +63,7 @@ pub async fn serve<A: Area>(area: A, access: Cached<Access>) -> Result<(), Error
         let request_id = event.context.request_id;
         let response = async move {
             let response = respond(area, access, &request_id, event.payload.into()).await;
-            Ok::<Value, Error>(response.into_event())
+            Ok::<_, Error>(response.into_event())
         };
         response.instrument(span)
     }))
@@ -117,7 +117,7 @@ enum Credentials {
 impl Credentials {
     fn of(http: &HttpRequest) -> Self {
         if let Some(claims) = &http.claims {
-            let claim = |name: &str| claims.get(name).and_then(Value::as_str);
+            let claim = |name: &str| claims.get(name).map(String::as_str);
             let (subject, scopes) = (claim("sub").unwrap_or("unnamed"), claim("scope"));
             let employee = claim("switchboard_employee");
             return Self::Jwt(Caller::of_jwt(subject, scopes.unwrap_or_default(), employee));
@@ -141,6 +141,10 @@ impl Credentials {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "../../hooks/tests/probe/events.rs"]
+mod probe;
 
 #[cfg(test)]
 mod tests {
@@ -259,5 +263,22 @@ mod tests {
         let plain = event(json!({"http": {"method": "GET", "path": "/calls"}}));
         let refused = respond(&Mirror, &no_tokens(), "request-1", plain).await;
         assert_eq!(refused.status, 503);
+    }
+
+    #[tokio::test]
+    async fn every_odd_request_gets_a_response() {
+        let claims = json!({"sub": "kim", "scope": "switchboard/read"});
+        let plain = json!({
+            "version": "2.0", "rawPath": "/calls", "rawQueryString": "", "headers": {},
+            "requestContext": {"http": {"method": "GET"}, "authorizer": {"jwt": {"claims": claims}}},
+        });
+        for (what, change) in probe::odd_events() {
+            let event = probe::with(plain.clone(), &change).to_string();
+            let event: Event = serde_json::from_str(&event).unwrap();
+            let status = respond(&Mirror, &no_tokens(), "request-1", event.into()).await.status;
+            // Without its context there are no claims, and here no token can be read.
+            let expected = [200, 400, if what == "no context" { 503 } else { 401 }];
+            assert!(expected.contains(&status), "{what}: {status}");
+        }
     }
 }

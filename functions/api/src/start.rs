@@ -1,7 +1,7 @@
 //! Wiring that every area has in common: from the environment to what an area is made from.
 
 use aws_types::SdkConfig;
-use lambda_runtime::Error;
+use lambda_http::Error;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{required, start_logs};
 use switchboard_shell::parameters::{Cached, Parameters};

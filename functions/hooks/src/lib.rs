@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 use jiff::Timestamp;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
-use serde_json::Value;
+use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
+use lambda_http::{Error, LambdaEvent, lambda_runtime, service_fn};
 use switchboard_flow::{Values, config};
 use switchboard_providers::{Provider, Sources};
 use switchboard_queue::SqsQueue;
@@ -40,7 +40,7 @@ pub async fn run(provider: &'static dyn Provider) -> Result<(), Error> {
     let function = &from_environment(provider).await?;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Event>| async move {
         let span = invocation(&event.context);
-        Ok::<Value, Error>(function.answer(event.payload).instrument(span).await)
+        Ok::<_, Error>(function.answer(event.payload).instrument(span).await)
     }))
     .await
 }
@@ -90,7 +90,7 @@ impl Function {
 
     /// Answers one event. A secret that opens nothing may be newer than what we know: then the
     /// sources are read again, and the request is looked at once more.
-    pub async fn answer(&self, event: Event) -> Value {
+    pub async fn answer(&self, event: Event) -> ApiGatewayV2httpResponse {
         let Some(request) = HttpRequest::from(event).into_webhook(Timestamp::now()) else {
             return Response::error(400, "the body says that it is Base64 and is not").into_event();
         };
@@ -105,7 +105,7 @@ impl Function {
     }
 }
 
-fn not_configured() -> Value {
+fn not_configured() -> ApiGatewayV2httpResponse {
     Response::error(503, "service unavailable: the configuration cannot be read, send it again")
         .into_event()
 }

@@ -24,6 +24,9 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
+#[path = "probe/events.rs"]
+mod probe;
+
 /// Answers as SSM, DynamoDB and SQS do, and remembers what was asked.
 #[derive(Clone, Default)]
 struct Aws {
@@ -168,9 +171,9 @@ async fn function_at(provider: &'static dyn Provider, aws: Aws) -> (Function, Aw
     (started.unwrap(), aws)
 }
 
-async fn status(function: &Function, event: &Value) -> u64 {
+async fn status(function: &Function, event: &Value) -> i64 {
     let event: Event = serde_json::from_value(event.clone()).unwrap();
-    function.answer(event).await["statusCode"].as_u64().unwrap()
+    function.answer(event).await.status_code
 }
 
 #[tokio::test]
@@ -262,5 +265,15 @@ async fn a_rejected_request_costs_nothing() {
     for _ in 0..3 {
         assert_eq!(status(&function, &wrong).await, 403);
         assert_eq!(aws.asked(), Vec::<String>::new());
+    }
+}
+
+#[tokio::test]
+async fn every_odd_request_gets_a_response() {
+    let (function, _) = function(&Twilio).await;
+    for (what, change) in probe::odd_events() {
+        let event = probe::with(event("twilio/gateway/busy.json"), &change);
+        let status = status(&function, &event).await;
+        assert!(status == 200 || (400..500).contains(&status), "{what}: {status}");
     }
 }

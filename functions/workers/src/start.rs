@@ -6,7 +6,7 @@ use std::sync::Arc;
 use aws_lambda_events::sqs::SqsEvent;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+use lambda_http::{Error, LambdaEvent, lambda_runtime, service_fn};
 use serde_json::{Value, json};
 use switchboard_flow::pull_jobs::{self, Pullable};
 use switchboard_flow::{JobError, Values};

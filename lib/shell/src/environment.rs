@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use lambda_runtime::Context;
+use lambda_http::Context;
 use switchboard_flow::telemetry;
 use tracing::{Level, Span, error_span};
 

@@ -1,55 +1,53 @@
 //! API Gateway's HTTP API events (payload format 2.0) to requests, and responses back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::Deserialize;
+use lambda_http::Body;
+use lambda_http::aws_lambda_events::apigw::{ApiGatewayV2httpRequest, ApiGatewayV2httpResponse};
+use lambda_http::http::header::CONTENT_TYPE;
+use lambda_http::http::{HeaderName, HeaderValue, Method};
+use serde::{Deserialize, Deserializer};
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use switchboard_providers::Request;
 
-/// What is read of an event, and no more: the type of `aws_lambda_events` has every field that API
-/// Gateway may send, and makes every hook larger.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Event {
-    raw_path: Option<String>,
-    raw_query_string: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    /// The route of the template that it came by, as `GET /calls`.
-    pub route_key: Option<String>,
-    request_context: Context,
-    body: Option<String>,
-    #[serde(default)]
-    is_base64_encoded: bool,
+/// An event of API Gateway. What cannot be read even without its odd parts is still one, and its request
+/// is answered: an event never fails its invocation.
+#[derive(Debug)]
+pub struct Event(Option<Box<ApiGatewayV2httpRequest>>);
+
+impl<'de> Deserialize<'de> for Event {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let event = Box::<RawValue>::deserialize(deserializer)?;
+        let read = serde_json::from_str(event.get());
+        Ok(Self(read.or_else(|_| serde_json::from_value(without_odd_parts(event.get())?)).ok()))
+    }
 }
 
-#[derive(Clone, Debug, Deserialize)]
-struct Context {
-    stage: Option<String>,
-    http: Http,
-    authorizer: Option<Authorizer>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Http {
-    method: String,
-    source_ip: Option<String>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Authorizer {
-    jwt: Option<Jwt>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-struct Jwt {
-    #[serde(default)]
-    claims: BTreeMap<String, Value>,
+/// An event without headers that HTTP does not allow (for one of them the type refuses the whole event),
+/// without claims that are not text, and with a method that HTTP allows.
+fn without_odd_parts(event: &str) -> serde_json::Result<Value> {
+    let mut event: Value = serde_json::from_str(event)?;
+    if let Some(headers) = event.get_mut("headers").and_then(Value::as_object_mut) {
+        headers.retain(|name, value| {
+            let value = value.as_str().map(HeaderValue::from_str);
+            HeaderName::from_bytes(name.as_bytes()).is_ok() && matches!(value, Some(Ok(_)))
+        });
+    }
+    let claims = event.pointer_mut("/requestContext/authorizer/jwt/claims");
+    if let Some(claims) = claims.and_then(Value::as_object_mut) {
+        claims.retain(|_, claim| claim.is_string());
+    }
+    if let Some(method) = event.pointer_mut("/requestContext/http/method")
+        && !method.as_str().is_some_and(|method| Method::from_bytes(method.as_bytes()).is_ok())
+    {
+        *method = "UNKNOWN".into();
+    }
+    Ok(event)
 }
 
 /// A request as its sender sent it.
@@ -63,41 +61,44 @@ pub struct HttpRequest {
     pub query: String,
     /// Names in lower case. A value that is not text is left out: it can be no signature and no secret.
     pub headers: BTreeMap<String, String>,
-    /// The bytes as they were sent. `None`: the event declares them as Base64, and they are not.
+    /// The bytes as they were sent. `None`: the event declares them as Base64, and they are not, or it could
+    /// not be read.
     pub body: Option<Vec<u8>>,
     /// The sender's address.
     pub sender: Option<IpAddr>,
     /// The route of the template that it came by, as `GET /calls`.
     pub route: String,
     /// The claims of a JWT that API Gateway has checked, if the route has such an authorizer.
-    pub claims: Option<BTreeMap<String, Value>>,
+    pub claims: Option<HashMap<String, String>>,
 }
 
 impl From<Event> for HttpRequest {
     fn from(event: Event) -> Self {
-        let Context { stage, http, authorizer } = event.request_context;
+        let Some(event) = event.0.map(|event| *event) else { return Self::default() };
+        let context = event.request_context;
         let path = event.raw_path.unwrap_or_else(|| "/".into());
-        let stage = stage.unwrap_or_else(|| "$default".into());
+        let stage = context.stage.unwrap_or_else(|| "$default".into());
         let path = match path.strip_prefix('/').and_then(|rest| rest.strip_prefix(&*stage)) {
             Some(rest) if rest.starts_with('/') => rest.to_owned(),
             _ => path,
         };
         let body = event.body.unwrap_or_default();
-        let is_text =
-            |value: &str| value.bytes().all(|byte| byte == b'\t' || (b' '..=b'~').contains(&byte));
-        let headers = event.headers.into_iter().filter(|(_, value)| is_text(value));
+        let text = |value: &HeaderValue| value.to_str().ok().map(str::to_owned);
+        let headers = event.headers.iter();
         Self {
-            method: http.method.to_ascii_uppercase(),
+            method: context.http.method.as_str().to_ascii_uppercase(),
             path,
             query: event.raw_query_string.unwrap_or_default(),
-            headers: headers.map(|(name, value)| (name.to_ascii_lowercase(), value)).collect(),
+            headers: headers
+                .filter_map(|(name, value)| Some((name.to_string(), text(value)?)))
+                .collect(),
             body: match event.is_base64_encoded {
                 true => STANDARD.decode(body).ok(),
                 false => Some(body.into_bytes()),
             },
-            sender: http.source_ip.and_then(|address| address.parse().ok()),
+            sender: context.http.source_ip.and_then(|address| address.parse().ok()),
             route: event.route_key.unwrap_or_else(|| "unknown".into()),
-            claims: authorizer.and_then(|authorizer| Some(authorizer.jwt?.claims)),
+            claims: context.authorizer.and_then(|one| one.jwt).map(|jwt| jwt.claims),
         }
     }
 }
@@ -149,16 +150,18 @@ impl Response {
         Self::new(status, json!({ "error": error }))
     }
 
-    /// The response in API Gateway's form.
-    pub fn into_event(self) -> Value {
-        let mut headers = self.headers;
-        headers.entry("content-type").or_insert_with(|| "application/json".into());
-        json!({
-            "statusCode": self.status,
-            "headers": headers,
-            "body": self.body.to_string(),
-            "isBase64Encoded": false,
-        })
+    /// The response in API Gateway's form. A header that HTTP does not allow is left out.
+    pub fn into_event(self) -> ApiGatewayV2httpResponse {
+        let mut event = ApiGatewayV2httpResponse::default();
+        event.status_code = self.status.into();
+        event.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        for (name, value) in self.headers {
+            if let Ok(value) = HeaderValue::from_str(&value) {
+                event.headers.insert(name, value);
+            }
+        }
+        event.body = Some(Body::Text(self.body.to_string()));
+        event
     }
 }
 

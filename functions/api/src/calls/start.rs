@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_types::SdkConfig;
 use jiff::Timestamp;
-use lambda_runtime::Error;
+use lambda_http::Error;
 use switchboard_domain::Name;
 use switchboard_flow::{Values, config};
 use switchboard_providers::Provider as _;

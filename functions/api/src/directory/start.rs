@@ -1,6 +1,6 @@
 //! Wiring: from the environment to a running function.
 
-use lambda_runtime::Error;
+use lambda_http::Error;
 use switchboard_shell::aws;
 use switchboard_shell::environment::required;
 use switchboard_store::Directory;

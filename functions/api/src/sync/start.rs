@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda_runtime::Error;
+use lambda_http::Error;
 use switchboard_flow::pull_jobs::{Pullable, folders};
 use switchboard_queue::SqsQueue;
 use switchboard_shell::aws;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lambda_runtime::Error;
+use lambda_http::Error;
 use switchboard_domain::Digest;
 use switchboard_http::Client;
 use switchboard_people::dialled;

@@ -1,6 +1,6 @@
 //! The `enrich` function.
 
 #[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), lambda_runtime::Error> {
+async fn main() -> Result<(), lambda_http::Error> {
     switchboard_workers::start::enrich().await
 }
