@@ -5,7 +5,6 @@ use std::future::Future;
 use jiff::Timestamp;
 use lambda_http::{Error, LambdaEvent, lambda_runtime, service_fn};
 use serde::Serialize;
-use serde_json::Value;
 use switchboard_flow::{Values, config};
 use switchboard_shell::environment::invocation;
 use switchboard_shell::gateway::{Event, HttpRequest};
@@ -149,7 +148,7 @@ mod probe;
 #[cfg(test)]
 mod tests {
     use aws_sdk_ssm::config::{BehaviorVersion, Credentials, Region};
-    use serde_json::json;
+    use serde_json::{Value, json};
     use switchboard_shell::parameters::Parameters;
 
     use super::*;

@@ -237,14 +237,14 @@ impl<M: Ask> Analyze<M> {
         let Tokens { input, output } = attempt.tokens;
         let mark = record.analysis.as_ref();
         let (level, message, counted) = match (&attempt.ended, mark.map(|mark| mark.state)) {
-            (_, None) => (Level::Info, "analysis is not wanted any more", "analysis_dropped"),
-            (Ended::Done(_), _) => (Level::Info, "call analysed", "analysed"),
-            (Ended::Off, _) => (Level::Info, "no model is configured", "analysis_off"),
+            (_, None) => (Level::INFO, "analysis is not wanted any more", "analysis_dropped"),
+            (Ended::Done(_), _) => (Level::INFO, "call analysed", "analysed"),
+            (Ended::Off, _) => (Level::INFO, "no model is configured", "analysis_off"),
             (Ended::Later { .. }, Some(AnalysisState::Waiting)) => {
-                (Level::Warn, "the model will be asked again", "analysis_put_off")
+                (Level::WARN, "the model will be asked again", "analysis_put_off")
             }
             (Ended::Later { .. } | Ended::Failed(_), _) => {
-                (Level::Error, "analysis failed; the call goes on without", "analysis_failed")
+                (Level::ERROR, "analysis failed; the call goes on without", "analysis_failed")
             }
         };
         let reason = mark.and_then(|mark| mark.reason.as_deref()).unwrap_or_default();

@@ -244,20 +244,20 @@ impl Deliver {
     async fn conclude(&self, delivery: Delivery, now: Timestamp) -> Result<(), JobError> {
         if self.store.put_delivery(&delivery, None).await? == PutIf::Conflict {
             // The lease had run out and another worker took over: its result counts.
-            self.report(Level::Warn, &delivery, "delivery overtaken");
+            self.report(Level::WARN, &delivery, "delivery overtaken");
             return Ok(());
         }
         let (level, counted, message) = match delivery.state {
             DeliveryState::Failed => (
-                Level::Error,
+                Level::ERROR,
                 "failed",
                 "delivery failed for good; it is kept: mend the cause and redeliver it",
             ),
             DeliveryState::Pending => {
-                (Level::Warn, "not_taken", "delivery not taken; it will be tried again")
+                (Level::WARN, "not_taken", "delivery not taken; it will be tried again")
             }
             DeliveryState::Delivered | DeliveryState::Unwanted => {
-                (Level::Info, "delivered", "delivered")
+                (Level::INFO, "delivered", "delivered")
             }
         };
         self.report(level, &delivery, message);

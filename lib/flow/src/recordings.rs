@@ -197,7 +197,7 @@ impl Recordings {
         .await?;
         if stored.is_none() {
             // The lease had run out and another worker took over: its result counts.
-            self.say(Level::Warn, &record, &id, "copy overtaken");
+            self.say(Level::WARN, &record, &id, "copy overtaken");
             return Ok(());
         }
         self.report(&record, &id);
@@ -216,12 +216,12 @@ impl Recordings {
     fn report(&self, record: &CallRecord, id: &str) {
         let Some(copy) = record.copies.get(id) else { return };
         let (level, counted, message) = match copy.state {
-            CopyState::Copied => (Level::Info, "recordings_copied", "recording copied"),
+            CopyState::Copied => (Level::INFO, "recordings_copied", "recording copied"),
             CopyState::Waiting => {
-                (Level::Warn, "recordings_waiting", "recording not copied; it will be tried again")
+                (Level::WARN, "recordings_waiting", "recording not copied; it will be tried again")
             }
             CopyState::Failed => {
-                (Level::Error, "recordings_failed", "recording cannot be copied; it was given up")
+                (Level::ERROR, "recordings_failed", "recording cannot be copied; it was given up")
             }
         };
         self.say(level, record, id, message);

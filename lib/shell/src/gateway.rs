@@ -43,7 +43,7 @@ fn without_odd_parts(event: &str) -> serde_json::Result<Value> {
         claims.retain(|_, claim| claim.is_string());
     }
     if let Some(method) = event.pointer_mut("/requestContext/http/method")
-        && !method.as_str().is_some_and(|method| Method::from_bytes(method.as_bytes()).is_ok())
+        && method.as_str().is_none_or(|method| Method::from_bytes(method.as_bytes()).is_err())
     {
         *method = "UNKNOWN".into();
     }

@@ -75,18 +75,18 @@ impl Deliver {
         };
         let (level, counted, message) = match change {
             Change::Gone => (
-                Level::Error,
+                Level::ERROR,
                 "destination_stopped",
                 "a destination said that it is gone (410): stopped, nothing is lost; resume it",
             ),
             Change::ProbeAnswered => {
-                (Level::Info, "breaker_closed", "a destination is sent to again")
+                (Level::INFO, "breaker_closed", "a destination is sent to again")
             }
             Change::ProbeFailed { .. } => {
-                (Level::Warn, "probe_failed", "a destination is not sent to: its probe failed")
+                (Level::WARN, "probe_failed", "a destination is not sent to: its probe failed")
             }
             Change::ProbeDropped => return Some(gate),
-            _ => (Level::Warn, "breaker_opened", "a destination is not sent to for a while"),
+            _ => (Level::WARN, "breaker_opened", "a destination is not sent to for a while"),
         };
         log_at!(level, destination = %to, %until, "{message}");
         metrics::count(&[(counted, 1)], &[("destination", to.as_str())]);
