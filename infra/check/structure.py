@@ -6,7 +6,7 @@
     infra/check/structure.py --shrink   deletes those lines; it never adds one
     infra/check/structure.py --edges    also prints which use makes which edge of a circle
 
-The checks, each a function below: circle, tools, names, size, words.
+The checks, each a function below: circle, tools, names, size, words, messages.
 """
 
 from __future__ import annotations
@@ -305,7 +305,7 @@ def words() -> Iterator[str]:
         except UnicodeDecodeError:
             continue
         total += len(lines)
-        if lines and (path.suffix == ".md" or path.name == "openapi.yaml" or "docs" in path.parts):
+        if lines and (path.suffix == ".md" or path.name == "openapi.yaml" or relative(path).startswith("docs/")):
             yield relative(path)
     for path in product_files("lib", "functions", "tools"):
         strings = (token[0] for token in TOKENS.finditer(product(path)[0]) if not token[0].startswith("/"))
@@ -315,9 +315,27 @@ def words() -> Iterator[str]:
         yield f"more than {WORD_LINES} lines"
 
 
+def logged(literal: str, code: str) -> Iterator[str]:
+    """The messages of a file's log events: of the macros, beside a level, and of the functions that report."""
+    for event in re.finditer(r"\b(?:info|warn|error)!(?=\()|\bLevel::[A-Za-z]+,|\breport(?=\()", code):
+        statement = literal[event.end() : block_end(code, event.end())]
+        texts = [re.sub(r"\\\n\s*", "", text) for text in re.findall(r'"((?:[^"\\]|\\[\s\S])*)"', statement)]
+        yield from [text for text in texts if " " in text or text == "delivered"][:1]
+
+
+def messages() -> Iterator[str]:
+    """docs/operations.md lists every message that is logged, and no other."""
+    page = (ROOT / "docs/operations.md").read_text()
+    rows = re.findall(r"^\| (`.*?`) \| (?:INFO|WARN|ERROR) \|", page, re.MULTILINE)
+    listed = {message for row in rows for message in re.findall(r"`([^`]*)`", row)}
+    said = {message for path in product_files("lib", "functions") for message in logged(*product(path))}
+    yield from (f"{message} is not listed" for message in said - listed)
+    yield from (f"{message} is not logged" for message in listed - said)
+
+
 def main() -> int:
     """The command."""
-    checks = (circle, tools, names, size, words)
+    checks = (circle, tools, names, size, words, messages)
     found = {f"{check.__name__}: {violation}" for check in checks for violation in check()}
     known = KNOWN.read_text().splitlines() if KNOWN.exists() else []
     gone = [line for line in known if line not in found]

@@ -59,3 +59,15 @@ def test_a_match_of_many_arms_is_a_table():
     arms = [f"        {number} => word({number})," for number in range(70)]
     assert structure.is_table(["fn word() {", "    match number {", *arms, "    }", "}"])
     assert not structure.is_table(["fn work() {", *(f"    let x{n} = y{n}.work()?;" for n in range(70)), "}"])
+
+
+def test_the_message_of_each_log_event_is_found(tmp_path):
+    file = tmp_path / "lib.rs"
+    file.write_text(
+        'fn f() {\n    warn!(%error, why = "x", "not sent; it will \\\n        be retried");\n'
+        '    let (level, metric, message) = (Level::Info, "sent", "all is sent");\n'
+        '    self.report(&call, "call announced", 1); // info!("a comment")\n}\n'
+        '#[cfg(test)]\nmod tests {\n    fn g() { info!("of a test"); }\n}\n'
+    )
+    structure.product.cache_clear()
+    assert list(structure.logged(*structure.product(file))) == ["not sent; it will be retried", "all is sent", "call announced"]

@@ -129,7 +129,7 @@ def test_a_message_that_is_no_job_is_dropped_and_its_neighbours_are_done(world):
     sqs.send_message(QueueUrl=queue, MessageBody="{not a job")
     assert world.stack.send(post("neighbour", "neighbour")).status == 200
     wait_for("the neighbour", lambda: world.stack.settled("test/neighbour/neighbour"))
-    wait_for("the complaint", lambda: [l for l in world.stack.logs("enrich") if "holds no job" in l])
+    wait_for("the complaint", lambda: [l for l in world.stack.logs("enrich") if "without a job" in l])
     dead = world.stack.stack["queues"]["enrich-dead"]
     attributes = sqs.get_queue_attributes(QueueUrl=dead, AttributeNames=["ApproximateNumberOfMessages"])
     assert attributes["Attributes"]["ApproximateNumberOfMessages"] == "0"

@@ -21,9 +21,9 @@ class Refused(Exception):
 
 
 class JsonApi(Server):
-    """Answers every request with JSON by a CRM's rules, unless it was told what to answer instead."""
+    """Responds to every request with JSON by a CRM's rules, unless a response was set."""
 
-    # What a request is told that is answered something else.
+    # The responses set instead.
     BUSY: Any = None
 
     def __init__(self) -> None:
@@ -42,8 +42,8 @@ class JsonApi(Server):
         if status == 0:
             handler.close_connection = True
             return
-        told = b"" if answer[1] is None else json.dumps(answer[1]).encode()
-        handler.answer(answer[0], told, more)
+        content = b"" if answer[1] is None else json.dumps(answer[1]).encode()
+        handler.answer(answer[0], content, more)
 
     def answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
         """The status and the body that a request is answered by the CRM's rules."""

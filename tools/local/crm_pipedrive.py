@@ -53,27 +53,27 @@ class Pipedrive(JsonApi):
     def answer(self, method: str, url, headers: dict[str, str], body: bytes) -> tuple[int, dict]:
         if headers.get("x-api-token") != self._token:
             return 401, error("unauthorized access")
-        told = {}
+        sent = {}
         if method == "POST":
             try:
-                told = json.loads(body)
+                sent = json.loads(body)
             except ValueError:
                 return 400, error("the body is no JSON")
-            if headers.get("content-type") != "application/json" or not isinstance(told, dict):
+            if headers.get("content-type") != "application/json" or not isinstance(sent, dict):
                 return 400, error("the body is no JSON object")
         match method, url.path.strip("/").split("/"):
             case "POST", ["v1", "callLogs"]:
-                return self._log(told)
+                return self._log(sent)
             case "GET", ["v1", "callLogs", name]:
                 found = [log for log in self.logs if log["id"] == name]
                 return (200, {"success": True, "data": found[0]}) if found else (404, error("not found"))
             case "GET", ["api", "v2", "persons", "search"]:
                 return self._search(dict(parse_qsl(url.query)))
             case "POST", ["api", "v2", "persons"]:
-                return self._person(told)
+                return self._person(sent)
         return 404, error("Unknown method .")
 
-    def _log(self, told: dict) -> tuple[int, dict]:
+    def _log(self, sent: dict) -> tuple[int, dict]:
         known = {person["id"] for person in self.persons}
         rules = {
             "subject": lambda value: is_text(value, 255, 1),
@@ -87,16 +87,16 @@ class Pipedrive(JsonApi):
             "person_id": lambda value: value in known,
         }
         for name in REQUIRED:
-            if name not in told:
+            if name not in sent:
                 return 400, error(f"{name} is required")
-        for name, value in told.items():
+        for name, value in sent.items():
             if name not in rules:
                 return 400, error(f"{name} is not allowed")
             if not rules[name](value):
                 return 400, error(f"{name} is not valid")
-        if moment(told["end_time"]) < moment(told["start_time"]):
+        if moment(sent["end_time"]) < moment(sent["start_time"]):
             return 400, error("end_time is before start_time")
-        log = told | {"id": f"cl_{len(self.logs) + 1:012}"}
+        log = sent | {"id": f"cl_{len(self.logs) + 1:012}"}
         self.logs.append(log)
         return 200, {"success": True, "data": log}
 
@@ -108,16 +108,16 @@ class Pipedrive(JsonApi):
         items = [{"result_score": 0.5, "item": one | {"type": "person"}} for one in found]
         return 200, {"success": True, "data": {"items": items}, "additional_data": {"next_cursor": None}}
 
-    def _person(self, told: dict) -> tuple[int, dict]:
-        phones = told.get("phones")
+    def _person(self, sent: dict) -> tuple[int, dict]:
+        phones = sent.get("phones")
         is_good = (
-            told.keys() == {"name", "phones"}
-            and is_text(told["name"], 255, 1)
+            sent.keys() == {"name", "phones"}
+            and is_text(sent["name"], 255, 1)
             and isinstance(phones, list)
             and all(one.keys() <= {"value", "primary", "label"} and is_text(one.get("value"), 255, 1) for one in phones)
         )
         if not is_good:
             return 400, error("the person is not valid")
-        person = {"id": 900 + len(self.persons), "name": told["name"], "phones": [one["value"] for one in phones]}
+        person = {"id": 900 + len(self.persons), "name": sent["name"], "phones": [one["value"] for one in phones]}
         self.persons.append(person)
         return 201, {"success": True, "data": person}

@@ -58,21 +58,21 @@ class Zoho(JsonApi):
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme != "Zoho-oauthtoken" or token not in self.tokens:
             return 401, error("INVALID_TOKEN")
-        told = None
+        sent = None
         if method in ("POST", "PUT"):
             try:
-                told = json.loads(body)["data"]
+                sent = json.loads(body)["data"]
             except (ValueError, KeyError, TypeError):
                 return 400, error("INVALID_DATA", {"api_name": "data"})
-            if not isinstance(told, list) or len(told) != 1 or not isinstance(told[0], dict):
+            if not isinstance(sent, list) or len(sent) != 1 or not isinstance(sent[0], dict):
                 return 400, error("INVALID_DATA", {"api_name": "data"})
         match method, url.path.strip("/").split("/"):
             case "GET", ["crm", "v8", module, "search"] if module in MODULES:
                 return self._search(module, dict(parse_qsl(url.query)))
             case "POST", ["crm", "v8", module] if module in MODULES:
-                return self._write(module, None, told[0])
+                return self._write(module, None, sent[0])
             case "PUT", ["crm", "v8", module, name] if module in MODULES:
-                return self._write(module, name, told[0])
+                return self._write(module, name, sent[0])
         return 404, error("INVALID_URL_PATTERN")
 
     def _search(self, module: str, query: dict[str, str]) -> tuple[int, dict | None]:

@@ -52,7 +52,7 @@ class Journey:
 
     @property
     def is_leg(self) -> bool:
-        """A leg is stored and not told by itself."""
+        """A leg is stored and not delivered."""
         return "parent" in self.expected
 
     @property
@@ -111,7 +111,7 @@ def judge(journey: Journey) -> None:
     if not any(200 <= status < 300 for status in journey.answers):
         journey.problem = f"webhook answered {journey.answers}"
     elif journey.is_leg or not journey.is_over:
-        journey.problem = "a leg was told by itself" if journey.deliveries else ""
+        journey.problem = "a leg was delivered" if journey.deliveries else ""
     elif journey.call["call"].get("outcome") != journey.expected.get("outcome"):
         journey.problem = f"stored as {journey.call['call'].get('outcome')}"
     else:
@@ -142,7 +142,7 @@ def table(journeys: list[Journey]) -> Table:
         delivered = [
             f"{name.split('#')[0]}{' (update)' if name.endswith('updated') else ''} ×{len(one.get('attempts', []))}"
             for name, one in journey.deliveries.items()
-        ] or ["a leg: not told" if journey.is_leg else "–"]
+        ] or ["a leg: not delivered" if journey.is_leg else "–"]
         stored = f"{facts.get('outcome', facts.get('state', '–'))} {facts.get('talk', '')}".strip()
         shown.add_row(
             journey.sample + (f"\n[red]{journey.problem}[/red]" if journey.problem else ""),

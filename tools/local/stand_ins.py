@@ -63,7 +63,7 @@ class Server:
                 self.wfile.write(body)
 
             def log_message(self, *_: object) -> None:
-                """Says nothing: whoever wants to know looks at what was recorded."""
+                """Logs nothing: the recorded requests show everything."""
 
         return Handler
 
@@ -96,7 +96,7 @@ class Answer:
 
 
 class Crm(Server):
-    """A CRM: records what it gets and answers as it was told, by path; without a word, 200."""
+    """A CRM: records requests and sends the responses set by path; default, 200."""
 
     def __init__(self) -> None:
         super().__init__()

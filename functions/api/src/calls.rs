@@ -109,7 +109,7 @@ impl<N: TwilioSources> Calls<N> {
         if !jobs.is_empty()
             && let Err(error) = self.queue.send(jobs).await
         {
-            warn!(%error, "work was stored and not queued");
+            warn!(%error, "follow-up stored but not queued");
         }
     }
 }

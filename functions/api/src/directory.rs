@@ -115,7 +115,7 @@ impl DirectoryArea {
 
     /// An entry that is there.
     async fn entry(&self, who: Who, id: &str) -> Result<Entry, Problem> {
-        // What can be no id is nobody's.
+        // An invalid id belongs to no entry.
         let id = Name::new("id", id).map_err(|_| Problem::not_found(who.what()))?;
         let holder = who.holder(id);
         let mut found = self.directory.entries(&BTreeSet::from([holder.clone()])).await?;
@@ -162,7 +162,7 @@ fn number_of(request: &Request, text: &str) -> Result<Personal, Problem> {
     })
 }
 
-/// A fault of an entry, as the caller is told it.
+/// The error response for a fault of an entry.
 fn problem_of(fault: EntryFault) -> Problem {
     if fault.is_taken {
         Problem::conflict(&fault.to_string())

@@ -49,7 +49,7 @@ enum Ended {
     Failed(String),
     /// The model did not answer.
     Later { problem: String, not_before: Option<Timestamp> },
-    /// Nobody can be asked.
+    /// No model is configured.
     Off,
 }
 
@@ -98,8 +98,8 @@ impl<M: Ask> Analyze<M> {
         Ok(())
     }
 
-    /// Takes a call up that owes its analysis now: nobody else does while the lease lasts. Gives the
-    /// call, and of what the analysis is to be made.
+    /// Claims a call that owes its analysis now, for the time of the lease. Returns the call and the input
+    /// of the analysis.
     async fn claim(
         &self,
         key: &CallKey,
@@ -237,14 +237,14 @@ impl<M: Ask> Analyze<M> {
         let Tokens { input, output } = attempt.tokens;
         let mark = record.analysis.as_ref();
         let (level, message, counted) = match (&attempt.ended, mark.map(|mark| mark.state)) {
-            (_, None) => (Level::INFO, "analysis is not wanted any more", "analysis_dropped"),
+            (_, None) => (Level::INFO, "analysis no longer needed", "analysis_dropped"),
             (Ended::Done(_), _) => (Level::INFO, "call analysed", "analysed"),
-            (Ended::Off, _) => (Level::INFO, "no model is configured", "analysis_off"),
+            (Ended::Off, _) => (Level::INFO, "no model configured", "analysis_off"),
             (Ended::Later { .. }, Some(AnalysisState::Waiting)) => {
-                (Level::WARN, "the model will be asked again", "analysis_put_off")
+                (Level::WARN, "model request will be retried", "analysis_put_off")
             }
             (Ended::Later { .. } | Ended::Failed(_), _) => {
-                (Level::ERROR, "analysis failed; the call goes on without", "analysis_failed")
+                (Level::ERROR, "analysis failed; the call continues without it", "analysis_failed")
             }
         };
         let reason = mark.and_then(|mark| mark.reason.as_deref()).unwrap_or_default();
@@ -269,7 +269,7 @@ fn concluded(record: &mut CallRecord, source: &Source, attempt: &Attempt) -> boo
     let is_wanted = analysis_plan::is_wanted(&record.call, source.analyze.as_ref(), source.legs);
     let is_over = mark.state != AnalysisState::Waiting;
     if is_over || !is_wanted {
-        // Somebody else was first, or it was called off meanwhile.
+        // Another worker was first, or the analysis was canceled meanwhile.
         record.analysis = Some(mark);
         analysis_plan::schedule(record, source.analyze.as_ref(), source.legs, *at);
         due_now(record, *at);
@@ -296,7 +296,7 @@ fn concluded(record: &mut CallRecord, source: &Source, attempt: &Attempt) -> boo
         }
         // It cost nothing, so it does not count.
         Ended::Off => {
-            let reason = Some("no model is configured".to_owned());
+            let reason = Some("no model configured".to_owned());
             Analysed { state: AnalysisState::Off, reason, runs: mark.runs, ..over }
         }
     });
@@ -305,7 +305,7 @@ fn concluded(record: &mut CallRecord, source: &Source, attempt: &Attempt) -> boo
     matches!(ended, Ended::Done(_))
 }
 
-/// Has whoever tells CRMs of the call go on.
+/// Makes `enrich` due, which delivers the call.
 fn due_now(record: &mut CallRecord, now: Timestamp) {
     let due = record.owed.entry(Work::Enrich).or_insert(now);
     *due = now.min(*due);

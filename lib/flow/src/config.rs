@@ -27,7 +27,7 @@ pub fn read<T>(
 
 /// Logs that a parameter is left out.
 pub(crate) fn not_used(parameter: &str, problem: &ConfigError) {
-    error!(parameter, %problem, "a parameter is not used");
+    error!(parameter, %problem, "invalid parameter ignored");
 }
 
 /// A source by its name, with its provider's check.

@@ -95,7 +95,7 @@ impl Deliver {
         for _ in 0..ROUNDS {
             let now = clock();
             let Some(mut delivery) = self.store.delivery(key, id).await? else {
-                error!(delivery = %id, "a job points to a delivery that is not stored");
+                error!(delivery = %id, "job points to a delivery that is not stored");
                 return Ok(());
             };
             let (destination, is_probe) = match self
@@ -251,10 +251,10 @@ impl Deliver {
             DeliveryState::Failed => (
                 Level::ERROR,
                 "failed",
-                "delivery failed for good; it is kept: mend the cause and redeliver it",
+                "delivery failed permanently: correct the cause and redeliver it",
             ),
             DeliveryState::Pending => {
-                (Level::WARN, "not_taken", "delivery not taken; it will be tried again")
+                (Level::WARN, "not_taken", "delivery attempt failed; it will be retried")
             }
             DeliveryState::Delivered | DeliveryState::Unwanted => {
                 (Level::INFO, "delivered", "delivered")

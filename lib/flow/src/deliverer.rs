@@ -52,7 +52,7 @@ impl Deliverer {
             // It will be searched for again.
             warn!(
                 destination = %name, problem = %error,
-                "what a CRM calls a contact could not be kept"
+                "CRM contact id could not be stored"
             );
         }
         (outcome, remote)

@@ -235,7 +235,7 @@ impl Enrich {
         }
         let Some(place) = configuration.source_named(ElevenLabs.name(), &wanted.source) else {
             let name = &wanted.source;
-            error!(source = %name, "no such conversation source is configured");
+            error!(source = %name, "conversation source is not configured");
             return Ok(Some((record, None)));
         };
         // Only requests to the outside need a lease: the writes are conditional.
@@ -246,7 +246,7 @@ impl Enrich {
         }
         let found = conversations::find(&*self.conversations, place, &record, now).await;
         if let Some(problem) = &found.problem {
-            warn!(%problem, "the conversation could not be read");
+            warn!(%problem, "conversation could not be read");
         }
         let patience: Patience = wanted.patience();
         let (mut lookup, again) =
@@ -320,8 +320,8 @@ impl Enrich {
         if !configuration.has_bucket {
             if of.call.facts.recordings.keys().any(|id| is_wanted(id)) {
                 warn!(
-                    "a source has its recordings copied, and this stack has no bucket for them: \
-                     deploy it with CopyRecordings=true"
+                    "source copies recordings but the stack has no bucket: deploy it with \
+                     CopyRecordings=true"
                 );
             }
             return;

@@ -11,7 +11,7 @@ pub async fn queue_due(queue: &dyn Queue, jobs: &[Send]) {
         return;
     }
     if let Err(error) = queue.send(jobs).await {
-        warn!(%error, "work was stored and not queued");
+        warn!(%error, "follow-up stored but not queued");
     }
 }
 

@@ -44,7 +44,7 @@ impl Gates {
         destination: &Name,
         now: Timestamp,
     ) -> Result<Gate, StoreError> {
-        // Whoever comes while another reads waits for that.
+        // A caller during a read waits for it.
         let mut known = self.known.lock().await;
         let is_fresh = |known: &Known| now.duration_since(known.read_at) < FRESH;
         let gates = match known.take().filter(is_fresh) {
@@ -105,9 +105,8 @@ impl Gates {
     }
 }
 
-/// Lets out what waits for a gate, as much as may be let out for a minute, evenly over it; where a
-/// probe is wanted, one. Says how many jobs were sent. Whoever else does it at the same time does
-/// nothing.
+/// Releases the deliveries that wait for a gate, as many as are allowed in a minute, evenly over it; for
+/// a probe, one. Returns the number of jobs sent. A concurrent release does nothing.
 pub async fn release(
     (store, queue): (&Store, &dyn Queue),
     gates: &Gates,

@@ -29,8 +29,8 @@ pub struct Ingested {
     pub key: CallKey,
     /// Whether the update was new.
     pub absorbed: Absorbed,
-    /// When there is work for `enrich`, if the call owes any. Whatever else it owes was queued by
-    /// whoever planned it.
+    /// When `enrich` is due, if the call owes it. Other follow-ups were queued by the worker that planned
+    /// them.
     pub due_at: Option<Timestamp>,
 }
 
@@ -38,7 +38,7 @@ pub struct Ingested {
 pub struct IngestedChange {
     /// The call, and [`Absorbed::Duplicate`] where it was left as it is.
     pub ingested: Ingested,
-    /// The call as others told of it, if they did.
+    /// The call before this record, if it was stored.
     pub before: Option<Call>,
 }
 

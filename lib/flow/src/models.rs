@@ -22,7 +22,7 @@ use url::Url;
 /// An answer is a few kilobytes; what is larger is none.
 const LARGEST_ANSWER: usize = 1024 * 1024;
 
-/// Whoever can be asked.
+/// The configured models.
 pub trait Ask: Send + Sync {
     /// Asks once; `now` is what a signature and `Retry-After` count from.
     fn ask(

@@ -23,8 +23,8 @@ pub struct Known {
     pub contact: Option<Contact>,
 }
 
-/// Asks the directory who was on a call: one round trip, and one more to read a contact that was
-/// found by its number. With `creates`, a contact is created for a number that nobody holds.
+/// Looks up a call's contact and employee in the directory: one round trip, and one more to read a
+/// contact found by its number. With `creates`, a number without a holder gets a contact.
 pub async fn who(
     directory: &Directory,
     record: &CallRecord,

@@ -61,7 +61,7 @@ impl Puller {
     ) -> Result<(), JobError> {
         let begun = clock();
         let Some(mut job) = self.store.job(id).await? else {
-            error!(job = %id, "a message points to a job that is not stored");
+            error!(job = %id, "message points to a job that is not stored");
             return Ok(());
         };
         let is_due = job.not_before.is_some_and(|at| at.duration_since(begun) <= SLACK);
@@ -169,8 +169,8 @@ impl Puller {
         let dimensions = [("provider", provider), ("source", source)];
         let (level, message) = match job.progress {
             Progress::Failed => (Level::ERROR, "job failed"),
-            Progress::Running => (Level::INFO, "job goes on"),
-            _ => (Level::INFO, "job is over"),
+            Progress::Running => (Level::INFO, "job continues"),
+            _ => (Level::INFO, "job ended"),
         };
         log_at!(
             level, job = %job.id, provider, source, progress, pages = counts.pages,
@@ -191,7 +191,7 @@ impl Puller {
             return;
         }
         if let Err(error) = self.queue.send(sends).await {
-            warn!(%error, "follow-ups were stored and not queued");
+            warn!(%error, "follow-ups stored but not queued");
         }
     }
 }

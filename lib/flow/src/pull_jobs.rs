@@ -97,7 +97,7 @@ pub async fn start(
     };
     let send = Send { job: switchboard_queue::Job::Pull { id: job.id.clone() }, delay: 0 };
     if let Err(error) = queue.send(&[send]).await {
-        warn!(job = %job.id, %error, "a job was stored and not queued");
+        warn!(job = %job.id, %error, "job stored but not queued");
     }
     info!(job = %job.id, provider = %job.provider, source = %job.source, "job started");
     Ok((job, true))

@@ -37,12 +37,12 @@ impl Reconcile {
             match start(with, pullable, what, (from, to), now).await {
                 Ok((_, true)) => started += 1,
                 Ok((job, false)) => {
-                    warn!(job = %job.id, "the last reconciliation is still running");
+                    warn!(job = %job.id, "previous reconciliation is still running");
                 }
                 Err(NotStarted::Source(error)) => {
                     error!(
                         %provider, source = %name, problem = %error,
-                        "a source cannot be reconciled"
+                        "source cannot be reconciled"
                     );
                     metrics::count(&[("pull_failed", 1)], &[("provider", provider)]);
                 }

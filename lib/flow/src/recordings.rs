@@ -27,7 +27,7 @@ use crate::configuration::Configuration;
 use crate::follow_ups::queue_due;
 use crate::update::{self, Also, update};
 
-/// While one is copied nobody else does. Longer than the function runs.
+/// The lease on a copy, longer than the function's timeout.
 const LEASE: SignedDuration = SignedDuration::from_secs(330);
 /// From the first byte asked for to the last one read.
 const FETCH: Duration = Duration::from_secs(200);
@@ -218,10 +218,10 @@ impl Recordings {
         let (level, counted, message) = match copy.state {
             CopyState::Copied => (Level::INFO, "recordings_copied", "recording copied"),
             CopyState::Waiting => {
-                (Level::WARN, "recordings_waiting", "recording not copied; it will be tried again")
+                (Level::WARN, "recordings_waiting", "recording not copied; it will be retried")
             }
             CopyState::Failed => {
-                (Level::ERROR, "recordings_failed", "recording cannot be copied; it was given up")
+                (Level::ERROR, "recordings_failed", "recording copy failed permanently")
             }
         };
         self.say(level, record, id, message);

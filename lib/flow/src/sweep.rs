@@ -48,12 +48,7 @@ impl Sweep {
         let (sent, oldest) = self.send_due(shares, now).await?;
         if let Some((oldest, left)) = oldest {
             let age = now.duration_since(oldest).as_secs();
-            info!(
-                sent,
-                left_to_a_full_queue = left,
-                oldest_age_seconds = age,
-                "swept up overdue work"
-            );
+            info!(sent, left_to_a_full_queue = left, oldest_age_seconds = age, "overdue jobs sent");
         }
         metrics::count(&[("swept", sent as u64), ("released", released as u64)], &[]);
         Ok(sent + released)

@@ -257,7 +257,7 @@ impl TokensOf<'_> {
             Err(error) => {
                 warn!(
                     destination = %self.destination, problem = %error,
-                    "no access token was granted"
+                    "access token request failed"
                 );
                 self.give_back(held, version, self.resting()).await;
                 return Err(error);
@@ -270,7 +270,7 @@ impl TokensOf<'_> {
             // The lease ends by itself: until then no worker uses a refresh token that is spent.
             None => error!(
                 destination = %self.destination,
-                "a new token could not be kept; this worker goes on with it and tries again"
+                "access token could not be stored; this worker uses it and retries the write"
             ),
         }
         Ok(token)

@@ -77,7 +77,7 @@ pub fn contended() -> StoreError {
 pub async fn call(store: &Store, key: &CallKey) -> Result<Option<CallRecord>, StoreError> {
     let record = store.call(key).await?;
     if record.is_none() {
-        error!("a job points to a call that is not stored");
+        error!("job points to a call that is not stored");
     }
     Ok(record)
 }

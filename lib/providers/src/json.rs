@@ -35,7 +35,7 @@ fn field_before(body: &[u8], line: usize, column: usize) -> Option<String> {
     if !before.trim_ascii_end().ends_with(b"{") && !before.trim_ascii_end().ends_with(b",") {
         return None;
     }
-    // A name, and not a number that somebody made a key of: this goes into a log line.
+    // A name, and not a number used as a key: this goes into a log line.
     let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.$".contains(b);
     let is_name = name.first().is_some_and(|b| b.is_ascii_alphabetic() || b"_$".contains(b));
     (is_name && name.len() <= 64 && name.iter().all(plain))

@@ -47,7 +47,7 @@ struct Authentication {
     body_base64: Option<String>,
     accept: bool,
     refusal: Option<String>,
-    /// `null` is told from absent: then there is no default source.
+    /// `null` differs from absent: then there is no default source.
     #[serde(default = "nothing_else")]
     with: Option<Map<String, Value>>,
     #[serde(default, rename = "computed_by")]

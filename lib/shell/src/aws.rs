@@ -66,7 +66,7 @@ pub fn config() -> Result<SdkConfig, EnvironmentError> {
     Ok(config.build())
 }
 
-/// An HTTP client that trusts what the system trusts: for a command line on somebody's machine.
+/// An HTTP client with the system's root certificates, for the command line.
 pub fn http_client() -> SharedHttpClient {
     http_client_trusting(TrustStore::default())
 }

@@ -132,7 +132,7 @@ impl Hook {
         let sent = tokio::time::timeout(QUEUE_TIMEOUT, self.queue.send(jobs)).await;
         let late = || QueueError { code: format!("not done after {QUEUE_TIMEOUT:?}") };
         if let Err(error) = sent.unwrap_or_else(|_| Err(late())) {
-            warn!(%error, "follow-ups were stored and not queued");
+            warn!(%error, "follow-ups stored but not queued");
         }
     }
 

@@ -191,7 +191,7 @@ impl<T> Cached<T> {
             Ok(Err(error)) => error.to_string(),
             Err(_) => "parameters could not be read in time".to_owned(),
         };
-        warn!(problem, "older configuration serves on");
+        warn!(problem, "configuration could not be read; cached values stay in use");
         if let Some(kept) = &mut *self.kept() {
             kept.tried_at = Instant::now();
         }
@@ -306,6 +306,10 @@ mod tests {
         assert_eq!(asked.load(Ordering::SeqCst), 2);
         let said = log.lines();
         assert_eq!(said.len(), 1);
-        assert!(said[0].contains("older configuration serves on"), "{}", said[0]);
+        assert!(
+            said[0].contains("configuration could not be read; cached values stay in use"),
+            "{}",
+            said[0]
+        );
     }
 }

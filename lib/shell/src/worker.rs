@@ -36,7 +36,7 @@ where
         async move {
             // A message without a job of ours never becomes one: trying again is of no use.
             let Some(running) = running else {
-                error!("a message holds no job of ours; dropped");
+                error!("queue message without a job dropped");
                 return None;
             };
             let running = AssertUnwindSafe(running).catch_unwind();
@@ -46,7 +46,7 @@ where
                 Ok(Err(_)) => "it panicked".to_owned(),
                 Err(_) => "the invocation's time ran out".to_owned(),
             };
-            warn!(problem, "job goes back to the queue");
+            warn!(problem, "job returned to the queue");
             Some(json!({ "itemIdentifier": id }))
         }
         .instrument(span)

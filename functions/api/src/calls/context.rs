@@ -1,4 +1,4 @@
-//! `PUT …/context`: whoever places a call says what it is about, before or after any webhook.
+//! `PUT …/context`: sets a call's context, before or after any webhook.
 
 use serde_json::json;
 use switchboard_domain::context::Given;
@@ -12,8 +12,8 @@ use crate::{Caller, Problem, Request, Response, Right, ok};
 
 /// How often a write is tried against other writers of the same call.
 const ROUNDS: usize = 60;
-/// This function does not know the call's source. So it has a leg looked at too: whether that is
-/// told by itself is decided where the source is known.
+/// This function does not know the call's source, so it enriches legs too: `enrich`, which knows the
+/// source, decides whether a leg is delivered.
 const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Each, starts: false };
 
 impl<N: TwilioSources> Calls<N> {
@@ -56,7 +56,7 @@ impl<N: TwilioSources> Calls<N> {
             match self.store.put_call(&record).await? {
                 Put::Stored(_) => {
                     let correlation_id = key.correlation_id();
-                    info!(caller = caller.name, call = %key, %correlation_id, "context given");
+                    info!(caller = caller.name, call = %key, %correlation_id, "context set");
                     let job = |at| Send::at(Job::Enrich { call: key.clone() }, at, request.now);
                     self.queue(
                         &record
@@ -77,7 +77,7 @@ impl<N: TwilioSources> Calls<N> {
     }
 }
 
-/// The call's whole context. Somebody else may have given a part of it.
+/// The call's whole context, of which another request may have set a part.
 fn answer(key: &CallKey, record: Option<&CallRecord>, shown: Shown) -> Result<Response, Problem> {
     let mut answer = name(key);
     let context = record.map(Context::of).unwrap_or_default();

@@ -31,18 +31,18 @@ const MOST_LOOKUPS: usize = 100;
 /// Where the deliveries of a call stand, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Told {
+pub enum DeliveryStatus {
     /// At least one destination refused it for good.
     Failed,
-    /// At least one is still to be told.
+    /// At least one is pending.
     Pending,
-    /// All that were to be told have been.
+    /// All were delivered.
     Delivered,
-    /// None is to be told, or not yet.
+    /// The call has no delivery, or none yet.
     None,
 }
 
-impl Told {
+impl DeliveryStatus {
     /// Where a call stands whose deliveries are these.
     pub fn of(deliveries: &[Delivery]) -> Self {
         let any = |state| deliveries.iter().any(|delivery| delivery.state == state);
@@ -76,7 +76,7 @@ struct Filters {
     employee: Option<Name>,
     number: Option<String>,
     outcome: Option<Outcome>,
-    told: Option<Told>,
+    status: Option<DeliveryStatus>,
     since: Timestamp,
     until: Timestamp,
     limit: usize,
@@ -94,9 +94,9 @@ impl Filters {
             request.parameter(parameter).map(read).transpose().map_err(wrong)
         };
         let outcome = request.parameter("outcome").map(outcome).transpose()?;
-        let told = |word| {
+        let status = |word| {
             let known = "must be delivered, pending, failed or none";
-            Told::read(word).ok_or_else(|| Problem::invalid("delivery", known))
+            DeliveryStatus::read(word).ok_or_else(|| Problem::invalid("delivery", known))
         };
         let limit = match request.parameter("limit") {
             None => DEFAULT_LIMIT,
@@ -128,7 +128,7 @@ impl Filters {
             employee: name("employee")?,
             number: request.parameter("number").map(|number| digits(number).to_owned()),
             outcome,
-            told: request.parameter("delivery").map(told).transpose()?,
+            status: request.parameter("delivery").map(status).transpose()?,
             since,
             until,
             limit,
@@ -249,11 +249,11 @@ impl<N: TwilioSources> Calls<N> {
                     if calls.len() == filters.limit || lookups == MOST_LOOKUPS {
                         break 'page Some(walk.before);
                     }
-                    if filters.told.is_some() {
+                    if filters.status.is_some() {
                         lookups += 1;
-                        let told = Told::of(&self.store.deliveries(&line.key).await?);
-                        if filters.told == Some(told) {
-                            calls.push(show(&line, Some(told), shown));
+                        let status = DeliveryStatus::of(&self.store.deliveries(&line.key).await?);
+                        if filters.status == Some(status) {
+                            calls.push(show(&line, Some(status), shown));
                         }
                     } else {
                         calls.push(show(&line, None, shown));
@@ -270,8 +270,8 @@ impl<N: TwilioSources> Calls<N> {
     }
 }
 
-/// A line as it is answered. Every member is always there; null means that nothing told us.
-fn show(line: &Line, told: Option<Told>, shown: Shown) -> Value {
+/// A line of the response. Every member is always present; null means unknown.
+fn show(line: &Line, status: Option<DeliveryStatus>, shown: Shown) -> Value {
     let side = |side: &Option<LineSide>| {
         side.as_ref().map(|side| {
             json!({
@@ -296,8 +296,8 @@ fn show(line: &Line, told: Option<Told>, shown: Shown) -> Value {
     });
     if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
         value.extend(more);
-        if let Some(told) = told {
-            value.insert("delivery".into(), json!(told));
+        if let Some(status) = status {
+            value.insert("delivery".into(), json!(status));
         }
     }
     value

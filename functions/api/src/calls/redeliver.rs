@@ -15,7 +15,7 @@ use crate::{Caller, Problem, Request, Response, Right, with_status};
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Wanted {
-    /// To whom. Nobody named: to all that the call was told to.
+    /// The destinations. Empty: all that the call has deliveries for.
     destinations: Vec<Name>,
     /// Which event: `call.completed`, unless another is named. Either says all that is known by now.
     event: Option<Event>,

@@ -40,7 +40,7 @@ pub async fn calls() -> Result<(), Error> {
     let recordings = kept(&aws, prefix)?;
     let links = async {
         if let Some(kept) = &recordings {
-            // A link that cannot be checked is told so when one comes.
+            // A link that cannot be checked is refused when it is used.
             let _ = kept.links.links(false).await;
         }
     };

@@ -1,4 +1,4 @@
-//! One call's whole story: what came, what it is now, what it owes, whom it was told.
+//! One call in full: its updates, its facts, its follow-ups, its deliveries.
 
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -8,7 +8,7 @@ use switchboard_domain::{
     RecordingCopy, Text, Update, fold,
 };
 
-use super::list::Told;
+use super::list::DeliveryStatus;
 use super::{Calls, Shown, TwilioSources};
 use crate::{Caller, Problem, Request, Response, Right, ok};
 
@@ -63,7 +63,7 @@ impl<N: TwilioSources> Calls<N> {
     }
 }
 
-/// A call's story. Every member is always there; null means that nothing told us.
+/// A call in full. Every member is always present; null means unknown.
 fn tell(
     record: &CallRecord,
     deliveries: &[Delivery],
@@ -124,7 +124,7 @@ fn tell(
         "lookup": record.lookup,
         "analysis": analysed(record, analysis, shown),
         "tasks": analysis.map_or_else(Vec::new, |analysis| tasks(&analysis.tasks, shown)),
-        "delivery": Told::of(deliveries),
+        "delivery": DeliveryStatus::of(deliveries),
         "deliveries": deliveries.iter().map(delivery).collect::<Vec<_>>(),
     }));
     Value::Object(story)
@@ -151,7 +151,7 @@ fn analysed(record: &CallRecord, analysis: Option<&Analysis>, shown: Shown) -> O
 }
 
 fn scorecard(scores: &[Score], shown: Shown) -> Vec<Value> {
-    let told = |score: &Score| {
+    let show = |score: &Score| {
         let evidence = score.evidence.iter();
         let evidence =
             evidence.map(|one| json!({ "turn": one.turn, "quote": shown.value(&one.quote) }));
@@ -164,12 +164,12 @@ fn scorecard(scores: &[Score], shown: Shown) -> Vec<Value> {
             "evidence": evidence.collect::<Vec<_>>(),
         })
     };
-    scores.iter().map(told).collect()
+    scores.iter().map(show).collect()
 }
 
 fn tasks(tasks: &[Task], shown: Shown) -> Vec<Value> {
-    let told = |task: &Task| json!({ "title": shown.value(&task.title), "due": task.due, "owner": task.owner });
-    tasks.iter().map(told).collect()
+    let show = |task: &Task| json!({ "title": shown.value(&task.title), "due": task.due, "owner": task.owner });
+    tasks.iter().map(show).collect()
 }
 
 fn end(party: &Party, shown: Shown) -> Value {
@@ -225,7 +225,7 @@ fn updates(record: &CallRecord) -> Vec<Value> {
     let mut updates: Vec<&Update> = record.updates.values().collect();
     updates.sort_by_key(|update| (update.received_at, &update.digest));
     let mut before = Map::new();
-    let mut told = Vec::new();
+    let mut shown_updates = Vec::new();
     for (n, update) in updates.iter().enumerate() {
         let so_far = fold(updates.iter().take(n + 1).copied());
         let after = match serde_json::to_value(&so_far) {
@@ -237,7 +237,7 @@ fn updates(record: &CallRecord) -> Vec<Value> {
             .filter(|(name, is)| before.get(*name) != Some(is))
             .map(|(n, _)| n)
             .collect();
-        told.push(json!({
+        shown_updates.push(json!({
             "digest": update.digest,
             "kind": update.kind,
             "received_at": update.received_at,
@@ -246,7 +246,7 @@ fn updates(record: &CallRecord) -> Vec<Value> {
         }));
         before = after;
     }
-    told
+    shown_updates
 }
 
 /// Where the provider puts a message among the call's others.

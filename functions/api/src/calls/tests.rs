@@ -123,7 +123,7 @@ async fn call(area: &Area, call_key: &str, began: &str, contact: Option<&str>) -
 }
 
 /// Plans deliveries of a stored call, in these states.
-async fn told(area: &Area, record: &CallRecord, states: &[(&str, DeliveryState)]) {
+async fn delivered(area: &Area, record: &CallRecord, states: &[(&str, DeliveryState)]) {
     let mut record = record.clone();
     let mut planned = Vec::new();
     for (id, state) in states {
@@ -210,8 +210,10 @@ async fn filters_leave_out_the_others() {
     three.call.outcome = Some(switchboard_domain::Outcome::Busy);
     area.store.put_call(&three).await.unwrap();
     use DeliveryState::{Delivered, Failed, Pending, Unwanted};
-    told(&area, &one, &[("crm#call.completed", Delivered), ("b#call.completed", Failed)]).await;
-    told(&area, &two, &[("crm#call.completed", Delivered), ("b#call.completed", Pending)]).await;
+    delivered(&area, &one, &[("crm#call.completed", Delivered), ("b#call.completed", Failed)])
+        .await;
+    delivered(&area, &two, &[("crm#call.completed", Delivered), ("b#call.completed", Pending)])
+        .await;
     for (query, wanted) in [
         ("provider=twilio", vec!["three", "one"]),
         ("source=main", vec!["one", "two"]),
@@ -235,10 +237,10 @@ async fn filters_leave_out_the_others() {
         let is_told = page["calls"].as_array().unwrap().iter().all(|c| c.get("delivery").is_some());
         assert!(is_told || !query.contains("delivery"));
     }
-    assert_eq!(super::list::Told::of(&[]), super::list::Told::None);
+    assert_eq!(super::list::DeliveryStatus::of(&[]), super::list::DeliveryStatus::None);
     let mut unwanted = Delivery::planned(one.key, "crm#call.completed".parse().unwrap(), now());
     unwanted.state = Unwanted;
-    assert_eq!(super::list::Told::of(&[unwanted]), super::list::Told::None);
+    assert_eq!(super::list::DeliveryStatus::of(&[unwanted]), super::list::DeliveryStatus::None);
 }
 
 #[tokio::test]
@@ -312,7 +314,7 @@ async fn a_story_is_whole_and_masked_but_for_those_who_may() {
     record.owed.insert(switchboard_domain::Work::Enrich, now());
     area.store.put_call(&record).await.unwrap();
     let record = area.store.call(&record.key).await.unwrap().unwrap();
-    told(&area, &record, &[("crm#call.completed", DeliveryState::Failed)]).await;
+    delivered(&area, &record, &[("crm#call.completed", DeliveryState::Failed)]).await;
 
     let story = ask_as(&area, &[Right::Read], STORY, "").await.unwrap().body;
     for kept in ["+6149157", "Kim", "prices", "hello", "pbx.example", "secret-level"] {
@@ -341,8 +343,8 @@ async fn a_story_is_whole_and_masked_but_for_those_who_may() {
         assert_eq!(story.pointer(pointer), Some(&wanted), "{pointer} in {story:#}");
     }
     let open = ask(&area, STORY).await;
-    for told in ["+61491570156", "Kim Example", "About prices", "https://pbx.example/RE1"] {
-        assert!(open.to_string().contains(told), "{told} is not in {open:#}");
+    for expected in ["+61491570156", "Kim Example", "About prices", "https://pbx.example/RE1"] {
+        assert!(open.to_string().contains(expected), "{expected} is not in {open:#}");
     }
     // In a list too.
     let line = ask_as(&area, &[Right::Read], "GET /calls", "").await.unwrap().body;
@@ -455,8 +457,8 @@ async fn an_id_with_slashes_is_one_id_however_it_is_written() {
     for path in ["pbx%2F%2F17.1%232%2Fx", "pbx//17.1#2/x", "pbx//17.1%232/x"] {
         let story = ask(&area, &format!("GET /calls/asterisk/main/{path}")).await;
         assert_eq!(story["call_id"], "pbx//17.1#2/x");
-        let told = ask(&area, &format!("GET /calls/asterisk/main/{path}/transcript")).await;
-        assert_eq!(told["transcript"], "agent: hello");
+        let read = ask(&area, &format!("GET /calls/asterisk/main/{path}/transcript")).await;
+        assert_eq!(read["transcript"], "agent: hello");
     }
     for (request, status) in [
         ("GET /calls/asterisk/main/pbx/17.1", 404),
@@ -479,7 +481,7 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     let post = "POST /calls/twilio/main/CA1/redeliver";
     assert_eq!(refused(&area, &[Right::Deliver], post, "").await.0, 409);
     use DeliveryState::{Delivered, Failed};
-    told(
+    delivered(
         &area,
         &record,
         &[
@@ -519,7 +521,7 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     ask_as(&area, &[Right::Deliver], post, r#"{"event": "call.updated"}"#).await.unwrap();
     assert_eq!(job_ids(queue.drain()), ["crm#call.updated"]);
     for (body, status) in [
-        (r#"{"destinations": ["nobody"]}"#, 404),
+        (r#"{"destinations": ["absent"]}"#, 404),
         (r#"{"destinations": ["b"], "event": "call.updated"}"#, 404),
         (r#"{"destinations": ["a b"]}"#, 400),
         (r#"{"destination": "crm"}"#, 400),
@@ -534,7 +536,7 @@ async fn redelivery_is_due_under_another_key_and_queued() {
 async fn a_twilio_call_is_found_by_its_sid_over_all_sources() {
     let (area, queue) = queued();
     let record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
-    told(&area, &record, &[("crm#call.completed", DeliveryState::Delivered)]).await;
+    delivered(&area, &record, &[("crm#call.completed", DeliveryState::Delivered)]).await;
     let post = "POST /api/test-crm-webhook";
     for body in [r#"{"callSid": "CA1"}"#, r#"{"call": "twilio/main/CA1"}"#] {
         let answer = ask_as(&area, &[Right::Deliver], post, body).await.unwrap();
@@ -568,7 +570,7 @@ async fn a_context_is_kept_before_and_after_and_has_the_news_told() {
     ask_as(&area, &[Right::Context], put, body).await.unwrap();
     assert_eq!(area.store.call(&stub.key).await.unwrap().unwrap(), stub);
 
-    // The call takes place, and is told.
+    // The call takes place, and is delivered.
     let facts = Facts { state: Some(State::Ended), ..Facts::default() };
     let mut record = stub.clone();
     record.absorb(Update::new("status", Order::Unordered, now(), facts, vec![1]), POLICY, now());

@@ -1,5 +1,5 @@
-//! One entry made, changed or deleted. Nobody overwrites what they have not read: who says which
-//! version they mean gets that one or none.
+//! Creating, changing and deleting one entry. A request that names a version applies to that version
+//! or is refused.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::json;

@@ -43,7 +43,7 @@ impl DirectoryArea {
         let mut upserts = Upserts::new(&self.directory, Origin::Import, dry_run);
         let mut done = upserts.put(&drafts, request.now).await?.into_iter();
         let mut counts = [("created", 0), ("changed", 0), ("unchanged", 0), ("rejected", 0)];
-        let mut told = Vec::with_capacity(rows.len());
+        let mut results = Vec::with_capacity(rows.len());
         for Row { line, draft } in rows {
             let became = match draft {
                 Ok(_) => done.next(),
@@ -54,12 +54,12 @@ impl DirectoryArea {
             for (word, count) in &mut counts {
                 *count += u32::from(row["result"] == *word);
             }
-            told.push(row);
+            results.push(row);
         }
         let [created, changed, unchanged, rejected] = counts.map(|(_, count)| count);
         ok(json!({
             "dry_run": dry_run, "created": created, "changed": changed, "unchanged": unchanged,
-            "rejected": rejected, "rows": told,
+            "rejected": rejected, "rows": results,
         }))
     }
 }

@@ -50,7 +50,7 @@ impl Listed {
         Ok(Self { list: list.to_owned(), page: page.transpose()?, limit })
     }
 
-    /// What is told of a cursor that is not one of the list.
+    /// The error for a cursor of another list.
     pub(super) fn wrong_cursor() -> Problem {
         Problem::invalid("cursor", "does not belong to this list: begin without it")
     }

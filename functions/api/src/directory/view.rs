@@ -6,12 +6,12 @@ use switchboard_domain::directory::{Activity, Contact, Employee, Entry, Extensio
 
 use crate::access::{Caller, Right};
 
-fn told(value: &Personal, caller: &Caller) -> Value {
+fn value_for(value: &Personal, caller: &Caller) -> Value {
     if caller.may(Right::Personal) { json!(value) } else { json!(value.masked()) }
 }
 
 fn all<'a>(values: impl IntoIterator<Item = &'a Personal>, caller: &Caller) -> Value {
-    values.into_iter().map(|value| told(value, caller)).collect()
+    values.into_iter().map(|value| value_for(value, caller)).collect()
 }
 
 /// Without what is not known.
@@ -36,7 +36,7 @@ pub(super) fn contact(contact: &Contact, caller: &Caller) -> Value {
     known(json!({
         "id": contact.id,
         "kind": contact.kind,
-        "name": contact.name.as_ref().map(|name| told(name, caller)),
+        "name": contact.name.as_ref().map(|name| value_for(name, caller)),
         "numbers": all(&contact.numbers, caller),
         "emails": all(&contact.emails, caller),
         "external_ids": all(&contact.external_ids, caller),
@@ -50,12 +50,12 @@ pub(super) fn contact(contact: &Contact, caller: &Caller) -> Value {
 
 pub(super) fn employee(employee: &Employee, caller: &Caller) -> Value {
     let extension = |one: &Extension| {
-        known(json!({ "source": one.source, "number": told(&one.number, caller) }))
+        known(json!({ "source": one.source, "number": value_for(&one.number, caller) }))
     };
     known(json!({
         "id": employee.id,
         "kind": "employee",
-        "name": employee.name.as_ref().map(|name| told(name, caller)),
+        "name": employee.name.as_ref().map(|name| value_for(name, caller)),
         "numbers": all(&employee.numbers, caller),
         "extensions": employee.extensions.iter().map(extension).collect::<Vec<_>>(),
         "emails": all(&employee.emails, caller),
@@ -73,11 +73,11 @@ pub(super) fn activity(activity: &Activity, caller: &Caller) -> Value {
         "direction": activity.direction,
         "outcome": activity.outcome,
         "talk_seconds": activity.talk,
-        "recording": activity.recording.as_ref().map(|recording| told(recording, caller)),
+        "recording": activity.recording.as_ref().map(|recording| value_for(recording, caller)),
         "employee": activity.employee,
     }))
 }
 
 pub(super) fn own_number(number: &Personal, own: bool, caller: &Caller) -> Value {
-    json!({ "number": told(number, caller), "own": own })
+    json!({ "number": value_for(number, caller), "own": own })
 }

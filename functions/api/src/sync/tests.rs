@@ -130,7 +130,7 @@ async fn a_range_that_is_running_is_not_started_twice() {
 #[tokio::test]
 async fn what_cannot_be_done_is_told() {
     let area = area();
-    for (what, body, status, told) in [
+    for (what, body, status, expected) in [
         (
             "POST /api/onecom/sync",
             json!({"startDate": "2026-02-02", "endDate": "2026-02-01"}),
@@ -182,7 +182,7 @@ async fn what_cannot_be_done_is_told() {
     ] {
         let problem = problem(&area, what, body).await;
         assert_eq!(problem.status, status, "{what}: {}", problem.detail);
-        assert!(problem.detail.contains(told), "{what}: {}", problem.detail);
+        assert!(problem.detail.contains(expected), "{what}: {}", problem.detail);
     }
     assert!(area.store.jobs().await.unwrap().is_empty());
 }

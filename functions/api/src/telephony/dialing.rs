@@ -1,13 +1,12 @@
-//! One dial request of the button, from its key to an answer: nobody is dialled twice.
+//! One dial request, from its key to the response: no call is placed twice.
 //!
-//! 1. The key is reserved, by a put on condition that nobody has it.
-//! 2. What does not dial is done: the rate is counted, a login made. If that fails, the key is
-//!    given free.
-//! 3. `dialling` is written, on condition of the version that was reserved. Whoever cannot write
-//!    it does not dial.
-//! 4. The provider is asked, once; a second time only after it answered that it does not know us.
-//! 5. How it went is written. If we are gone by then, the dial request stays `dialling`, and is unknown
-//!    when its lease is over.
+//! 1. The key is reserved, by a put on condition that it does not exist.
+//! 2. The rate is counted, and a login made. If either fails, the key is released.
+//! 3. `dialling` is written, on condition of the reserved version. A request that cannot write it places
+//!    no call.
+//! 4. The request is sent to the provider once; a second time only after a 401.
+//! 5. The result is written. If the process dies before, the dial request stays `dialling`, and is
+//!    unknown when its lease expires.
 
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
@@ -183,7 +182,7 @@ impl<C: Configured> Telephony<C> {
         let over = dial_request.with(state, request.now);
         match self.store.put_dial_request(&over).await {
             Ok(PutDialRequest::Stored(_)) => {}
-            // Whoever sends the key again is told that nobody knows. That is safe, and a pity.
+            // A request that repeats the key gets `unknown-result`, which is safe.
             Ok(PutDialRequest::Conflict(_)) => self.unwritten(&over, "it was changed meanwhile"),
             Err(error) => self.unwritten(&over, &error.to_string()),
         }
@@ -192,7 +191,7 @@ impl<C: Configured> Telephony<C> {
     }
 
     fn unwritten(&self, dial_request: &DialRequest, problem: &str) {
-        error!(press = %dial_request.id, problem, "how a press went could not be written");
+        error!(press = %dial_request.id, problem, "result of a dial request could not be stored");
     }
 
     fn count(&self, what: &str, dial_request: &DialRequest) {

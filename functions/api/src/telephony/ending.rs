@@ -130,7 +130,7 @@ impl<C: Configured> Telephony<C> {
             (None, _) => {
                 Err(not_live("the provider lists no such call: it has ended or not begun"))
             }
-            // Rather nobody's than somebody else's.
+            // Better no call than the wrong one.
             (Some(_), Some(_)) => Err(not_live("the provider lists several calls that match")),
         }
     }

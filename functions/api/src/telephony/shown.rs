@@ -48,9 +48,9 @@ fn word(dial_request: &DialRequest, status: &Status) -> &'static str {
     }
 }
 
-/// The answer to whoever pressed, once it is over.
+/// The response to a dial request with a result.
 pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Problem> {
-    let told = |problem: Problem, state: &str| {
+    let about = |problem: Problem, state: &str| {
         problem.with("press_id", json!(dial_request.id)).with("state", json!(state))
     };
     match &dial_request.state {
@@ -73,7 +73,7 @@ pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Proble
                 DialFault::Provider => (502, "provider-unavailable", "retry later with a new key"),
             };
             let detail = format!("{why}; no call was placed: {advice}");
-            Err(told(Problem::new(status, kind, title, &detail), "refused"))
+            Err(about(Problem::new(status, kind, title, &detail), "refused"))
         }
         DialState::Unknown { why } => {
             let title = "Call result unknown";
@@ -81,7 +81,7 @@ pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Proble
                 "{why}; the provider may have placed the call, and this key never places another: \
                  check the agent's phone or the provider's live calls, or hang up by press_id"
             );
-            Err(told(Problem::new(409, "unknown-result", title, &detail), "unknown"))
+            Err(about(Problem::new(409, "unknown-result", title, &detail), "unknown"))
         }
         DialState::Reserved | DialState::Dialling => Err(in_progress(dial_request, 1)),
     }

@@ -19,7 +19,7 @@ const LONGEST: usize = 256;
 /// The longest an agent's id or number may be.
 const LONGEST_AGENT: usize = 64;
 
-/// A request to call somebody, in one shape for all providers.
+/// A dial request, in one format for all providers.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Wanted {
@@ -173,7 +173,7 @@ async fn employee(
         })
         .collect();
     match employees.iter().next() {
-        // Two with one extension: whose dial request it is cannot be told, and no one's rate would count.
+        // Several employees with one extension: the request belongs to none, and no rate would count.
         Some(_) if employees.len() > 1 => {
             Err(not_dialled("agent", "belongs to several employees: name one by id"))
         }

@@ -169,7 +169,7 @@ async fn what_a_provider_answers_decides_and_is_remembered() {
 #[tokio::test]
 async fn a_provider_that_cannot_be_reached_has_dialled_nobody() {
     let world = World::new().await;
-    // Nobody listens on a port that was given back.
+    // A released port has no listener.
     let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", closed.local_addr().unwrap());
     drop(closed);

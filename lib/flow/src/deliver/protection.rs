@@ -56,7 +56,7 @@ impl Deliver {
         if !gate.is_open()
             && let Err(error) = gates::release(acts_on, &self.gates, gate, now).await
         {
-            warn!(%error, "what waits is left to the sweep");
+            warn!(%error, "waiting deliveries left to the sweep");
         }
     }
 
@@ -65,7 +65,7 @@ impl Deliver {
         let gate = match self.gates.change(&self.store, to, change, now).await {
             Ok(gate) => gate?,
             Err(error) => {
-                warn!(destination = %to, %error, "a destination's gate could not be changed");
+                warn!(destination = %to, %error, "destination state could not be written");
                 return None;
             }
         };
@@ -77,16 +77,16 @@ impl Deliver {
             Change::Gone => (
                 Level::ERROR,
                 "destination_stopped",
-                "a destination said that it is gone (410): stopped, nothing is lost; resume it",
+                "destination stopped after 410: resume it when it is back",
             ),
             Change::ProbeAnswered => {
-                (Level::INFO, "breaker_closed", "a destination is sent to again")
+                (Level::INFO, "breaker_closed", "circuit breaker closed")
             }
             Change::ProbeFailed { .. } => {
-                (Level::WARN, "probe_failed", "a destination is not sent to: its probe failed")
+                (Level::WARN, "probe_failed", "circuit breaker stays open: the probe failed")
             }
             Change::ProbeDropped => return Some(gate),
-            _ => (Level::WARN, "breaker_opened", "a destination is not sent to for a while"),
+            _ => (Level::WARN, "breaker_opened", "circuit breaker opened"),
         };
         log_at!(level, destination = %to, %until, "{message}");
         metrics::count(&[(counted, 1)], &[("destination", to.as_str())]);
@@ -121,19 +121,19 @@ impl Deliver {
         if let Some(gate) = self.gates.change(&self.store, to, Change::Withheld, now).await?
             && gate.is_open()
         {
-            warn!(destination = %to, because_it = %why, "a destination's deliveries wait");
+            warn!(destination = %to, because_it = %why, "deliveries wait: the destination is paused or invalid");
         }
         self.defer(delivery, Deferred::Shut).await
     }
 
-    /// Puts it among what waits for its destination. A start that cannot be told now is not told.
+    /// Defers a delivery until its destination's gate opens. A start that cannot be delivered now is dropped.
     pub(super) async fn defer(&self, delivery: Delivery, among: Deferred) -> Result<(), JobError> {
         let deferred = match delivery.id.event {
             Event::Started => delivery.unwanted(),
             _ if delivery.deferred == Some(among) => return Ok(()),
             _ => delivery.deferred(among),
         };
-        // Whoever wrote it meanwhile saw to it.
+        // The concurrent writer deferred it.
         self.store.put_delivery(&deferred, None).await?;
         Ok(())
     }

@@ -17,8 +17,8 @@ fn webhook(n: usize) -> Webhook {
     }))
 }
 
-/// A world with one destination that makes trouble and one that does not, which must be told at
-/// once whatever the other does.
+/// A world with one failing destination and one healthy one, which must receive the call at once in
+/// any case.
 struct Two {
     world: World,
     bad: Crm,
@@ -34,13 +34,17 @@ impl Two {
     }
 
     /// Sends one call and lets time pass until nothing is owed.
-    async fn told(&mut self) {
+    async fn both_delivered(&mut self) {
         self.world.take(&webhook(1)).await;
         self.world.settle(minutes(60 * 24 * 10)).await;
         assert!(!self.world.owes().await);
         let good = self.good.received();
         assert_eq!(good.len(), 1, "the other destination");
-        assert_eq!(good[0].at.to_string(), START, "the other destination was not told at once");
+        assert_eq!(
+            good[0].at.to_string(),
+            START,
+            "the other destination did not receive the call at once"
+        );
     }
 
     async fn delivery(&self) -> Delivery {
@@ -69,7 +73,7 @@ fn assert_waits(received: &[Received], schedule: &[i64]) {
 async fn a_500_is_tried_again_under_the_same_key_with_the_same_bytes() {
     let mut two = Two::new().await;
     two.bad.answers([status(500)]);
-    two.told().await;
+    two.both_delivered().await;
     assert_waits(&two.bad.received(), &SCHEDULE[..1]);
     assert_eq!(two.bad.entries().len(), 1);
     assert_eq!(two.results().await, ["failed there: 500", "delivered: 200"]);
@@ -80,7 +84,7 @@ async fn a_500_is_tried_again_under_the_same_key_with_the_same_bytes() {
 async fn an_exhausted_schedule_ends_in_failed_and_is_kept() {
     let mut two = Two::new().await;
     two.bad.always(status(503));
-    two.told().await;
+    two.both_delivered().await;
     assert_waits(&two.bad.received(), &SCHEDULE);
     assert_eq!(two.bad.entries().len(), 1);
     let delivery = two.delivery().await;
@@ -123,7 +127,7 @@ async fn retry_after_is_obeyed_up_to_a_day_and_never_shortens_a_wait() {
     ] {
         let mut two = Two::new().await;
         two.bad.answers([with(code, "retry-after", said)]);
-        two.told().await;
+        two.both_delivered().await;
         assert_waits(&two.bad.received(), &[wait]);
         if wait > 60 {
             let received = two.bad.received();
@@ -140,7 +144,7 @@ async fn what_will_never_be_taken_is_given_up_at_once_and_kept() {
     for (code, result) in [(422, "refused: 422"), (400, "refused: 400")] {
         let mut two = Two::new().await;
         two.bad.always(status(code));
-        two.told().await;
+        two.both_delivered().await;
         assert_eq!(two.bad.received().len(), 1);
         assert_eq!(two.results().await, [result]);
         let delivery = two.delivery().await;
@@ -159,7 +163,7 @@ async fn a_redirect_is_not_followed_and_bad_credentials_lose_nothing() {
         let mut two = Two::new().await;
         let elsewhere = format!("{}/elsewhere", two.good.url());
         two.bad.answers([with(code, "location", elsewhere), with(code, "location", "/elsewhere")]);
-        two.told().await;
+        two.both_delivered().await;
         // `entries` checks that nothing came to any other path.
         assert_eq!((two.bad.entries().len(), two.good.entries().len()), (1, 1));
         assert_waits(&two.bad.received(), &SCHEDULE[..2]);
@@ -170,8 +174,8 @@ async fn a_redirect_is_not_followed_and_bad_credentials_lose_nothing() {
 #[tokio::test]
 async fn a_connection_that_is_refused_is_tried_again_until_the_address_is_mended() {
     let mut two = Two::new().await;
-    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    two.world.destination("bad", &format!("http://{nobody}/calls"), "canonical", json!({}));
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    two.world.destination("bad", &format!("http://{closed}/calls"), "canonical", json!({}));
     two.world.take(&webhook(1)).await;
     two.world.pass(minutes(20)).await;
     assert_eq!(two.good.received()[0].at.to_string(), START);
@@ -193,7 +197,7 @@ async fn a_connection_that_is_refused_is_tried_again_until_the_address_is_mended
 async fn a_connection_that_breaks_off_is_tried_again() {
     let mut two = Two::new().await;
     two.bad.answers([Answer::Close]);
-    two.told().await;
+    two.both_delivered().await;
     assert_waits(&two.bad.received(), &SCHEDULE[..1]);
     assert_eq!(two.bad.entries().len(), 1);
     assert_eq!(two.results().await, ["broke off", "delivered: 200"]);
@@ -204,7 +208,7 @@ async fn a_hang_ends_at_the_destinations_timeout_and_delays_nobody() {
     let mut two = Two::new().await;
     two.bad.answers([Answer::Hang]);
     let began = std::time::Instant::now();
-    two.told().await;
+    two.both_delivered().await;
     let took = began.elapsed().as_millis();
     assert!((1_000..4_000).contains(&took), "{took} ms");
     assert_waits(&two.bad.received(), &SCHEDULE[..1]);

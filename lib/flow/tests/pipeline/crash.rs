@@ -1,4 +1,4 @@
-//! Stop, or fail, at any effect: nothing that was accepted is lost, nothing is told twice.
+//! A stop or failure at any effect: nothing accepted is lost, nothing is delivered twice.
 
 use jiff::SignedDuration;
 use serde_json::json;
@@ -16,7 +16,7 @@ use crate::world::{START, World, merged, minutes, seconds};
 enum Recovery {
     /// The provider sends its webhooks again.
     Redelivery,
-    /// Nobody does anything but the sweep: messages that were in flight are lost as well.
+    /// Only the sweep runs: messages in flight are lost as well.
     SweepAlone,
     /// The provider sends again, messages come back, and each is handed out twice.
     Everything,
@@ -31,7 +31,7 @@ struct Case {
     /// How many entries the CRM is to have.
     entries: usize,
     /// A text that each of the CRM's bodies must hold.
-    told: &'static str,
+    delivered: &'static str,
     /// How many effects the undisturbed run has at least.
     effects: usize,
 }
@@ -45,7 +45,7 @@ fn cases() -> Vec<Case> {
             conversation: false,
             gap: seconds(1),
             entries: 1,
-            told: r#""outcome":"no_answer""#,
+            delivered: r#""outcome":"no_answer""#,
             effects: 7,
         },
         Case {
@@ -54,7 +54,7 @@ fn cases() -> Vec<Case> {
             conversation: true,
             gap: seconds(1),
             entries: 1,
-            told: "Wants a fake offer.",
+            delivered: "Wants a fake offer.",
             effects: 11,
         },
         Case {
@@ -66,7 +66,7 @@ fn cases() -> Vec<Case> {
             conversation: false,
             gap: seconds(1),
             entries: 1,
-            told: "Fake words of a long transcript.",
+            delivered: "Fake words of a long transcript.",
             effects: 9,
         },
         Case {
@@ -75,7 +75,7 @@ fn cases() -> Vec<Case> {
             conversation: false,
             gap: minutes(10),
             entries: 2,
-            told: r#""call_id":"CA1""#,
+            delivered: r#""call_id":"CA1""#,
             effects: 14,
         },
         Case {
@@ -94,7 +94,7 @@ fn cases() -> Vec<Case> {
             conversation: false,
             gap: minutes(10),
             entries: 2,
-            told: r#""call_id":"ast-2""#,
+            delivered: r#""call_id":"ast-2""#,
             effects: 22,
         },
         Case {
@@ -107,7 +107,7 @@ fn cases() -> Vec<Case> {
             conversation: false,
             gap: seconds(1),
             entries: 3,
-            told: r#""call_id":"fmc-"#,
+            delivered: r#""call_id":"fmc-"#,
             effects: 21,
         },
     ]
@@ -168,7 +168,7 @@ async fn run(case: &Case, k: usize, fault: Fault, recovery: Recovery) -> bool {
         assert_eq!(delivery.state, DeliveryState::Delivered, "{context}");
         assert!(entries.contains_key(&delivery.idempotency_key()), "{context}");
     }
-    // What was accepted is told. What was stored is told even where the sender was not answered.
+    // Accepted calls are delivered. Stored calls are delivered even if the sender got no response.
     if all_accepted {
         assert_eq!(entries.len(), case.entries, "{context}: an accepted webhook was lost");
     }
@@ -177,7 +177,7 @@ async fn run(case: &Case, k: usize, fault: Fault, recovery: Recovery) -> bool {
     }
     for body in entries.values() {
         let body = String::from_utf8(body.clone()).unwrap();
-        assert!(body.contains(case.told), "{context}: {body}");
+        assert!(body.contains(case.delivered), "{context}: {body}");
     }
     // A second request only where a fault hid the first answer.
     let hides_an_answer = matches!(hit, Some("crm" | "put delivery"));
@@ -196,7 +196,7 @@ async fn run(case: &Case, k: usize, fault: Fault, recovery: Recovery) -> bool {
             world.take(webhook).await;
         }
         world.settle(minutes(60)).await;
-        assert_eq!(crm.received().len(), before, "{context}: a duplicate was told");
+        assert_eq!(crm.received().len(), before, "{context}: a duplicate was delivered");
     }
     if hit.is_none() {
         assert!(effects.len() >= case.effects, "{context}: only {effects:?}");

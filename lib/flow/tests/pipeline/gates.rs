@@ -50,8 +50,8 @@ fn at(crm: &Crm) -> Vec<Timestamp> {
     crm.received().iter().map(|request| request.at).collect()
 }
 
-/// Every call was told, and each under its own key once, or again where its answer was no 2xx.
-fn assert_all_told(crm: &Crm, calls: usize) {
+/// Every call was delivered, each under its own key once, or again after a response that was no 2xx.
+fn assert_all_delivered(crm: &Crm, calls: usize) {
     assert_eq!(crm.entries().len(), calls);
 }
 
@@ -80,7 +80,7 @@ async fn a_destination_that_fails_is_left_alone_probed_and_told_everything_when_
     let back_at = world.now();
     world.settle(minutes(30)).await;
     assert!(!world.owes().await);
-    assert_all_told(&crm, 90);
+    assert_all_delivered(&crm, 90);
     let last = at(&crm).last().copied().unwrap();
     // The next probe, the minute of a sweep, and ten a second.
     let took = last.duration_since(back_at);
@@ -111,7 +111,7 @@ async fn while_a_gate_is_shut_nothing_is_written_twice_and_no_job_is_queued() {
     operate(&world, Change::Resume).await;
     let resumed_at = world.now();
     world.settle(minutes(60)).await;
-    assert_all_told(&crm, 3);
+    assert_all_delivered(&crm, 3);
     assert!(at(&crm).iter().all(|at| at.duration_since(resumed_at) <= minutes(2)));
 }
 
@@ -167,7 +167,7 @@ async fn draining_sends_what_was_planned_and_holds_what_comes_until_it_is_resume
     );
     operate(&world, Change::Resume).await;
     world.settle(minutes(5)).await;
-    assert_all_told(&crm, 4);
+    assert_all_delivered(&crm, 4);
     assert!(!world.owes().await);
 }
 
@@ -197,7 +197,7 @@ async fn a_410_stops_the_destination_says_so_and_loses_nothing() {
     operate(&world, Change::Resume).await;
     let resumed_at = world.now();
     world.settle(minutes(30)).await;
-    assert_all_told(&crm, 5);
+    assert_all_delivered(&crm, 5);
     assert!(at(&crm)[1..].iter().all(|at| at.duration_since(resumed_at) <= minutes(3)));
     // One goes ahead; the others when that was taken.
     assert!(at(&crm)[1] < at(&crm)[2] || crm.received()[1].when < crm.received()[2].when);
@@ -241,7 +241,7 @@ async fn retry_after_is_obeyed_in_full_for_the_whole_destination() {
         world.pass(seconds(2)).await;
         take(&world, 1..30).await;
         world.settle(minutes(60 * 24)).await;
-        assert_all_told(&crm, 30);
+        assert_all_delivered(&crm, 30);
         assert_eq!(other.received().len(), 30);
         let (first, rest) = (at(&crm)[0], &at(&crm)[1..]);
         assert_eq!(rest.len(), 30, "{said}: one request was answered {code}");
@@ -249,7 +249,7 @@ async fn retry_after_is_obeyed_in_full_for_the_whole_destination() {
         assert!(rest.iter().all(|at| *at >= ends), "{said}: {} before {ends}", rest[0]);
         let last = rest.last().unwrap().duration_since(ends);
         assert!(last <= minutes(3), "{said}: {last:?} later");
-        // Nobody but the one that was answered has failed.
+        // Only the answered delivery has failed.
         let failures: u32 = world.deliveries().await.iter().map(|one| one.failures).sum();
         assert_eq!(failures, 1, "{said}");
     }
@@ -266,7 +266,7 @@ async fn the_others_go_out_as_soon_as_the_first_is_taken_after_a_short_wait() {
     let began = world.now();
     world.sweeps = false;
     world.settle(minutes(5)).await;
-    assert_all_told(&crm, 10);
+    assert_all_delivered(&crm, 10);
     let last = at(&crm).last().unwrap().duration_since(began);
     assert!(last <= seconds(8), "{last:?}");
 }
@@ -303,7 +303,7 @@ async fn a_prober_that_dies_is_followed_by_another() {
     assert_eq!(world.effects.hit(), Some("crm"));
     assert!(!world.owes().await);
     assert_eq!(gate(&world).await.breaker, Breaker::Closed);
-    assert_all_told(&crm, 5);
+    assert_all_delivered(&crm, 5);
 }
 
 #[tokio::test]
@@ -328,7 +328,7 @@ async fn a_fault_at_any_effect_of_an_outage_is_repaired() {
             world.settle(minutes(120)).await;
             let context = format!("{fault:?} at effect {k}: {:?}", world.effects.hit());
             assert!(!world.owes().await, "{context}");
-            assert_all_told(&crm, 3);
+            assert_all_delivered(&crm, 3);
             let keys: BTreeSet<String> = crm.entries().into_keys().collect();
             assert_eq!(keys.len(), 3, "{context}");
             let hides = ["crm", "put delivery", "put gate"];
@@ -357,7 +357,7 @@ async fn a_destination_with_a_rate_is_never_sent_to_faster_and_everything_gets_t
     take(&world, 0..CALLS).await;
     world.settle(minutes(200)).await;
     assert!(!world.owes().await);
-    assert_all_told(&crm, CALLS);
+    assert_all_delivered(&crm, CALLS);
     assert_eq!((crm.received().len(), other.received().len()), (CALLS, CALLS));
     assert!(at(&other).iter().all(|at| *at == began));
     let times = at(&crm);
@@ -401,7 +401,7 @@ async fn a_queue_that_one_destination_fills_keeps_no_others_jobs_out() {
     for job in world.take_jobs() {
         world.work(&job).await.unwrap();
     }
-    // Everything is due, and the queue is full of what is nobody's else.
+    // Everything is due, and the queue is full of this destination's jobs.
     let jobs = world.take_jobs();
     assert_eq!(jobs.len(), 600);
     let of = |job: &Job, name: &str| job.group().is_some_and(|to| to.as_str() == name);

@@ -29,7 +29,7 @@ struct Case {
     verdict: Verdict,
 }
 
-/// What somebody says on the phone, to a model that keeps to what it is asked.
+/// A caller's words, to a model that follows its instructions.
 fn said(name: &'static str, said: &'static str) -> Case {
     Case { name, api: "bedrock", said, script: None, says: vec![], verdict: Holds(1) }
 }
@@ -111,7 +111,7 @@ fn cases() -> Vec<Case> {
             "scorecard[0].evidence: is empty: a score above 0 needs a quote",
         ),
         fooled(
-            "words that nobody said",
+            "words that were not said",
             |answer| answer["scorecard"][0]["evidence"][0]["quote"] = json!("I am delighted"),
             "scorecard[0].evidence[0].quote: is not in that turn, word for word",
         ),
@@ -184,7 +184,7 @@ fn cases() -> Vec<Case> {
             "scorecard[0].confidence: must be a whole number from 0 to 100",
         ),
         fooled(
-            "a criterion that nobody asked for",
+            "a criterion that was not requested",
             |answer| answer["scorecard"][0]["criterion"] = json!("Kimberley's loyalty"),
             "scorecard[0].criterion: is none of those asked for",
         ),
@@ -272,7 +272,7 @@ fn cases() -> Vec<Case> {
             "tasks[0].due: must be a day as YYYY-MM-DD, or null",
         ),
         fooled(
-            "a task for somebody by name",
+            "a task for a person by name",
             |answer| answer["tasks"][0]["owner"] = json!("Kimberley"),
             "tasks[0].owner: must be employee, contact or null",
         ),
@@ -364,7 +364,7 @@ fn cases() -> Vec<Case> {
             answer["scorecard"][0]["evidence"][0]["quote"] = json!(" Hello,\n this\u{a0}is ");
         }),
         holds("no tasks", |answer| answer["tasks"] = json!([])),
-        holds("a task for nobody", |answer| {
+        holds("a task without an owner", |answer| {
             answer["tasks"][0]["due"] = Value::Null;
             answer["tasks"][0]["owner"] = Value::Null;
         }),

@@ -83,7 +83,7 @@ async fn a_worker_that_dies_after_the_crms_200_is_followed_by_another_after_the_
     }
     assert_eq!(crm.received().len(), 1);
 
-    // While the lease lasts, nobody takes it up, however often they are told to.
+    // While the lease lasts, no worker claims it, however often the job is sent.
     for _ in 0..LEASE - 3 {
         world.clock.pass(seconds(1));
         world.work(&job).await.unwrap();

@@ -1,5 +1,5 @@
-//! A model that answers like Bedrock's Converse and like chat completions: what it was told to, or what
-//! a good model would say of the transcript that it is shown.
+//! A model with the APIs of Bedrock's Converse and of chat completions: it returns the configured
+//! responses, or those of a good model for the transcript in the request.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

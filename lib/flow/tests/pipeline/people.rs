@@ -49,13 +49,13 @@ fn call(id: &str, more: Value) -> Webhook {
     intake(&merged(base, more))
 }
 
-/// The directory and every call agree: a call that is told and was with a contact stands on that one's
+/// The directory and every call agree: a delivered call with a contact stands on that one's
 /// timeline, as it is now, and nowhere else; and a contact was reached last when it was.
 pub fn is_in_step(world: &World, context: &str) {
     let calls = world.store.calls();
-    let told = |call: &&CallRecord| call.call.has_ended() && call.call.facts.parent.is_none();
+    let received = |call: &&CallRecord| call.call.has_ended() && call.call.facts.parent.is_none();
     let mut expected: Vec<Activity> =
-        calls.iter().filter(told).filter_map(leads::activity).collect();
+        calls.iter().filter(received).filter_map(leads::activity).collect();
     expected.sort_by_key(|one| (one.contact.clone(), one.call.clone()));
     assert_eq!(world.directory.all_activities(), expected, "{context}: timelines");
     for call in &calls {
@@ -131,9 +131,9 @@ async fn a_hundred_first_calls_of_one_number_at_once_create_one_contact() {
         world.store.calls().iter().filter(is).count()
     };
     assert_eq!((by(MatchedBy::Created), by(MatchedBy::Number)), (1, 99));
-    let told: BTreeSet<String> =
+    let received: BTreeSet<String> =
         crm.received().iter().map(|one| one.json()["data"]["contact"]["id"].to_string()).collect();
-    assert_eq!((crm.received().len(), told.len()), (100, 1));
+    assert_eq!((crm.received().len(), received.len()), (100, 1));
 }
 
 #[tokio::test]
@@ -158,7 +158,7 @@ async fn what_a_call_costs_in_requests() {
                 "put call",
             ],
         ),
-        // Nobody who could be known: not even a question.
+        // No party that could be known: no lookup.
         ("anonymous", false, vec!["call"], vec!["put call and deliveries"]),
     ] {
         let mut world = World::new();
@@ -189,11 +189,14 @@ async fn a_reference_links_a_call_to_a_lead_that_there_is_and_the_rules_move_it(
     assert_eq!(contacts[0].status.as_deref(), Some("contacted"));
     let ended: Timestamp = "2026-02-20T09:01:00Z".parse().unwrap();
     assert_eq!(contacts[0].last_contacted_at, Some(ended));
-    // The number that it was reached under is not added: that is for whoever keeps the directory.
+    // The number of the call is not added: that is for the directory's operator.
     assert_eq!(contacts[0].numbers, texts(&["+79991234567"]));
-    let told = &crm.received()[0].json()["data"]["contact"];
-    assert_eq!((&told["id"], &told["matched_by"]), (&json!("kim"), &json!("external_id")));
-    assert_eq!((&told["external_ids"], &told["unmatched"]), (&json!(["lead-7"]), &Value::Null));
+    let received = &crm.received()[0].json()["data"]["contact"];
+    assert_eq!((&received["id"], &received["matched_by"]), (&json!("kim"), &json!("external_id")));
+    assert_eq!(
+        (&received["external_ids"], &received["unmatched"]),
+        (&json!(["lead-7"]), &Value::Null)
+    );
     assert_eq!(flat.received()[0].json()["name"], "kim Example");
 }
 
@@ -330,7 +333,7 @@ async fn a_call_that_is_matched_anew_moves_and_is_told_once_more() {
     let crm = world.crm("crm", "canonical", both).await;
     settled(&mut world, &[call("1", json!({}))]).await;
     let created = world.directory.all_contacts().remove(0);
-    // Somebody else is said to have the number alone.
+    // Another contact now has the number alone.
     world.directory.delete_contact(&created.id, created.version).await.unwrap();
     seed(&world, &contact("kim", ContactKind::Client, &[NUMBER], &[])).await;
     for _ in 0..2 {
@@ -340,8 +343,8 @@ async fn a_call_that_is_matched_anew_moves_and_is_told_once_more() {
         world.settle(minutes(30)).await;
         assert_eq!(matched(&world), (Some(name("kim")), Some(MatchedBy::Number), None));
         is_in_step(&world, "anew");
-        let told: Vec<Value> =
+        let received: Vec<Value> =
             crm.received().iter().map(|one| one.json()["data"]["contact"]["id"].clone()).collect();
-        assert_eq!(told, [json!(created.id.as_str()), json!("kim")]);
+        assert_eq!(received, [json!(created.id.as_str()), json!("kim")]);
     }
 }

@@ -135,10 +135,10 @@ async fn no_line_holds_anything_personal_or_secret_of_any_sample() {
         }
     }
     // The test can fail: the CRM got what the log must not hold.
-    let told: String =
+    let received: String =
         crm.received().iter().map(|one| String::from_utf8_lossy(&one.body).into_owned()).collect();
     for canary in ["+61491570156", "Иван", "Полный", "pbx.example", "The fake customer asked"]
     {
-        assert!(told.contains(canary), "{canary}");
+        assert!(received.contains(canary), "{canary}");
     }
 }

@@ -21,7 +21,7 @@ const AUDIO: &str = "ID3 fake audio of a fake call";
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
 const LINK_KEY: &str = "fake-key-of-links-0000000000000001";
 
-/// A phone system that has recordings, and answers as it is told.
+/// A phone system with recordings and configurable responses.
 #[derive(Clone)]
 struct Phones {
     base: String,
@@ -147,12 +147,12 @@ async fn a_recording_of_twilios_is_copied_when_it_is_there_and_the_crm_is_told_o
     let correlation = world.call().key.correlation_id();
     assert!(name.starts_with(&format!("/fake-bucket/recordings/{correlation}/")));
     assert!(!name.contains("CA1") && !name.contains("RE1"));
-    // Asked at growing waits, and nowhere else were they told who we are.
+    // Requested at growing waits, and credentials were sent to no other host.
     let at: Vec<i64> = phones.received().iter().map(|one| one.at.as_second()).collect();
     assert_eq!([at[1] - at[0], at[2] - at[1], at[3] - at[2]], [10, 30, 120]);
     assert_eq!(elsewhere.received().len(), 1);
 
-    // The CRM was told at once, and a copy is no news.
+    // The CRM received the call at once, and a copy is no update.
     assert_eq!(crm.received().len(), 1);
     let link = told_address(&crm.received()[0]);
     assert_eq!(Some(link.as_str()), copy.link.as_ref().map(|link| link.expose()));
@@ -161,7 +161,7 @@ async fn a_recording_of_twilios_is_copied_when_it_is_there_and_the_crm_is_told_o
     // Thirty days from the end of the day of the call, 2026-02-20.
     assert!(link.contains("until=1774224000&signature="), "{link}");
 
-    // The provider says it once more, in other words: nothing is copied or told again.
+    // The provider repeats it in other words: nothing is copied or delivered again.
     world.take(&recorded(&phones.base)).await;
     world.settle(minutes(30)).await;
     assert_eq!((bucket.puts(), crm.received().len()), (1, 1));
@@ -244,7 +244,9 @@ async fn a_smartflo_address_whose_token_has_expired_is_given_up_and_says_so() {
     assert_eq!(problem, "answered 403: the address has expired, or opens nothing");
     assert_eq!((bucket.puts(), phones.received().len(), crm.received().len()), (0, 1, 1));
     let said = world.log.lines().concat();
-    assert!(said.contains("recording cannot be copied") && said.contains("recordings_failed"));
+    assert!(
+        said.contains("recording copy failed permanently") && said.contains("recordings_failed")
+    );
     assert!(!said.contains("fake-expired"));
 }
 
@@ -274,9 +276,14 @@ async fn the_audio_of_a_conversation_is_copied_by_its_id() {
     world.settle(minutes(30)).await;
     assert_eq!(copy(&world).state, CopyState::Copied);
     assert_eq!((bucket.objects().len(), crm.received().len()), (1, 1));
-    let told = &crm.received()[0].json()["data"]["recordings"][0];
-    assert_eq!((&told["id"], &told["duration_seconds"]), (&json!("conversation"), &json!(60)));
-    assert!(told["url"].as_str().unwrap().starts_with("https://api.example.com/calls/elevenlabs/"));
+    let recording = &crm.received()[0].json()["data"]["recordings"][0];
+    assert_eq!(
+        (&recording["id"], &recording["duration_seconds"]),
+        (&json!("conversation"), &json!(60))
+    );
+    assert!(
+        recording["url"].as_str().unwrap().starts_with("https://api.example.com/calls/elevenlabs/")
+    );
 }
 
 /// A call of the generic intake with a recording at a server, and what became of its copy.
@@ -304,22 +311,22 @@ async fn of_intake(
 async fn the_limit_of_a_source_is_the_largest_that_is_copied() {
     const LIMIT: usize = 1024 * 1024;
     for (length, copied) in [(LIMIT - 1, true), (LIMIT, true), (LIMIT + 1, false)] {
-        for is_told in [true, false] {
+        for is_announced in [true, false] {
             let (world, bucket, _) =
                 of_intake(json!({"largest_megabytes": 1}), "/a.wav", move |_, _| {
-                    let told = if is_told {
+                    let announced = if is_announced {
                         format!("content-length: {length}\r\n")
                     } else {
                         String::new()
                     };
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\n{told}");
+                    let head = format!("HTTP/1.1 200 OK\r\ncontent-type: audio/wav\r\n{announced}");
                     let mut bytes = format!("{head}connection: close\r\n\r\n").into_bytes();
                     bytes.resize(bytes.len() + length, b'a');
                     Answer::Bytes(bytes)
                 })
                 .await;
             let copy = copy(&world);
-            let context = format!("{length}, told: {is_told}");
+            let context = format!("{length}, announced: {is_announced}");
             assert_eq!(bucket.objects().len(), usize::from(copied), "{context}");
             match copied {
                 true => assert_eq!(copy.object.unwrap().bytes, length as u64, "{context}"),
@@ -428,7 +435,7 @@ async fn without_links_crms_are_told_the_providers_address_and_without_a_bucket_
     world.settle(minutes(30)).await;
     assert!(world.call().copies.is_empty() && !world.owes().await);
     assert!(told_address(&crm.received()[0]).starts_with(&phones.base));
-    assert!(world.log.lines().concat().contains("this stack has no bucket"));
+    assert!(world.log.lines().concat().contains("the stack has no bucket"));
 }
 
 #[tokio::test]
@@ -523,14 +530,14 @@ async fn run(k: usize, fault: Fault, returns: bool) -> bool {
     assert_eq!(bucket.objects().len(), 1, "{context}: the same object, however often it was put");
     let again = usize::from(matches!(hit, Some("bucket" | "put call")));
     assert!(bucket.puts() <= 1 + again, "{context}: {} puts", bucket.puts());
-    let told: Vec<String> =
+    let bodies: Vec<String> =
         crm.entries().values().map(|body| String::from_utf8(body.clone()).unwrap()).collect();
-    assert!((1..=2).contains(&told.len()), "{context}: {told:?}");
+    assert!((1..=2).contains(&bodies.len()), "{context}: {bodies:?}");
     for delivery in world.deliveries().await {
         assert_eq!(delivery.state, DeliveryState::Delivered, "{context}");
     }
     let link = copy.link.unwrap();
-    assert!(told.iter().any(|body| body.contains(link.expose())), "{context}: {told:?}");
+    assert!(bodies.iter().any(|body| body.contains(link.expose())), "{context}: {bodies:?}");
     hit.is_some()
 }
 

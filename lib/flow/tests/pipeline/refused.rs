@@ -83,7 +83,7 @@ async fn a_source_without_a_secret_refuses_everything() {
 async fn every_refusal_of_a_credential_looks_the_same_to_the_sender() {
     let wrong = || intake_canary().header("X-Crm-Intake-Secret", Some("fake-other-secret"));
     let known = refused(World::new(), wrong(), 403, "mismatch").await;
-    let unknown = Webhook { target: "/api/crm/intake/calls?source=nobody".into(), ..wrong() };
+    let unknown = Webhook { target: "/api/crm/intake/calls?source=absent".into(), ..wrong() };
     let unknown = refused(World::new(), unknown, 403, "mismatch").await;
     let mut world = World::new();
     world.configure("sources/intake/intake", json!({}));

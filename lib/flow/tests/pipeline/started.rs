@@ -91,7 +91,7 @@ async fn a_start_that_cannot_be_told_in_time_is_not_told() {
         seconds(3)
     );
 
-    // Nobody was at it for a minute.
+    // No worker processed it for a minute.
     let (mut late, crm) = world(true, &STARTS).await;
     late.take(&call_status("CA1", "ringing")).await;
     late.clock.pass(seconds(61));
@@ -139,7 +139,7 @@ async fn tasks_are_told_once_all_together_after_the_call() {
     crm.answers([status(500)]);
     world.take(&call_status("CA1", "completed")).await;
     world.pass(seconds(4)).await;
-    // An analysis comes while the call itself is still to be told again.
+    // An analysis arrives while the call's redelivery is pending.
     let analysed = |tasks| Analysed { tasks, ..Analysed::new(AnalysisState::Done) };
     for tasks in [2, 3] {
         let mut record = world.call();
@@ -169,8 +169,8 @@ async fn an_update_never_overtakes_the_call_that_it_updates() {
     world.pass(minutes(1)).await;
     world.take(&call(Some("A late fake summary."))).await;
     world.settle(minutes(60 * 10)).await;
-    let told = types(&crm);
-    let (update, creates) = told.split_last().unwrap();
-    assert_eq!((update, creates.len()), (&json!("call.updated"), 4), "{told:?}");
+    let events = types(&crm);
+    let (update, creates) = events.split_last().unwrap();
+    assert_eq!((update, creates.len()), (&json!("call.updated"), 4), "{events:?}");
     assert!(creates.iter().all(|one| one == "call.completed"));
 }

@@ -46,23 +46,23 @@ impl Search {
 
     /// Sends one answered call and lets two hours pass: one entry in each CRM, at that second
     /// after the first question, with that summary.
-    async fn told(&mut self, target: &str, at: i64, summary: &str, state: LookupState) {
+    async fn delivered(&mut self, target: &str, at: i64, summary: &str, state: LookupState) {
         self.world.take(&call_status_at(target, "CA1", "completed")).await;
         self.world.pass(minutes(120)).await;
         assert!(!self.world.owes().await);
         for crm in [&self.crm, &self.full] {
             let received = crm.received();
             assert_eq!(received.len(), 1, "requests");
-            assert_eq!(received[0].at, later(SETTLE + at), "told at {}", received[0].at);
+            assert_eq!(received[0].at, later(SETTLE + at), "received at {}", received[0].at);
         }
         let (flat, full) = (self.crm.received()[0].json(), self.full.received()[0].json());
         assert_eq!(flat["summary"], summary);
         assert_eq!(full["type"], "call.completed");
-        let told = match summary {
+        let expected = match summary {
             "" => (Value::Null, Value::Null),
             text => (json!(text), json!("agent: Fake-Transcript-Line.")),
         };
-        assert_eq!((full["data"]["summary"].clone(), full["data"]["transcript"].clone()), told);
+        assert_eq!((full["data"]["summary"].clone(), full["data"]["transcript"].clone()), expected);
         assert_eq!(self.world.call().lookup.unwrap().state, state);
     }
 
@@ -87,7 +87,7 @@ async fn a_summary_that_is_there_is_told_at_once() {
     for target in [PLAIN, BY_ID] {
         let mut search = Search::new().await;
         search.elevenlabs.holds(talk(later(0), "done"));
-        search.told(target, 0, "A fake summary.", LookupState::Found).await;
+        search.delivered(target, 0, "A fake summary.", LookupState::Found).await;
         assert_eq!(search.asked(), [0]);
     }
 }
@@ -97,7 +97,7 @@ async fn a_summary_that_takes_a_minute_is_waited_for() {
     for target in [PLAIN, BY_ID] {
         let mut search = Search::new().await;
         search.elevenlabs.holds(talk(later(60), "done"));
-        search.told(target, 75, "A fake summary.", LookupState::Found).await;
+        search.delivered(target, 75, "A fake summary.", LookupState::Found).await;
         assert_eq!(search.asked(), [0, 5, 15, 35, 75]);
     }
 }
@@ -107,7 +107,7 @@ async fn a_summary_after_its_deadline_or_never_is_not_waited_for_and_makes_no_se
     for ready_at in [later(20 * 60), never()] {
         let mut search = Search::new().await;
         search.elevenlabs.holds(talk(ready_at, "done"));
-        search.told(BY_ID, 600, "", LookupState::GaveUp).await;
+        search.delivered(BY_ID, 600, "", LookupState::GaveUp).await;
         assert_eq!(search.asked(), [0, 5, 15, 35, 75, 155, 315, 600]);
     }
 }
@@ -115,17 +115,17 @@ async fn a_summary_after_its_deadline_or_never_is_not_waited_for_and_makes_no_se
 #[tokio::test]
 async fn a_call_without_a_conversation_is_told_after_a_short_grace() {
     let mut search = Search::new().await;
-    search.told(PLAIN, 30, "", LookupState::NoConversation).await;
+    search.delivered(PLAIN, 30, "", LookupState::NoConversation).await;
     assert_eq!(search.asked(), [0, 5, 15, 30]);
     let mut search = Search::new().await;
-    search.told(BY_ID, 30, "", LookupState::NoConversation).await;
+    search.delivered(BY_ID, 30, "", LookupState::NoConversation).await;
 }
 
 #[tokio::test]
 async fn a_failed_conversation_is_final() {
     let mut search = Search::new().await;
     search.elevenlabs.holds(talk(later(0), "failed"));
-    search.told(PLAIN, 0, "", LookupState::ConversationFailed).await;
+    search.delivered(PLAIN, 0, "", LookupState::ConversationFailed).await;
     assert_eq!(search.asked(), [0]);
 }
 
@@ -142,7 +142,7 @@ async fn a_service_in_trouble_is_asked_again() {
         let mut search = Search::new().await;
         search.elevenlabs.holds(talk(later(0), "done"));
         search.elevenlabs.troubles(trouble.clone());
-        search.told(BY_ID, at, "A fake summary.", LookupState::Found).await;
+        search.delivered(BY_ID, at, "A fake summary.", LookupState::Found).await;
         assert_eq!(search.asked().last(), Some(&at), "{trouble:?}");
     }
 }
@@ -152,7 +152,7 @@ async fn a_service_that_stays_in_trouble_is_given_up_at_the_deadline() {
     let mut search = Search::new().await;
     search.elevenlabs.holds(talk(later(0), "done"));
     search.elevenlabs.troubles(vec![status(401); 100]);
-    search.told(PLAIN, 600, "", LookupState::GaveUp).await;
+    search.delivered(PLAIN, 600, "", LookupState::GaveUp).await;
 }
 
 /// With the client of a deployed stack, which speaks to public addresses alone: the key stays here.
@@ -185,7 +185,7 @@ async fn the_conversation_is_found_by_the_calls_id_among_others() {
         });
     }
     search.elevenlabs.holds(talk(later(0), "done"));
-    search.told(PLAIN, 0, "A fake summary.", LookupState::Found).await;
+    search.delivered(PLAIN, 0, "A fake summary.", LookupState::Found).await;
     let targets: Vec<String> =
         search.elevenlabs.received().into_iter().map(|request| request.target).collect();
     // Two pages of the list, and the four that they name.
@@ -198,21 +198,21 @@ async fn the_conversation_is_found_by_the_calls_id_among_others() {
 async fn only_another_calls_conversation_is_none() {
     let mut search = Search::new().await;
     search.elevenlabs.holds(Talk { call_sid: Some("CA99"), ..talk(later(0), "done") });
-    search.told(PLAIN, 30, "", LookupState::NoConversation).await;
+    search.delivered(PLAIN, 30, "", LookupState::NoConversation).await;
 }
 
 #[tokio::test]
 async fn one_under_way_that_names_no_call_yet_is_waited_for_beyond_the_grace() {
     let mut search = Search::new().await;
     search.elevenlabs.holds(Talk { call_sid: None, ..talk(never(), "done") });
-    search.told(PLAIN, 600, "", LookupState::GaveUp).await;
+    search.delivered(PLAIN, 600, "", LookupState::GaveUp).await;
 }
 
 #[tokio::test]
 async fn by_its_id_it_takes_one_request_and_no_list() {
     let mut search = Search::new().await;
     search.elevenlabs.holds(talk(later(0), "done"));
-    search.told(BY_ID, 0, "A fake summary.", LookupState::Found).await;
+    search.delivered(BY_ID, 0, "A fake summary.", LookupState::Found).await;
     let received = search.elevenlabs.received();
     assert_eq!(received.len(), 1);
     assert_eq!(received[0].target, "/v1/convai/conversations/conv_1");
@@ -238,7 +238,7 @@ async fn a_conversation_source_that_is_not_configured_holds_nothing_up() {
     search.world.settle(minutes(60)).await;
     assert_eq!(search.crm.received()[0].at, later(SETTLE));
     let said = search.world.log.lines().concat();
-    assert!(said.contains("no such conversation source is configured"));
+    assert!(said.contains("conversation source is not configured"));
 }
 
 #[tokio::test]

@@ -45,8 +45,8 @@ impl Both {
         conversation(data(call_sid, summary), self.world.now())
     }
 
-    /// What each CRM was told: the flat one's summaries, the full one's events with theirs.
-    fn told(&self) -> (Vec<Value>, Vec<(Value, Value)>) {
+    /// The deliveries of each CRM: the flat one's summaries, the full one's events with theirs.
+    fn delivered(&self) -> (Vec<Value>, Vec<(Value, Value)>) {
         let flat = self.flat.received().iter().map(|got| got.json()["summary"].clone()).collect();
         let full = self.full.received();
         let event = |got: &Value| (got["type"].clone(), got["data"].get("summary").cloned().into());
@@ -63,10 +63,10 @@ async fn a_webhook_before_the_end_of_the_call_saves_the_search() {
     let mut both = Both::new().await;
     both.world.take(&both.webhook(Some("CA1"), Some("Renewed."))).await;
     both.world.pass(minutes(5)).await;
-    assert_eq!(both.told(), (vec![], vec![]), "a call that has not ended is not told");
+    assert_eq!(both.delivered(), (vec![], vec![]), "a call that has not ended is not delivered");
     both.world.take(&call_status("CA1", "completed")).await;
     both.world.settle(minutes(30)).await;
-    assert_eq!(both.told(), (vec!["Renewed.".into()], vec![completed("Renewed.")]));
+    assert_eq!(both.delivered(), (vec!["Renewed.".into()], vec![completed("Renewed.")]));
     assert!(both.elevenlabs.received().is_empty());
     assert_eq!(both.world.call().updates.len(), 2);
 }
@@ -76,12 +76,12 @@ async fn a_webhook_during_the_search_ends_it() {
     let mut both = Both::new().await;
     both.world.take(&call_status("CA1", "completed")).await;
     both.world.pass(seconds(20)).await;
-    assert_eq!(both.told(), (vec![], vec![]));
+    assert_eq!(both.delivered(), (vec![], vec![]));
     both.world.take(&both.webhook(Some("CA1"), Some("Renewed."))).await;
     both.world.pass(seconds(1)).await;
-    assert_eq!(both.told(), (vec!["Renewed.".into()], vec![completed("Renewed.")]));
+    assert_eq!(both.delivered(), (vec!["Renewed.".into()], vec![completed("Renewed.")]));
     both.world.pass(minutes(60)).await;
-    assert_eq!(both.told().1.len(), 1);
+    assert_eq!(both.delivered().1.len(), 1);
 }
 
 #[tokio::test]
@@ -89,14 +89,14 @@ async fn a_webhook_after_the_delivery_is_one_update_and_no_second_entry() {
     let mut both = Both::new().await;
     both.world.take(&call_status("CA1", "completed")).await;
     both.world.settle(minutes(30)).await;
-    assert_eq!(both.told(), (vec!["".into()], vec![completed(Value::Null)]));
+    assert_eq!(both.delivered(), (vec!["".into()], vec![completed(Value::Null)]));
 
     let webhook = both.webhook(Some("CA1"), Some("Renewed."));
     both.world.take(&webhook).await;
     both.world.take(&webhook).await;
     both.world.settle(minutes(30)).await;
     let updated = (json!("call.updated"), json!("Renewed."));
-    assert_eq!(both.told(), (vec!["".into()], vec![completed(Value::Null), updated]));
+    assert_eq!(both.delivered(), (vec!["".into()], vec![completed(Value::Null), updated]));
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_conversation_that_is_named_late_and_not_analysed_yet_is_fetched() {
     both.elevenlabs.holds(talk);
     both.world.settle(minutes(30)).await;
     let updated = (json!("call.updated"), json!("Late."));
-    assert_eq!(both.told(), (vec!["".into()], vec![completed(Value::Null), updated]));
+    assert_eq!(both.delivered(), (vec!["".into()], vec![completed(Value::Null), updated]));
     assert_eq!(both.world.call().lookup.unwrap().state, LookupState::Found);
 }
 
@@ -123,7 +123,7 @@ async fn a_conversation_on_no_phone_call_is_told_by_itself() {
     both.world.take(&both.webhook(None, Some("Asked about opening hours."))).await;
     both.world.settle(minutes(30)).await;
     let summary = "Asked about opening hours.";
-    assert_eq!(both.told(), (vec![summary.into()], vec![completed(summary)]));
+    assert_eq!(both.delivered(), (vec![summary.into()], vec![completed(summary)]));
     assert_eq!(both.world.call().key.to_string(), "elevenlabs/elevenlabs/conv_1");
 }
 

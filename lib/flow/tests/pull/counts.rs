@@ -162,7 +162,7 @@ async fn retry_after_is_obeyed_without_a_worker_that_waits() {
     let pulls: Vec<_> =
         sends.iter().filter(|send| matches!(send.job, Message::Pull { .. })).collect();
     assert_eq!((pulls.len(), pulls[0].delay), (1, 90));
-    // A message that comes early asks nobody.
+    // An early message makes no request.
     let before = place.providers.asked.lock().unwrap().len();
     place.piece(place.store.clone(), Arc::new(place.queue.clone()), &job.id).await;
     assert_eq!(place.providers.asked.lock().unwrap().len(), before);

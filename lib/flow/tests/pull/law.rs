@@ -39,7 +39,7 @@ fn without_what_is_not_listed(provider: &str, call: &Call) -> Call {
 fn data_without(provider: &str, mut data: Value) -> Value {
     let outbound = data["direction"] == "outbound";
     let lacking: &[&str] = match provider {
-        // A start that was estimated when the CRM was told is no news when it is known.
+        // A start that was estimated at the delivery is no update when it is known.
         "twilio" => &["answered_at", "billed_seconds", "campaign", "started_at", "flags"],
         "smartflo" if outbound => &["answered_at", "talk_seconds"],
         "smartflo" => &["answered_at"],
@@ -63,9 +63,9 @@ fn data_without(provider: &str, mut data: Value) -> Value {
 #[derive(Debug, PartialEq)]
 struct After {
     calls: BTreeMap<CallKey, Call>,
-    /// What each CRM call was told last.
-    told: BTreeMap<String, Value>,
-    /// Which calls were told as completed: each once.
+    /// The newest payload of each call at the CRM.
+    delivered: BTreeMap<String, Value>,
+    /// The calls that were delivered as completed: each once.
     completed: BTreeSet<String>,
 }
 
@@ -106,16 +106,16 @@ async fn live(day: &Day, comes: &[bool]) -> Lived {
         let calls = calls
             .iter()
             .map(|one| (one.key.clone(), without_what_is_not_listed(day.provider, &one.call)));
-        let (mut told, mut completed) = (BTreeMap::new(), BTreeSet::new());
+        let (mut delivered, mut completed) = (BTreeMap::new(), BTreeSet::new());
         for one in crm.received() {
             let body = one.json();
             let id = body["data"]["call_id"].as_str().unwrap().to_owned();
             if body["type"] == "call.completed" {
-                assert!(completed.insert(id.clone()), "told twice as completed");
+                assert!(completed.insert(id.clone()), "delivered twice as completed");
             }
-            told.insert(id, data_without(day.provider, body["data"].clone()));
+            delivered.insert(id, data_without(day.provider, body["data"].clone()));
         }
-        After { calls: calls.collect(), told, completed }
+        After { calls: calls.collect(), delivered, completed }
     };
     let mut rounds = Vec::new();
     for _ in 0..2 {
@@ -138,10 +138,11 @@ fn difference(one: &After, other: &After) -> Option<String> {
         return Some(format!("{:?} {:?}", keys(one), one.completed));
     }
     let call = one.calls.iter().find(|(key, call)| other.calls[key] != **call);
-    let told = || one.told.iter().find(|(id, data)| other.told.get(*id) != Some(data));
+    let delivered =
+        || one.delivered.iter().find(|(id, data)| other.delivered.get(*id) != Some(data));
     match call {
         Some((key, call)) => Some(format!("{key}: {call:?}, not {:?}", other.calls[key])),
-        None => told().map(|(id, data)| format!("{data}, not {:?}", other.told.get(id))),
+        None => delivered().map(|(id, data)| format!("{data}, not {:?}", other.delivered.get(id))),
     }
 }
 
@@ -161,7 +162,7 @@ fn the_law_of(provider: &str) {
     let result = runner.run(&subsets, |comes| {
         let lived = runtime.block_on(live(&day, &comes));
         prop_assert_eq!(difference(&lived.after, &whole.after), None);
-        // Twice is once: nothing is stored, nothing told, nothing found missing.
+        // Twice is once: nothing is stored, nothing delivered, nothing found missing.
         prop_assert_eq!(difference(&lived.again, &lived.after), None);
         prop_assert!(lived.records_again == lived.records, "the second run stored something");
         prop_assert_eq!(lived.posts_again, lived.posts);
@@ -199,7 +200,7 @@ async fn a_call_whose_end_was_told_is_not_missing_though_something_of_it_is_new(
     let comes: Vec<bool> = day.webhooks.iter().map(|one| is_last(&one.body)).collect();
     let lived = live(&day, &comes).await;
     let updates = lived.records.iter().map(|call| call.updates.len()).max();
-    assert!(updates > Some(1), "the list told the start");
+    assert!(updates > Some(1), "the list has the start");
     assert_eq!(lived.missing, 0);
 }
 

@@ -90,7 +90,7 @@ fn twilio_day() -> Day {
                 parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
             day.webhooks.push(twilio(target, &parameters));
         };
-        // The whole context that whoever placed the call gave stands in the URL.
+        // The URL has the whole context of the call.
         let target = "/call-status-callback?campaign=spring";
         callback(target, base("initiated", "0", at));
         callback(target, base("ringing", "1", later(at, 2)));

@@ -79,7 +79,7 @@ async fn a_reconciliation_leaves_calls_alone_whose_webhook_may_be_on_its_way() {
     place.settle().await;
     assert_eq!(keys(), ["CA19", "CA21"]);
     assert_eq!(place.metric("gap"), [1, 1]);
-    // Whoever asks for a sync wants them all at once.
+    // A sync that was requested pulls everything at once.
     let other = Place::new(Store::in_memory(), place.clock.clone());
     assert!(other.store.calls().is_empty());
 }

@@ -18,7 +18,7 @@ const FROM_OUTSIDE: [&str; 8] = [
 /// Words in the names of contexts that our own phones dial out by, without hyphens.
 const FROM_INSIDE: [&str; 4] = ["frominternal", "frominside", "outbound", "outgoing"];
 
-/// Extensions that Asterisk itself goes to (start, hang-up, invalid, timeout): nobody's number.
+/// Asterisk's own extensions (start, hang-up, invalid, timeout), which are no party's number.
 const SPECIAL: [&str; 6] = ["s", "h", "i", "t", "~~s~~", "fax"];
 
 /// Channel technologies whose channels are named after the phone: `PJSIP/201-0000abcd`. DAHDI's

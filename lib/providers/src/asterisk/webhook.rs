@@ -176,7 +176,7 @@ struct Dialled {
     channel: Option<String>,
 }
 
-/// Who picked up, if `Dial()` says that somebody did. Of several phones that rang at once, the
+/// The party that answered, if `Dial()` reports one. Of several phones that rang at once, the
 /// dialplan's `CDR()` shows the record of the last alone, whichever of them was answered.
 fn dialled(fields: &mut Fields) -> Option<Dialled> {
     let status = fields.optional("dialstatus");

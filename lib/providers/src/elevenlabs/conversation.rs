@@ -2,7 +2,7 @@
 //! also the `data` of the post-call webhook.
 //!
 //! Fields are added freely and may be null until the analysis is done, so all but the id may be
-//! absent, of another type, or beside others that nobody knows.
+//! absent, of another type, or beside unknown ones.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;

@@ -166,8 +166,8 @@ fn state(kind: &str, said: Option<&str>) -> Option<State> {
     }
 }
 
-/// How a call went if nothing else is said: one that rang and that nobody was said to have answered
-/// was not. The release of a leg that was not answered does not say so of the whole call.
+/// The disposition of a call without a cause: a call that rang without a reported answer was not
+/// answered. The release of an unanswered leg does not say so of the whole call.
 fn so_far(state: Option<State>) -> Option<Disposition> {
     match state {
         Some(State::Ringing) => Some(Disposition::NoAnswer),

@@ -1,8 +1,8 @@
 //! FMC: the virtual PBXs of Russian mobile operators.
 //!
-//! One webhook takes three formats, told apart by what the body is: the fields of a generic
-//! template ([`generic`]), MegaFon's virtual PBX ([`megafon`], by its field `cmd`), and Beeline's
-//! cloud PBX ([`beeline`], by its XML). What to set up is in `docs/providers/fmc.md`.
+//! One webhook accepts three formats, recognized by the body: the fields of a generic template
+//! ([`generic`]), MegaFon's virtual PBX ([`megafon`], by its field `cmd`), and Beeline's cloud PBX
+//! ([`beeline`], by its XML). The set-up is in `docs/providers/fmc.md`.
 
 #[cfg(test)]
 mod tests;

@@ -269,8 +269,8 @@ fn facts(fields: &mut Fields, zone: Option<&TimeZone>, leg: &str) -> Result<Fact
     Ok(facts)
 }
 
-/// How long the two sides were connected: `billsec`, and nothing where nobody answered. Of an
-/// answered call without `billsec`, from the answer to the end, or else all of its duration.
+/// The talk time: `billsec`, and nothing for an unanswered call. Of an answered call without
+/// `billsec`, from the answer to the end, or else all of its duration.
 fn talk(facts: &Facts, billsec: Option<Seconds>) -> Option<Seconds> {
     let since_answer = || {
         let lasted = facts.ended_at?.duration_since(facts.answered_at?);

@@ -43,8 +43,8 @@ impl Agents {
     }
 
     /// The agent and the number to know them by: `numbers` are what other fields say, a phone is
-    /// better than a seat. Of several agents the last had the call. Where nobody answered, it is
-    /// the agent whose phone rang, if there was only one.
+    /// better than a seat. Of several agents the last had the call. For an unanswered call
+    /// it is the agent whose phone rang, if there was only one.
     ///
     /// A number that is the contact's is no agent's: of a call that rings the customer first,
     /// Smartflo says so.

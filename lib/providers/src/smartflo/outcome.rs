@@ -12,9 +12,9 @@ const LONGEST_PART: usize = 120;
 pub(super) struct Cause {
     /// Q.850's number: 16 is a normal clearing, 17 a busy line, 0 says nothing.
     code: Option<u32>,
-    /// Names and texts, in the order they are told in.
+    /// Names and texts, in the order of the message.
     parts: Vec<String>,
-    /// Smartflo's own word for who hung up, or that nobody answered.
+    /// Smartflo's own word for the side that hung up, or for no answer.
     reason: Option<String>,
 }
 
@@ -45,7 +45,7 @@ impl Cause {
         self.code == Some(17) || self.parts.iter().any(|part| letters(part) == "userbusy")
     }
 
-    /// What the cause alone says of a call whose status nobody told.
+    /// The disposition by the cause alone, for a call without a status.
     fn disposition(&self, talked: bool) -> Option<Disposition> {
         if self.is_busy() {
             return Some(Disposition::Busy);
@@ -74,7 +74,7 @@ impl Cause {
 }
 
 /// What a message says about how far its call has come.
-pub(super) struct Told<'a> {
+pub(super) struct Reported<'a> {
     /// `call_status`, and the `status` that some messages have beside it.
     pub(super) words: Vec<&'a str>,
     pub(super) cause: &'a Cause,
@@ -88,25 +88,26 @@ pub(super) struct Told<'a> {
 /// The state and the end of a call. The words decide; never how many seconds were billed, because
 /// those of a click to call run from the moment the agent picked up.
 ///
-/// Of two words the one that is further on counts: an agent's answer is told as `queued` beside
+/// Of two words the one that is further on counts: an agent's answer is reported as `queued` beside
 /// `Answered by agent`. Without a word that is known, what the trigger has filled in tells.
-pub(super) fn decide(told: &Told<'_>) -> (Option<State>, Option<Disposition>) {
+pub(super) fn decide(reported: &Reported<'_>) -> (Option<State>, Option<Disposition>) {
     let mut best: Option<(State, Option<Disposition>)> = None;
-    for known in told.words.iter().filter_map(|word| word_means(word)) {
+    for known in reported.words.iter().filter_map(|word| word_means(word)) {
         if best.is_none_or(|(state, _)| state < known.0) {
             best = Some(known);
         }
     }
     if let Some((state, disposition)) = best {
-        let is_busy = told.cause.is_busy()
+        let is_busy = reported.cause.is_busy()
             && matches!(disposition, Some(Disposition::NoAnswer | Disposition::Failed));
         return (Some(state), if is_busy { Some(Disposition::Busy) } else { disposition });
     }
-    if told.has_end || told.cause.is_told() {
-        let by_cause = told.words.is_empty().then(|| told.cause.disposition(told.talked));
+    if reported.has_end || reported.cause.is_told() {
+        let by_cause =
+            reported.words.is_empty().then(|| reported.cause.disposition(reported.talked));
         return (Some(State::Ended), by_cause.flatten());
     }
-    let state = match (told.has_answer, told.has_start) {
+    let state = match (reported.has_answer, reported.has_start) {
         (true, _) => Some(State::InProgress),
         (false, true) => Some(State::Ringing),
         (false, false) => None,
@@ -127,8 +128,8 @@ fn word_means(word: &str) -> Option<(State, Option<Disposition>)> {
 }
 
 /// Whether it is the customer who has picked up.
-pub(super) fn is_by_customer(told: &Told<'_>) -> bool {
-    told.words.iter().any(|word| letters(word) == "answeredbycustomer")
+pub(super) fn is_by_customer(reported: &Reported<'_>) -> bool {
+    reported.words.iter().any(|word| letters(word) == "answeredbycustomer")
 }
 
 /// The letters of a word, in lower case: `Answered by agent`, `click_to_call` and `clicktocall`

@@ -101,7 +101,7 @@ fn read(message: &Authenticated<'_>, record: Value) -> Result<ParsedRecord, Reje
 
 /// What is not kept beside the call, only in its body: our own parameters; what the caller typed
 /// into the keypad, which may be a PIN; what says the same at greater length; and
-/// `call_connected`, which is 1 of calls that nobody answered.
+/// `call_connected`, which is 1 for unanswered calls.
 const NOT_KEPT: [&str; 4] = ["secret", "digits_dialed", "call_flow", "call_connected"];
 
 /// The fields of a record by the names they were meant to have, without those that say nothing.
@@ -161,7 +161,7 @@ fn facts(
 
     let words = [fields.optional("call_status"), fields.optional("status")];
     let talked = if is_outbound { far_end } else { billed }.is_some_and(|talk| talk > Seconds(0));
-    let told = outcome::Told {
+    let reported = outcome::Reported {
         words: words.iter().flatten().map(String::as_str).collect(),
         cause: &cause,
         talked,
@@ -169,12 +169,12 @@ fn facts(
         has_answer: answered.is_some(),
         has_start: facts.started_at.is_some(),
     };
-    (facts.state, facts.disposition) = outcome::decide(&told);
+    (facts.state, facts.disposition) = outcome::decide(&reported);
     let is_over = facts.state == Some(State::Ended);
 
     // Of a click to call, the agent picks up first: that alone is not a call that was answered.
     let not_answered = is_over && facts.disposition.is_some_and(|d| d != Disposition::Answered);
-    let by_agent_alone = !is_over && is_outbound && !outcome::is_by_customer(&told);
+    let by_agent_alone = !is_over && is_outbound && !outcome::is_by_customer(&reported);
     facts.answered_at = answered.filter(|_| !not_answered && !by_agent_alone);
     facts.cause = cause.into_text();
     facts.talk = talk(&facts, is_over, is_outbound, far_end);

@@ -29,9 +29,9 @@ pub struct Moment {
     pub at: Timestamp,
     /// What was decided about its zone.
     pub flag: Option<Flag>,
-    /// Whether it was told without seconds: it lies within the minute that begins at `at`.
+    /// Whether it was reported without seconds: it lies within the minute that begins at `at`.
     pub is_whole_minute: bool,
-    /// Whether it was told at all, and not worked out.
+    /// Whether it was reported, and not computed.
     pub is_stated: bool,
 }
 
@@ -156,8 +156,8 @@ impl Moment {
     }
 
     /// When else the call may have begun, the nearest first and at most `most`: as many seconds
-    /// before and after as `tolerance` says, and anywhere within a minute that is told without
-    /// seconds.
+    /// before and after as `tolerance` says, and anywhere within a minute that is reported
+    /// without seconds.
     pub fn others(self, tolerance: u32, most: usize) -> Vec<Timestamp> {
         let tolerance = i64::from(tolerance);
         let ahead = tolerance + if self.is_whole_minute { 59 } else { 0 };

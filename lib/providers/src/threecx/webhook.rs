@@ -203,7 +203,7 @@ impl Moments {
             starts: starts.into_iter().filter_map(ever).collect(),
             answered: ever(answered),
             end: start::best(ends.into_iter().filter_map(ever)),
-            has_end: ends.into_iter().flatten().any(|told| told != ReadTime::Never),
+            has_end: ends.into_iter().flatten().any(|end| end != ReadTime::Never),
         }
     }
 }

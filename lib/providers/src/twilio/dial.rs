@@ -232,8 +232,8 @@ fn escaped(text: &str) -> String {
     safe
 }
 
-/// Where Twilio tells how the call goes, and what it is about: it signs the whole URL, so that
-/// nobody else can say so.
+/// The callback URL of the call, with its context: Twilio signs the whole URL, so the context is
+/// authenticated.
 ///
 /// Of this call `To` is the agent's phone, so that the customer's number has to be named.
 fn callback(account: &Account<'_>, dial_request: &DialRequest) -> String {

@@ -199,7 +199,7 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters<'_>) -> Result<R
         _ => "status",
     };
     let (order, mut facts) = callback(parameters.0);
-    // Whoever places a call may say what it is about, in the callback URL that Twilio signs.
+    // The application that places a call may put its context into the callback URL, which Twilio signs.
     let mut query = Parameters(request.query_parameters());
     facts.campaign = query.take(CAMPAIGN);
     facts.contact_id = query.either(CONTACT);

@@ -27,7 +27,7 @@ pub fn leaked(error: &str, input: &Input) -> Option<String> {
         .find(|value| error.contains(value) && !names.iter().any(|name| name.contains(value)))
 }
 
-/// The runs of letters and digits in a text that may say who somebody is.
+/// The runs of letters and digits in a text that may identify a person.
 fn runs(text: &str) -> Vec<String> {
     let telling = |run: &&str| run.len() >= 6 && run.bytes().any(|b| b.is_ascii_digit());
     text.split(|c: char| !c.is_ascii_alphanumeric()).filter(telling).map(str::to_owned).collect()

@@ -373,7 +373,7 @@ fn only_a_plain_yes_is_placed_and_only_a_plain_no_is_refused() {
         panic!()
     };
     assert!(!why.contains("9876"), "{why}");
-    // Twilio's code is told, its message is not: that holds the number.
+    // The result has Twilio's code, not its message, which holds the number.
     let no = r#"{"code": 21211, "message": "'+61491570157' is not valid", "status": 400}"#;
     let Placing::Refused { why, .. } = placed_with(&TwilioDialer, 400, no) else { panic!() };
     assert_eq!(why, "the provider answered 400 (code 21211)");

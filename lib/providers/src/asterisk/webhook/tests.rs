@@ -44,9 +44,9 @@ fn facts_of(fields: Value) -> Facts {
 }
 
 /// Direction, contact, employee and the contact's name.
-type Told = (Option<Direction>, Option<String>, Option<String>, Option<String>);
+type Sides = (Option<Direction>, Option<String>, Option<String>, Option<String>);
 
-fn told(fields: Value) -> Told {
+fn sides(fields: Value) -> Sides {
     let facts = facts_of(fields);
     let text = |party: Option<switchboard_domain::Party>| party.map(|p| p.raw.expose().to_owned());
     (
@@ -135,7 +135,7 @@ fn which_side_is_the_customers() {
         ),
         (json!({}), (None, None, None, None)),
     ] {
-        assert_eq!(told(fields.clone()), expected, "{fields}");
+        assert_eq!(sides(fields.clone()), expected, "{fields}");
     }
 }
 

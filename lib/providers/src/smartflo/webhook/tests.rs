@@ -30,7 +30,7 @@ fn update(fields: Value) -> Update {
     records.remove(0).unwrap().update
 }
 
-fn told(fields: Value) -> Facts {
+fn facts_of(fields: Value) -> Facts {
     update(fields).facts
 }
 
@@ -48,7 +48,7 @@ fn extra(facts: &Facts, name: &str) -> Option<String> {
 
 #[test]
 fn a_variable_that_was_not_filled_is_absent() {
-    let facts = told(json!({
+    let facts = facts_of(json!({
         "billsec": "$billsec", "campaign_name": "$campaign_name", "campaign_id": "$campaign_id",
         "recording_url": "$recording_url$", "ref_id": "", "custom_identifier": "null",
         "duration": null, "call_status": "missed",
@@ -133,7 +133,7 @@ fn the_words_decide_and_the_seconds_do_not() {
             (Some(State::InProgress), None),
         ),
         (json!({"call_status": "$call_status", "status": "missed"}), ended(Some(NoAnswer))),
-        // Words that nobody knows: the end tells that it has ended, and nothing tells how.
+        // Unknown words: the end shows that it has ended, and nothing shows how.
         (
             json!({"call_status": "wrapup", "end_stamp": "2026-02-20 14:11:05", "billsec": "30"}),
             ended(None),
@@ -164,7 +164,7 @@ fn the_words_decide_and_the_seconds_do_not() {
             ended(Some(Failed)),
         ),
     ] {
-        let facts = told(fields.clone());
+        let facts = facts_of(fields.clone());
         assert_eq!((facts.state, facts.disposition), expected, "{fields}");
     }
 }
@@ -201,7 +201,7 @@ fn the_talk_is_the_customers_leg() {
         ("inbound", "answered", "", "7", "12", Some(7)),
         ("inbound", "missed", "11", "7", "12", Some(0)),
         ("inbound", "Answered by agent", "11", "7", "12", None),
-        // Of a call whose end nobody told, `billsec` proves nothing.
+        // Without a reported end, `billsec` proves nothing.
         (outbound, "wrapup", "11", "", "12", None),
         (outbound, "wrapup", "11", "7", "12", Some(7)),
     ] {
@@ -209,7 +209,7 @@ fn the_talk_is_the_customers_leg() {
             "direction": direction, "call_status": status, "billsec": billsec,
             "outbound_sec": outbound_sec, "duration": duration, "end_stamp": "2026-02-20 14:11:05",
         });
-        let facts = told(fields.clone());
+        let facts = facts_of(fields.clone());
         assert_eq!(facts.talk, talk.map(Seconds), "{fields}");
         assert_eq!(facts.total, duration.parse().ok().map(Seconds), "{fields}");
     }
@@ -228,7 +228,7 @@ fn directions() {
         ("dialer", Some(Direction::Outbound)),
         ("sideways", None),
     ] {
-        assert_eq!(told(json!({ "direction": text })).direction, expected, "{text}");
+        assert_eq!(facts_of(json!({ "direction": text })).direction, expected, "{text}");
     }
 }
 
@@ -241,7 +241,7 @@ fn times_in_all_of_smartflos_settings_are_indian() {
         json!(1_771_576_805),
         json!("1771576805000"),
     ] {
-        let facts = told(json!({ "start_stamp": stamp }));
+        let facts = facts_of(json!({ "start_stamp": stamp }));
         assert_eq!(facts.started_at.map(Timestamp::as_second), Some(STARTED), "{stamp}");
         assert!(facts.flags.is_empty(), "{stamp}");
     }
@@ -264,20 +264,22 @@ fn a_start_that_is_missing_is_read_from_the_call_id() {
         ("h", None),
         ("-.", None),
     ] {
-        let facts = told(json!({ "call_id": call_id }));
+        let facts = facts_of(json!({ "call_id": call_id }));
         assert_eq!(facts.started_at.map(Timestamp::as_second), start, "{call_id}");
     }
     // What is written beats it, and a stamp of 1970 is dropped for it.
-    let facts = told(json!({"call_id": "1771576805.306731", "start_stamp": "2026-02-20 14:10:06"}));
+    let facts =
+        facts_of(json!({"call_id": "1771576805.306731", "start_stamp": "2026-02-20 14:10:06"}));
     assert_eq!(facts.started_at.map(Timestamp::as_second), Some(STARTED + 1));
-    let facts = told(json!({"call_id": "1771576805.306731", "start_stamp": "1970-01-01 05:30:00"}));
+    let facts =
+        facts_of(json!({"call_id": "1771576805.306731", "start_stamp": "1970-01-01 05:30:00"}));
     assert_eq!(facts.started_at.map(Timestamp::as_second), Some(STARTED));
     assert!(facts.flags.contains(&Flag::StartDiscarded));
 }
 
 #[test]
 fn an_answer_without_a_stamp_is_an_answer() {
-    let facts = told(json!({"call_status": "answered", "answer_stamp": "", "billsec": "6"}));
+    let facts = facts_of(json!({"call_status": "answered", "answer_stamp": "", "billsec": "6"}));
     assert_eq!((facts.answered_at, facts.talk), (None, Some(Seconds(6))));
     assert_eq!(facts.disposition, Some(Disposition::Answered));
 }
@@ -285,7 +287,8 @@ fn an_answer_without_a_stamp_is_an_answer() {
 #[test]
 fn the_times_of_the_call_flow_are_of_any_type() {
     for time in [json!("1771576805"), json!(1_771_576_805), json!(1_771_576_805.3)] {
-        let facts = told(json!({"call_flow": [{"type": "init", "time": time}, {"id": 5}, "x"]}));
+        let facts =
+            facts_of(json!({"call_flow": [{"type": "init", "time": time}, {"id": 5}, "x"]}));
         assert!(facts.extra.is_empty() && facts.started_at.is_none());
     }
 }
@@ -325,7 +328,7 @@ fn the_agent_in_every_shape() {
         ),
         (json!({"agent_number": "101", "answered_agent": whole}), Some("101"), Some("Ann Agent")),
         (json!({"answer_agent_number": "+12025550143"}), Some("+12025550143"), None),
-        // The customer's own phone is nobody's seat, however its country is written.
+        // The customer's own phone is no agent's seat, in any notation of its country.
         (
             json!({"answer_agent_number": "+919876543210", "call_to_number": "09876543210",
                 "direction": "click_to_call", "answered_agent_number": "0600000000101"}),
@@ -340,7 +343,7 @@ fn the_agent_in_every_shape() {
         ),
         (json!({"missed_agent": [whole, whole], "call_status": "missed"}), None, None),
     ] {
-        let facts = told(fields.clone());
+        let facts = facts_of(fields.clone());
         assert_eq!(raw(facts.employee.as_ref()), number, "{fields}");
         assert_eq!(extra(&facts, "agent_name").as_deref(), name, "{fields}");
     }
@@ -351,7 +354,7 @@ fn the_direction_tells_whose_number_is_whose() {
     let customer = "+919876543210";
     let own = "12025550100";
     let sides = |fields: Value| {
-        let facts = told(fields);
+        let facts = facts_of(fields);
         [facts.contact, facts.from, facts.to].map(|party| party.map(|p| p.raw.expose().to_owned()))
     };
     let some = |text: &str| Some(text.to_owned());
@@ -376,7 +379,7 @@ fn the_direction_tells_whose_number_is_whose() {
         sides(json!({"call_to_number": customer, "caller_id_number": own})),
         [None, some(own), some(customer)]
     );
-    let facts = told(json!({"direction": "inbound", "caller_id_number": "anonymous"}));
+    let facts = facts_of(json!({"direction": "inbound", "caller_id_number": "anonymous"}));
     assert_eq!(facts.contact.map(|party| party.kind), Some(PartyKind::Anonymous));
 }
 
@@ -391,7 +394,7 @@ fn what_leads_are_found_by_is_kept_before_anything_else() {
     for n in 0..40 {
         fields[format!("z_field_{n:02}")] = json!("x");
     }
-    let facts = told(fields);
+    let facts = facts_of(fields);
     assert_eq!(facts.extra.len(), MOST_EXTRA);
     for (name, value) in [
         ("ref_id", Some("r-1")),

@@ -1,4 +1,4 @@
-//! Who is told of what: legs, filters, pauses, destinations that come and go.
+//! Which destinations receive a call: legs, filters, pauses, destinations that come and go.
 
 use serde_json::{Value, json};
 use switchboard_domain::{Attempt, DeliveryState};
@@ -18,7 +18,7 @@ fn call_ids(crm: &Crm) -> Vec<Value> {
 async fn a_leg_is_told_only_where_the_source_wants_each() {
     let (parent, leg) =
         (json!("CA0000000000000000000000000000000b"), json!("CA0000000000000000000000000000000c"));
-    for (source, told) in [
+    for (source, expected) in [
         (json!({}), vec![parent.clone()]),
         (json!({"legs": "parent"}), vec![parent.clone()]),
         (json!({"legs": "each"}), vec![parent, leg]),
@@ -32,7 +32,7 @@ async fn a_leg_is_told_only_where_the_source_wants_each() {
         world.settle(minutes(30)).await;
         assert!(!world.owes().await);
         assert_eq!(world.store.calls().len(), 2);
-        assert_eq!(call_ids(&crm), told);
+        assert_eq!(call_ids(&crm), expected);
     }
 }
 
@@ -44,7 +44,7 @@ async fn a_filter_keeps_back_what_it_does_not_list_and_nothing_else() {
         intake(&json!({"provider": "asterisk", "externalCallId": "a-1", "direction": "inbound",
             "clientPhone": "+79991234567", "durationSec": 5, "status": "answered"})),
     ];
-    for (filter, told) in [
+    for (filter, expected) in [
         (json!({}), vec!["CA1", "CA2", "a-1"]),
         (json!({"providers": ["twilio"]}), vec!["CA1", "CA2"]),
         (json!({"sources": ["asterisk"]}), vec!["a-1"]),
@@ -61,7 +61,7 @@ async fn a_filter_keeps_back_what_it_does_not_list_and_nothing_else() {
         }
         world.settle(minutes(30)).await;
         assert!(!world.owes().await);
-        assert_eq!(call_ids(&crm), told, "{filter}");
+        assert_eq!(call_ids(&crm), expected, "{filter}");
         assert_eq!(call_ids(&all).len(), 3);
     }
 }
@@ -100,8 +100,8 @@ async fn a_destination_that_is_gone_keeps_its_deliveries_and_gets_them_when_it_i
     world.pass(minutes(60 * 30)).await;
     let delivery = world.deliveries().await.remove(0);
     assert_eq!(delivery.state, DeliveryState::Pending);
-    let told = |attempt: &Attempt| attempt.result == "its destination is not configured";
-    assert!(!delivery.attempts.is_empty() && delivery.attempts.iter().all(told));
+    let expected = |attempt: &Attempt| attempt.result == "its destination is not configured";
+    assert!(!delivery.attempts.is_empty() && delivery.attempts.iter().all(expected));
     world.destination("crm", &crm.url(), "canonical", json!({}));
     world.settle(minutes(60 * 48)).await;
     assert_eq!(crm.received().len(), 1);
@@ -126,7 +126,7 @@ async fn a_destination_that_never_comes_back_ends_in_failed_after_days_and_is_ke
 
 #[tokio::test]
 async fn a_destination_that_cannot_be_read_waits_and_is_told_when_mended_if_it_wants_it() {
-    for (filter, state, told) in [
+    for (filter, state, expected) in [
         (json!({}), DeliveryState::Delivered, 1),
         (json!({"outcomes": ["answered"]}), DeliveryState::Unwanted, 0),
     ] {
@@ -142,7 +142,7 @@ async fn a_destination_that_cannot_be_read_waits_and_is_told_when_mended_if_it_w
         assert_eq!((delivery.state, delivery.failures), (DeliveryState::Pending, 0));
         world.destination("crm", &crm.url(), "canonical", json!({"filter": filter}));
         world.settle(minutes(60)).await;
-        assert_eq!((crm.received().len(), other.received().len()), (told, 1));
+        assert_eq!((crm.received().len(), other.received().len()), (expected, 1));
         assert_eq!(world.deliveries().await[0].state, state);
         assert!(!world.owes().await);
     }
