@@ -131,7 +131,7 @@ def test_a_limit_is_waited_for_and_nothing_is_doubled(world, crms, name):
     crm.fault(tell, Answer(429, {"Retry-After": "2"}))
     key = send(world, name, f"dest-{name}-5")
     first, second = results(world, key, name)
-    assert first == "asked to wait: 429" and second.startswith("delivered: ")
+    assert first == "retry later: 429" and second.startswith("delivered: ")
     assert correlation_id(key) in entries(crm)
 
 

@@ -213,7 +213,7 @@ def test_a_copy_that_is_not_there_yet_says_when_to_ask_again(world, recorder):
     story = world.stack.send(
         Request("GET", f"/calls/{key}", {"authorization": f"Bearer {LISTENER}"}, b"")
     ).body["recordings"][0]["copy"]  # fmt: skip
-    assert story["state"] == "waiting" and story["problem"].startswith("answered 404")
+    assert story["state"] == "waiting" and story["problem"].startswith("responded 404")
 
 
 def test_no_log_line_holds_anything_private(world, recorder):

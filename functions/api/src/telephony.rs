@@ -144,7 +144,7 @@ fn key(request: &Request) -> Result<&str, Problem> {
     let key = request.header("idempotency-key").unwrap_or_default();
     let is_good =
         (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|b| (0x20..0x7f).contains(&b));
-    let problem = "is required: 1 to 255 ASCII characters, new for each press of the button";
+    let problem = "is required: 1 to 255 ASCII characters, new for each call";
     if is_good { Ok(key) } else { Err(Problem::invalid("Idempotency-Key", problem)) }
 }
 

@@ -92,7 +92,7 @@ impl Function {
     /// sources are read again, and the request is looked at once more.
     pub async fn answer(&self, event: Event) -> ApiGatewayV2httpResponse {
         let Some(request) = HttpRequest::from(event).into_webhook(Timestamp::now()) else {
-            return Response::error(400, "the body says that it is Base64 and is not").into_event();
+            return Response::error(400, "the body is declared as Base64 and is not").into_event();
         };
         let Ok(sources) = self.sources.get().await else { return not_configured() };
         if let Ok(reply) = self.hook.first(&request, &sources).await {

@@ -70,7 +70,7 @@ pub fn read(received: Received<'_>) -> Reply {
             Reply::Content { response: one["input"].clone(), tokens }
         }
         (Some(_), Some(_)) => malformed("called the tool more than once"),
-        (Some(_), None) => malformed("called a tool that there is not"),
+        (Some(_), None) => malformed("called an unknown tool"),
         (None, _) => malformed("did not call the tool"),
     }
 }

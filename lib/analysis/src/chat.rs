@@ -74,7 +74,7 @@ pub fn read(received: Received<'_>) -> Reply {
                 None => malformed("called the tool without arguments"),
             }
         }
-        Some([_]) => malformed("called a tool that there is not"),
+        Some([_]) => malformed("called an unknown tool"),
         Some([_, _, ..]) => malformed("called the tool more than once"),
         Some([]) | None => match message["content"].as_str() {
             Some(text) => parsed(text),

@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
         let more = self.map.keys().filter(|name| !self.taken.contains(&name.as_str())).count();
         if more > 0 {
             let place = if self.path.is_empty() { "the answer" } else { &self.path };
-            faults.0.push(Fault(format!("{place}: has {more} fields that were not asked for")));
+            faults.0.push(Fault(format!("{place}: has {more} fields that were not requested")));
         }
     }
 }

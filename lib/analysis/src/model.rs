@@ -174,7 +174,7 @@ fn read_url(text: Option<&str>, allow_private: bool) -> Result<Url, ConfigError>
         return Err(fault("must begin with https://"));
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(fault("must not hold a user: say api_key"));
+        return Err(fault("must not hold a user: use api_key"));
     }
     if url.query().is_some() || url.fragment().is_some() {
         return Err(fault("must end with its path: /chat/completions is added to it"));

@@ -78,7 +78,9 @@ impl Received<'_> {
                 return Err(Reply::Refused { problem });
             }
             401 | 403 => {
-                format!("the model refused us ({status}): check its key, or the right to use it")
+                format!(
+                    "the model refused the credentials ({status}): check its key, or the right to use it"
+                )
             }
             404 => "the model is not there (404): check its id and address".to_owned(),
             408 | 504 => format!("the model took too long ({status})"),

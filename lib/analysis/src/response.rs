@@ -98,7 +98,7 @@ fn scorecard(list: &[Value], request: &AnalysisRequest<'_>, faults: &mut Faults)
             |name: &str| request.criteria.iter().position(|criterion| criterion.name == name);
         let name = fields.take("criterion", faults);
         let Some(at) = name.and_then(|name| place(name.as_str()?)) else {
-            faults.say(&path, "criterion", "is none of those asked for");
+            faults.say(&path, "criterion", "is none of the requested ones");
             continue;
         };
         let Some(criterion) = request.criteria.get(at) else { continue };
@@ -110,7 +110,7 @@ fn scorecard(list: &[Value], request: &AnalysisRequest<'_>, faults: &mut Faults)
     }
     let missing = scores.iter().filter(|score| score.is_none()).count();
     if missing > 0 && faults.0.is_empty() {
-        faults.0.push(Fault(format!("scorecard: lacks {missing} of the criteria asked for")));
+        faults.0.push(Fault(format!("scorecard: lacks {missing} of the requested criteria")));
     }
     scores.into_iter().flatten().collect()
 }
@@ -289,10 +289,10 @@ mod tests {
             [
                 "summary: holds a link or markup",
                 "outcome: must be one of agreed, follow_up, declined, resolved, unresolved, unclear",
-                "scorecard[0].criterion: is none of those asked for",
+                "scorecard[0].criterion: is none of the requested ones",
                 "scorecard[1].evidence[0].quote: is not in that turn, word for word",
                 "tasks[0].due: must be a day as YYYY-MM-DD, or null",
-                "the answer: has 1 fields that were not asked for",
+                "the answer: has 1 fields that were not requested",
             ]
         );
     }

@@ -95,7 +95,7 @@ impl Granted {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoToken {
     /// The token endpoint refuses what is configured.
-    #[error("no access token: refused ({code}): authorize anew and mend auth")]
+    #[error("no access token: refused ({code}): authorize again and correct auth")]
     Refused {
         /// The HTTP status.
         status: u16,

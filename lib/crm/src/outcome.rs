@@ -43,7 +43,7 @@ impl Outcome {
             300..=399 => (true, "redirected, not followed"),
             401 | 403 | 407 => (true, "not authorized"),
             408 => (true, "timed out there"),
-            425 | 429 => (true, "asked to wait"),
+            425 | 429 => (true, "retry later"),
             410 => (false, "gone"),
             400..=499 => (false, "refused"),
             500..=599 => (true, "failed there"),
@@ -135,7 +135,7 @@ mod tests {
             (&[300, 301, 302, 303, 304, 307, 308, 399], retry, "redirected, not followed"),
             (&[401, 403, 407], retry, "not authorized"),
             (&[408], retry, "timed out there"),
-            (&[425, 429], retry, "asked to wait"),
+            (&[425, 429], retry, "retry later"),
             (&[500, 501, 502, 503, 504, 529, 599], retry, "failed there"),
             (&[410], Verdict::Gone, "gone"),
             (

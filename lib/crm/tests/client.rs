@@ -594,7 +594,7 @@ fn a_response_of_an_api_that_breaks_off_or_is_huge_is_none() {
                     "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{huge}",
                     huge.len()
                 )),
-                "answered too much",
+                "the response is too large",
             ),
         ] {
             let server = Server::start(reply).await;

@@ -72,7 +72,7 @@ impl Context {
             contact_name: one("contact_name", name)?.map(Personal::new),
         };
         if checked == Self::default() {
-            return Err(("body", "says nothing: give at least one member"));
+            return Err(("body", "is empty: give at least one member"));
         }
         Ok(checked)
     }

@@ -276,7 +276,7 @@ impl Job {
     pub fn troubled(&self, problem: &str, now: Timestamp) -> Self {
         let failures = self.failures + 1;
         let Some(until) = BACKOFF.next(failures, None, now) else {
-            let problem = format!("given up after {failures} tries: {problem}");
+            let problem = format!("failed after {failures} tries: {problem}");
             return Self { failures, ..self.ended(Progress::Failed, Some(problem), now) };
         };
         Self { failures, ..self.waiting(until, problem, now) }
@@ -363,7 +363,7 @@ mod tests {
             waits.extend(job.not_before.map(wait));
         }
         assert_eq!(waits, [15, 30, 60, 120, 240, 480, 900]);
-        assert_eq!(job.problem.as_deref(), Some("given up after 8 tries: timed out"));
+        assert_eq!(job.problem.as_deref(), Some("failed after 8 tries: timed out"));
     }
 
     #[test]
@@ -380,10 +380,10 @@ mod tests {
 
     #[test]
     fn a_provider_that_asks_for_time_gets_it_up_to_a_day_and_a_job_two() {
-        let waits = job().waiting(at(90_000_000), "answered 429", at(100));
+        let waits = job().waiting(at(90_000_000), "responded 429", at(100));
         assert_eq!(waits.not_before, Some(at(100 + 86_400)));
         assert_eq!(waits.failures, 0);
-        let over = job().waiting(at(500_000), "answered 429", at(100 + 48 * 3_600 + 1));
+        let over = job().waiting(at(500_000), "responded 429", at(100 + 48 * 3_600 + 1));
         assert_eq!(over.progress, Progress::Failed);
     }
 }

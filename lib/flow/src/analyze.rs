@@ -77,7 +77,7 @@ impl<M: Ask> Analyze<M> {
         let (ended, tokens) = match &configuration.model {
             None => (Ended::Off, Tokens::default()),
             Some(None) => {
-                let problem = "the model's configuration cannot be read: mend it".to_owned();
+                let problem = "the model's configuration is invalid: correct it".to_owned();
                 (Ended::Later { problem, not_before: None }, Tokens::default())
             }
             Some(Some(_)) if record.analysis.as_ref().is_some_and(analysis_plan::is_worn_out) => {
@@ -170,7 +170,7 @@ impl<M: Ask> Analyze<M> {
         let budget = model.max_transcript_chars as usize;
         let question = AnalysisRequest::about(&record.call, transcript, settings, day, budget);
         let Some(question) = question else {
-            return failed("nothing is said in the transcript, or no turn of it has room", tokens);
+            return failed("the transcript is empty, or no turn of it fits", tokens);
         };
         let mut faults: Vec<Fault> = Vec::new();
         for _ in 0..ASKS {

@@ -114,7 +114,7 @@ impl Recordings {
             (_, None) => return never("it has no address any more"),
         };
         let (spooled, media_type) = match wanted {
-            Err(error) => return retry(&format!("mend the source's configuration: {error}")),
+            Err(error) => return retry(&format!("correct the source's configuration: {error}")),
             Ok(wanted) => match self.fetch(wanted, settings, clock).await {
                 Ok(fetched) => fetched,
                 Err(tried) => return tried,
@@ -173,7 +173,7 @@ impl Recordings {
         }
         match media_type(said.as_deref(), &spooled.head) {
             Some(media_type) => Ok((spooled, media_type)),
-            None => Err(never("answered what is no audio")),
+            None => Err(never("the response is no audio")),
         }
     }
 

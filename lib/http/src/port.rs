@@ -142,10 +142,10 @@ pub enum SendError {
     #[error("broke off")]
     BrokeOff,
     /// The request cannot be made as the other side is configured.
-    #[error("cannot be signed or built: mend the configuration")]
+    #[error("cannot be signed or built: correct the configuration")]
     NotBuilt,
     /// The response is larger than its limit.
-    #[error("answered too much")]
+    #[error("the response is too large")]
     TooLarge,
     /// The [budget](crate::layers::Budget) of so many requests is spent: it was not sent.
     #[error("not done after {0} requests")]

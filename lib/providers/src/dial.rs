@@ -162,13 +162,13 @@ pub struct DialError {
 impl DialError {
     /// Of a response with this status, other than 2xx.
     pub fn of(status: u16) -> Self {
-        let why = format!("the provider answered {status}");
+        let why = format!("the provider responded {status}");
         Self { is_authentication: status == 401, fault: fault_of(status), why }
     }
 
     /// Of a response that cannot be read.
     pub fn unreadable() -> Self {
-        let why = "the provider answered what cannot be read".to_owned();
+        let why = "the provider's response cannot be parsed".to_owned();
         Self { is_authentication: false, fault: DialFault::Provider, why }
     }
 }
@@ -187,7 +187,7 @@ fn fault_of(status: u16) -> DialFault {
 /// A 408 comes from a server that gave up in the middle, and a redirect may come after the call.
 pub fn not_placed(status: u16, detail: Option<u64>) -> Placing {
     let detail = detail.map(|code| format!(" (code {code})")).unwrap_or_default();
-    let why = format!("the provider answered {status}{detail}");
+    let why = format!("the provider responded {status}{detail}");
     match status {
         401 => Placing::NotAuthenticated,
         408 => Placing::Unknown { why },

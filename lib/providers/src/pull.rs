@@ -91,7 +91,7 @@ impl Session<'_> {
 
     /// The body of a response with status 2xx, or the problem that the status means.
     pub fn body<'r>(&self, response: &'r Response) -> Result<&'r [u8], Problem> {
-        let why = format!("answered {}", response.status);
+        let why = format!("responded {}", response.status);
         let now = (self.clock)();
         match response.status {
             200..=299 => Ok(&response.body),
@@ -175,13 +175,13 @@ pub enum Problem {
 impl Problem {
     /// A response that is not of the form that it should have. It may be an error page that passes.
     pub fn unreadable(what: &str) -> Self {
-        Self::Failed { why: format!("answered what cannot be read: {what}") }
+        Self::Failed { why: format!("the response cannot be parsed: {what}") }
     }
 }
 
 impl From<ConfigError> for Problem {
     fn from(error: ConfigError) -> Self {
-        Self::Refused { why: format!("mend the source's configuration: {error}") }
+        Self::Refused { why: format!("correct the source's configuration: {error}") }
     }
 }
 
@@ -190,7 +190,9 @@ impl From<SendError> for Problem {
         let why = error.to_string();
         match error {
             SendError::PrivateAddress | SendError::NotBuilt | SendError::TooLarge => {
-                Self::Refused { why: format!("{why}: mend the source's address or ask for less") }
+                Self::Refused {
+                    why: format!("{why}: correct the source's address or request less"),
+                }
             }
             _ => Self::Failed { why },
         }

@@ -116,14 +116,14 @@ pub fn judge(status: u16, has_credentials: bool, wait: Option<&str>, now: Timest
         200 => return Status::Here,
         401 | 403 if has_credentials => "not authorized: check the source's credentials",
         401 | 403 => {
-            let problem = format!("answered {status}: the address has expired, or opens nothing");
+            let problem = format!("responded {status}: the address has expired, or opens nothing");
             return Status::Never { problem };
         }
         404 | 409 | 422 | 425 => "not there yet, or not any more",
-        410 => return Status::Never { problem: format!("answered {status}: gone") },
+        410 => return Status::Never { problem: format!("responded {status}: gone") },
         408 | 429 | 500..=599 => "in trouble",
         _ => "not understood",
     };
     let not_before = wait.and_then(|text| retry_after(text, now));
-    Status::Later { not_before, problem: format!("answered {status}: {words}") }
+    Status::Later { not_before, problem: format!("responded {status}: {words}") }
 }

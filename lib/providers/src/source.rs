@@ -154,7 +154,7 @@ impl Source {
                 Some(PartyKind::E164) => {}
                 Some(PartyKind::Number) if self.country.is_some() => {}
                 Some(PartyKind::Number) => {
-                    let problem = "holds a number without +: say the country, or write it with +";
+                    let problem = "holds a number without +: set the country, or write it with +";
                     return Err(ConfigError::new("own_numbers", problem));
                 }
                 _ => {

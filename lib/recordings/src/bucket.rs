@@ -25,7 +25,7 @@ pub enum BucketError {
     #[error("the bucket was not reached ({0})")]
     NotReached(String),
     /// The bucket answered something else than yes.
-    #[error("the bucket answered {0}: check the function's role, and that the bucket is there")]
+    #[error("the bucket responded {0}: check the function's role, and that the bucket is there")]
     Answered(u16),
 }
 

@@ -55,7 +55,7 @@ async fn every_state_comes_back_as_it_went(dial_requests: &Store) {
         DialState::Dialling,
         DialState::Placed { call_id: Some("CA1".into()), ref_id: None },
         DialState::Placed { call_id: None, ref_id: Some("r".into()) },
-        DialState::Refused { fault: DialFault::Configuration, why: "answered 401".into() },
+        DialState::Refused { fault: DialFault::Configuration, why: "responded 401".into() },
         DialState::Unknown { why: "timed out".into() },
     ] {
         let next = one.with(state, at(5));

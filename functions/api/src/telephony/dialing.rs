@@ -175,7 +175,7 @@ impl<C: Configured> Telephony<C> {
             Placing::Refused { fault, why } => (DialState::Refused { fault, why }, "refused"),
             Placing::Unknown { why } => (DialState::Unknown { why }, "unknown"),
             Placing::NotAuthenticated => {
-                let why = "the provider does not know us".to_owned();
+                let why = "the provider refused the credentials".to_owned();
                 (DialState::Refused { fault: DialFault::Configuration, why }, "refused")
             }
         };

@@ -104,9 +104,9 @@ impl Api<'_> {
         let property = &self.settings.property;
         let message = text("/message");
         Err(match status {
-            200..=299 if ["RATE_LIMITS", "CONFLICT"].contains(&error) => retry("asked to wait"),
+            200..=299 if ["RATE_LIMITS", "CONFLICT"].contains(&error) => retry("retry later"),
             200..=299 => Outcome::refused(status, format!("refused: {status}{code}")),
-            423 | 477 => retry("asked to wait"),
+            423 | 477 => retry("retry later"),
             429 => {
                 let wait = match text("/policyName") {
                     "SECONDLY" => 1,

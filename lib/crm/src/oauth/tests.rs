@@ -93,7 +93,7 @@ fn a_response_is_a_token_or_says_why_not() {
     );
     assert!(token.is_fresh(Timestamp::MAX) && token.is_alive(Timestamp::MAX));
     for (status, body, words) in [
-        (400, json!({"error": "invalid_grant"}), "refused (invalid_grant): authorize anew"),
+        (400, json!({"error": "invalid_grant"}), "refused (invalid_grant): authorize again"),
         (401, json!({"error": "invalid_client"}), "refused (invalid_client)"),
         (403, json!("<html>"), "refused (403)"),
         // As Zoho says it.

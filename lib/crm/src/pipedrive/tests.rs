@@ -218,10 +218,10 @@ fn what_responses_mean() {
     };
     let (after, reset) = ("retry-after", "x-ratelimit-reset");
     for (given, verdict, words) in [
-        (limited(&[(reset, "2")]), wait(2), "asked to wait: 429"),
-        (limited(&[(after, "30"), (reset, "2")]), wait(30), "asked to wait: 429"),
-        (limited(&[(reset, "soon")]), retry, "asked to wait: 429"),
-        (limited(&[]), retry, "asked to wait: 429"),
+        (limited(&[(reset, "2")]), wait(2), "retry later: 429"),
+        (limited(&[(after, "30"), (reset, "2")]), wait(30), "retry later: 429"),
+        (limited(&[(reset, "soon")]), retry, "retry later: 429"),
+        (limited(&[]), retry, "retry later: 429"),
         (error(401, "unauthorized access"), retry, "not authorized: 401"),
         (error(403, "forbidden"), retry, "not authorized: 403"),
         (error(402, "payment"), retry, "the account is closed: 402"),

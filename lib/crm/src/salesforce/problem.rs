@@ -93,7 +93,7 @@ impl Problem {
             (300, _) => retry(None, &format!("several records have the key in {field}")),
             (_, "REQUEST_LIMIT_EXCEEDED") => {
                 let soonest = now.checked_add(USED_UP).ok();
-                retry(soonest.max(outcome.not_before()), "asked to wait")
+                retry(soonest.max(outcome.not_before()), "retry later")
             }
             (_, code) if WILL_PASS.contains(&code) => retry(None, "failed there"),
             (400 | 404, code) if TO_BE_SET_UP.contains(&code) => {

@@ -173,7 +173,7 @@ impl Format for Template {
         clock: Clock<'_>,
     ) -> Result<Outcome, Outcome> {
         if payload.is_empty() {
-            let words = "the template made no JSON of this call: mend it and redeliver";
+            let words = "the template rendered no JSON for this call: correct it and redeliver";
             return Err(Outcome::refused(None, words));
         }
         let Settings { method, content_type, .. } = &self.settings;

@@ -350,7 +350,7 @@ fn a_template_that_fails_after_all_sends_nothing() {
     let mut crm = Scripted::default();
     let outcome = deliver(&destination, &body, &Remote::default(), &mut crm);
     assert_eq!((outcome.verdict, outcome.requests.len()), (Verdict::Refused, 0));
-    assert!(outcome.result.contains("mend it and redeliver"));
+    assert!(outcome.result.contains("correct it and redeliver"));
 }
 
 #[test]

@@ -53,7 +53,7 @@ pub fn judge(response: &Response, now: Timestamp) -> Outcome {
     match code {
         // It passes.
         "TOO_MANY_REQUESTS" | "LIMIT_EXCEEDED" | "API_LIMIT_EXCEEDED" => {
-            Outcome::retry(status, until(response, now), result("asked to wait"))
+            Outcome::retry(status, until(response, now), result("retry later"))
         }
         "INTERNAL_ERROR" | "RECORD_LOCKED" | "RECORD_IN_PROCESS" => retry("failed there"),
         // An operator corrects it there or here, and then nothing is lost.

@@ -88,7 +88,7 @@ impl Settings {
                 return fault("name", "is that of another criterion");
             }
             if name == "script" || name.starts_with("script_") {
-                return fault("name", "is kept for what a call's script asks for");
+                return fault("name", "is reserved for a call's script");
             }
             let description = criterion.description.trim();
             if description.is_empty() || description.len() > LONGEST_DESCRIPTION {

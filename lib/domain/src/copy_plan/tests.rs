@@ -98,11 +98,11 @@ fn a_copy_is_tried_at_growing_waits_and_then_given_up() {
     while let Some(due_at) = copy.due_at {
         waits.push(due_at.duration_since(now).as_secs());
         now = due_at;
-        copy = copy.concluded(later("answered 404"), now);
+        copy = copy.concluded(later("responded 404"), now);
     }
     assert_eq!(waits, [0, 10, 30, 120, 600, 1_800, 7_200, 28_800, 86_400]);
     assert_eq!((copy.state, copy.failures), (CopyState::Failed, 9));
-    assert_eq!(copy.problem.as_deref(), Some("answered 404"));
+    assert_eq!(copy.problem.as_deref(), Some("responded 404"));
 }
 
 #[test]

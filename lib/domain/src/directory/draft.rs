@@ -124,7 +124,7 @@ impl Draft {
         match self.only_one(external_ids, holders) {
             Holding::One(id) => return Ok(Some(id)),
             Holding::Several => {
-                let problem = "are those of several entries: say the id";
+                let problem = "belong to several entries: give the id";
                 return Err(EntryFault::taken("external_ids", problem));
             }
             Holding::None => {}
@@ -134,7 +134,7 @@ impl Draft {
         match self.only_one(numbers.chain(extensions), holders) {
             Holding::One(id) => Ok(Some(id)),
             Holding::Several if self.external_ids.is_empty() => {
-                let problem = "are those of several entries: say the id or an external id";
+                let problem = "belong to several entries: give the id or an external id";
                 Err(EntryFault::taken("numbers", problem))
             }
             Holding::None

@@ -80,7 +80,10 @@ async fn a_request_that_is_refused_for_its_content_is_not_sent_again() {
 #[tokio::test]
 async fn the_reason_names_the_fault_and_who_is_to_mend_it() {
     for (answer, expected) in [
-        (status(401), "the model refused us (401): check its key, or the right to use it"),
+        (
+            status(401),
+            "the model refused the credentials (401): check its key, or the right to use it",
+        ),
         (status(404), "the model is not there (404): check its id and address"),
         (status(429), "the model throttles (429)"),
         (status(504), "the model took too long (504)"),

@@ -186,12 +186,12 @@ fn cases() -> Vec<Case> {
         fooled(
             "a criterion that was not requested",
             |answer| answer["scorecard"][0]["criterion"] = json!("Kimberley's loyalty"),
-            "scorecard[0].criterion: is none of those asked for",
+            "scorecard[0].criterion: is none of the requested ones",
         ),
         fooled(
             "no criterion",
             |answer| answer["scorecard"] = json!([]),
-            "scorecard: lacks 1 of the criteria asked for",
+            "scorecard: lacks 1 of the requested criteria",
         ),
         fooled(
             "one more score",
@@ -204,12 +204,12 @@ fn cases() -> Vec<Case> {
         fooled(
             "a field more",
             |answer| answer["Kimberley"] = json!({"role": "admin"}),
-            "the answer: has 1 fields that were not asked for",
+            "the answer: has 1 fields that were not requested",
         ),
         fooled(
             "a field more, further in",
             |answer| answer["tasks"][0]["webhook"] = json!("https://evil.example"),
-            "tasks[0]: has 1 fields that were not asked for",
+            "tasks[0]: has 1 fields that were not requested",
         ),
         fooled(
             "a link in the summary",
@@ -309,17 +309,12 @@ fn cases() -> Vec<Case> {
             "the answer called the tool more than once",
         ),
         malformed("two calls", "openai", Says::Twice, "the answer called the tool more than once"),
-        malformed(
-            "another tool",
-            "bedrock",
-            Says::OtherTool,
-            "the answer called a tool that there is not",
-        ),
+        malformed("another tool", "bedrock", Says::OtherTool, "the answer called an unknown tool"),
         malformed(
             "another function",
             "openai",
             Says::OtherTool,
-            "the answer called a tool that there is not",
+            "the answer called an unknown tool",
         ),
         malformed("silence", "bedrock", Says::Nothing, "the answer did not call the tool"),
         malformed("no content", "openai", Says::Nothing, "the answer says nothing"),

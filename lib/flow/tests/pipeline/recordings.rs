@@ -241,7 +241,7 @@ async fn a_smartflo_address_whose_token_has_expired_is_given_up_and_says_so() {
     let copy = copy(&world);
     assert_eq!((copy.state, copy.failures, copy.due_at), (CopyState::Failed, 1, None));
     let problem = copy.problem.unwrap();
-    assert_eq!(problem, "answered 403: the address has expired, or opens nothing");
+    assert_eq!(problem, "responded 403: the address has expired, or opens nothing");
     assert_eq!((bucket.puts(), phones.received().len(), crm.received().len()), (0, 1, 1));
     let said = world.log.lines().concat();
     assert!(
@@ -360,7 +360,7 @@ async fn what_is_no_audio_is_not_kept_and_what_is_cut_is_asked_for_again() {
         assert_eq!(copy.object.map(|object| object.media_type).as_deref(), media_type, "{said}");
         assert_eq!(bucket.objects().len(), usize::from(media_type.is_some()));
         if media_type.is_none() {
-            assert_eq!(copy.problem.as_deref(), Some("answered what is no audio"));
+            assert_eq!(copy.problem.as_deref(), Some("the response is no audio"));
         }
     }
     for (cut, problem) in [
@@ -375,7 +375,7 @@ async fn what_is_no_audio_is_not_kept_and_what_is_cut_is_asked_for_again() {
         ("", "broke off"),
         (
             "HTTP/1.1 503 X\r\nretry-after: 7\r\ncontent-length: 0\r\n\r\n",
-            "answered 503: in trouble",
+            "responded 503: in trouble",
         ),
     ] {
         let (world, bucket, phones) = of_intake(json!({}), "/a", move |_, n| match n {
@@ -413,7 +413,7 @@ async fn a_bucket_that_refuses_is_tried_again() {
     call_with_recording(&mut world, &phones).await;
     world.settle(minutes(30)).await;
     assert_eq!((copy(&world).state, bucket.puts()), (CopyState::Copied, 3));
-    assert!(world.log.lines().concat().contains("the bucket answered 403"));
+    assert!(world.log.lines().concat().contains("the bucket responded 403"));
 }
 
 #[tokio::test]

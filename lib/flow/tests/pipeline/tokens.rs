@@ -193,7 +193,7 @@ async fn a_refresh_token_that_was_spent_by_a_crash_is_said_and_a_new_one_mends_i
     fetches_and_is_gone(&stage).await;
     stage.clock.pass(minutes(1));
     let refused = stage.access(&stage.worker(), None).await.unwrap_err();
-    let words = "no access token: refused (invalid_grant): authorize anew and mend auth";
+    let words = "no access token: refused (invalid_grant): authorize again and correct auth";
     assert_eq!(refused.to_string(), words);
     // An operator authorizes anew.
     let _ = stage.hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-new".into()));
@@ -355,7 +355,7 @@ async fn nothing_is_lost_while_tokens_are_refused() {
         .flat_map(|one| &one.attempts)
         .map(|attempt| attempt.result.as_str())
         .collect();
-    let clear = "no access token: refused (invalid_grant): authorize anew and mend auth";
+    let clear = "no access token: refused (invalid_grant): authorize again and correct auth";
     assert!(results.contains(&clear), "{results:?}");
     assert!(results.iter().all(|result| result.starts_with("no access token")), "{results:?}");
     let _ = hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-0".into()));

@@ -203,7 +203,7 @@ async fn a_provider_that_is_out_of_reach_is_tried_again_and_then_given_up() {
     place.settle().await;
     let over = place.job(&job.id).await;
     assert_eq!(over.progress, Progress::Failed);
-    assert_eq!(over.problem.as_deref(), Some("given up after 8 tries: timed out"));
+    assert_eq!(over.problem.as_deref(), Some("failed after 8 tries: timed out"));
     assert_eq!(place.metric("pull_failed"), [1]);
     assert!(place.metric("gap").is_empty(), "what was not looked for is not known to be none");
     assert!(place.queue.waiting().await.unwrap().pull == 0);

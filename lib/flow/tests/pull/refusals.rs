@@ -22,7 +22,7 @@ async fn a_refusal_ends_the_job_at_once_and_says_whose_fault_it_is() {
         let over = place.job(&job.id).await;
         assert_eq!(over.progress, Progress::Failed);
         let problem = over.problem.unwrap();
-        assert!(problem.starts_with(&format!("answered {status}: the source's ")), "{problem}");
+        assert!(problem.starts_with(&format!("responded {status}: the source's ")), "{problem}");
         assert_eq!(place.providers.asked.lock().unwrap().len(), 1);
     }
 }

@@ -120,7 +120,7 @@ pub fn numbers(
         e164(number.expose(), country).map(Personal::new).ok_or_else(|| {
             let how = match country {
                 Some(country) => format!("holds one that is no phone number of {country}, nor international"),
-                None => "holds one that is no international phone number; say the country of national ones".to_owned(),
+                None => "holds one that is no international phone number; give the country of national ones".to_owned(),
             };
             EntryFault::new("numbers", how)
         })
@@ -159,7 +159,7 @@ pub fn entry_kind(word: &str) -> Result<EntryKind, EntryFault> {
         "contact" | "client" => Ok(EntryKind::Contact(ContactKind::Client)),
         "lead" => Ok(EntryKind::Contact(ContactKind::Lead)),
         "employee" => Ok(EntryKind::Employee),
-        _ => Err(EntryFault::new("kind", "is none of contact, client, lead, employee")),
+        _ => Err(EntryFault::new("kind", "is not one of contact, client, lead, employee")),
     }
 }
 

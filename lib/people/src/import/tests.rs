@@ -103,7 +103,7 @@ fn what_is_wrong_with_a_row_is_told_by_its_line_and_not_by_its_value() {
         (6, "numbers holds one that is no phone number of AU, nor international"),
         (7, "row has 4 fields where the header has 6"),
         (8, "id has a character other than A-Z a-z 0-9 . _ -"),
-        (9, "kind is none of contact, client, lead, employee"),
+        (9, "kind is not one of contact, client, lead, employee"),
         (10, "country must be two capital letters, as AU"),
         (11, "status is for leads only"),
         (14, "row is not UTF-8"),
@@ -150,7 +150,7 @@ fn without_a_country_national_numbers_are_refused_with_what_to_do() {
     let defaults = Defaults { country: None, ..defaults() };
     let text = b"number\n0491570156\n+61491570156\n";
     let rows: Vec<Row> = rows(text, Format::Csv, &defaults).map(Iterator::collect).unwrap();
-    assert!(rows[0].draft.as_ref().unwrap_err().problem.contains("say the country"));
+    assert!(rows[0].draft.as_ref().unwrap_err().problem.contains("give the country"));
     assert!(rows[1].draft.is_ok());
 }
 

@@ -79,7 +79,7 @@ impl Provider for Asterisk {
 fn read(record: Value, source_name: &Name, source: &Source) -> Result<ParsedRecord, Reject> {
     let mut fields = Fields::of(named_as_variables(record))?;
     if fields.text("event")?.is_some_and(|event| !event.eq_ignore_ascii_case("cdr")) {
-        return Err(Reject::malformed("Event", "is not Cdr: no other event tells of a whole call"));
+        return Err(Reject::malformed("Event", "is not Cdr: no other event covers a whole call"));
     }
     let linked = fields.text("linkedid")?;
     let unique = fields.text("uniqueid")?;

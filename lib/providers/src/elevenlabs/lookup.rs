@@ -64,7 +64,7 @@ impl From<SendError> for Problem {
 
 impl From<Reject> for Problem {
     fn from(_: Reject) -> Self {
-        Self::Later { not_before: None, why: "answered what cannot be read".into() }
+        Self::Later { not_before: None, why: "the response cannot be parsed".into() }
     }
 }
 
@@ -194,7 +194,7 @@ impl Client<'_> {
             status => {
                 let wait = response.header(RETRY_AFTER.as_str());
                 let not_before = wait.and_then(|text| retry_after(text, self.now));
-                Err(Problem::Later { not_before, why: format!("answered {status}") })
+                Err(Problem::Later { not_before, why: format!("responded {status}") })
             }
         }
     }

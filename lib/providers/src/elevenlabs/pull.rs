@@ -131,7 +131,7 @@ fn body<'r>(session: &Session<'_>, response: &'r Response) -> Result<&'r [u8], P
         if detail.pointer("/detail/status").and_then(Value::as_str) == Some("quota_exceeded") {
             let now = (session.clock)();
             let until = now.checked_add(SignedDuration::from_hours(1)).unwrap_or(now);
-            return Err(Problem::Wait { until, why: "answered that the quota is used up".into() });
+            return Err(Problem::Wait { until, why: "the quota is used up".into() });
         }
     }
     session.body(response)

@@ -91,7 +91,7 @@ impl Provider for ElevenLabs {
                 Ok(body::each(message, vec![Value::Null], |_| read(&name, source)))
             }
             "post_call_audio" => Ok(ignored("audio, which is not stored")),
-            _ => Ok(ignored("of a type that says nothing about a call")),
+            _ => Ok(ignored("of a type that is about no call")),
         }
     }
 }

@@ -80,7 +80,7 @@ impl Provider for OneCom {
         let mut value = body::value(message)?;
         let had_secrets = forget_secrets(&mut value);
         if is_ping(&value) {
-            let said = "this tells of no call, and Switchboard does not fetch: send call records";
+            let said = "this is about no call, and Switchboard fetches none: send call records";
             return Ok(Content::Other(json!({"ping": true, "accepted": 0, "message": said})));
         }
         let records = json::records(unwrapped(value))?;

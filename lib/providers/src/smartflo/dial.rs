@@ -129,11 +129,11 @@ impl Dialer for SmartfloDialer {
                 Placing::Placed { call_id: id(&body["call_id"]), ref_id: id(&body["ref_id"]) }
             }
             Some(false) => {
-                let why = "the provider answered that it was no success".to_owned();
+                let why = "the provider reported a failure".to_owned();
                 Placing::Refused { fault: DialFault::Request, why }
             }
             None => Placing::Unknown {
-                why: format!("the provider answered {status} and nothing known"),
+                why: format!("the provider responded {status} with an unknown body"),
             },
         }
     }

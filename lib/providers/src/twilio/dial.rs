@@ -110,7 +110,9 @@ impl Dialer for TwilioDialer {
         }
         match id(&body["sid"]) {
             Some(call_id) => Placing::Placed { call_id: Some(call_id), ref_id: None },
-            None => Placing::Unknown { why: format!("the provider answered {status} and no call") },
+            None => {
+                Placing::Unknown { why: format!("the provider responded {status} without a call") }
+            }
         }
     }
 

@@ -343,7 +343,7 @@ fn only_a_plain_yes_is_placed_and_only_a_plain_no_is_refused() {
             let placing = placed_with(dial, status, yes);
             let Placing::Refused { fault: said, why } = placing else { panic!("{status}") };
             assert_eq!(said, fault, "{status}");
-            assert_eq!(why, format!("the provider answered {status}"));
+            assert_eq!(why, format!("the provider responded {status}"));
         }
         for (status, body) in [
             (200, ""),
@@ -376,7 +376,7 @@ fn only_a_plain_yes_is_placed_and_only_a_plain_no_is_refused() {
     // The result has Twilio's code, not its message, which holds the number.
     let no = r#"{"code": 21211, "message": "'+61491570157' is not valid", "status": 400}"#;
     let Placing::Refused { why, .. } = placed_with(&TwilioDialer, 400, no) else { panic!() };
-    assert_eq!(why, "the provider answered 400 (code 21211)");
+    assert_eq!(why, "the provider responded 400 (code 21211)");
 }
 
 #[test]

@@ -371,7 +371,7 @@ fn a_status_says_whose_fault_it_is_and_when_to_come_back() {
     };
     let wait = |until: &str, status| {
         let until = until.parse().unwrap();
-        Err(Problem::Wait { until, why: format!("answered {status}") })
+        Err(Problem::Wait { until, why: format!("responded {status}") })
     };
     assert_eq!(result(200, None), Ok(()));
     assert_eq!(result(429, None), wait("2026-02-21T03:01:00Z", 429));

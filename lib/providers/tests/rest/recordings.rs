@@ -125,7 +125,7 @@ fn a_status_says_whether_it_is_worth_asking_again() {
         panic!("429 is later")
     };
     assert_eq!(not_before.unwrap().duration_since(now).as_secs(), 90);
-    assert_eq!(problem, "answered 429: in trouble");
+    assert_eq!(problem, "responded 429: in trouble");
 }
 
 #[test]

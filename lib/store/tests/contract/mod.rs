@@ -981,7 +981,7 @@ pub async fn a_job_comes_back_as_it_went(store: &Store) {
         missing: [("2026-02-20".parse().unwrap(), 1)].into(),
     };
     let next = Job { version: 1, ..job }.after(unit, at(5));
-    let next = next.waiting(at(77), "answered 429", at(6));
+    let next = next.waiting(at(77), "responded 429", at(6));
     assert_eq!(store.put_job(&next).await.unwrap(), PutIf::Stored(2));
     let next = Job { version: 2, ..next };
     assert_eq!(store.job(&next.id).await.unwrap(), Some(next));
@@ -1035,7 +1035,7 @@ pub async fn a_job_is_due_until_it_is_over(store: &Store) {
     assert_eq!(due(at(0)).await, [at(0)]);
     assert_eq!(due(at(-1)).await, []);
     let read = store.job(&job.id).await.unwrap().unwrap();
-    store.put_job(&read.waiting(at(60), "answered 429", at(1))).await.unwrap();
+    store.put_job(&read.waiting(at(60), "responded 429", at(1))).await.unwrap();
     assert_eq!((due(at(59)).await, due(at(60)).await), (vec![], vec![at(60)]));
     let read = store.job(&job.id).await.unwrap().unwrap();
     store.put_job(&read.ended(Progress::Done, None, at(61))).await.unwrap();

@@ -147,7 +147,7 @@ async fn a_link_that_is_over_or_leads_to_what_was_deleted_is_gone() {
 #[tokio::test]
 async fn a_copy_that_is_not_there_yet_says_when_to_ask_again_and_one_that_never_will_says_why() {
     let area = area(Some(links(KEY)), None);
-    let never = Tried::Never { problem: "answered what is no audio".into() };
+    let never = Tried::Never { problem: "the response is no audio".into() };
     let record = call(&area, &[("b/c", never)]).await;
     let soon = open(&area, &link_of(&record, "a"), "2026-02-20T09:00:00Z").await.unwrap_err();
     assert_eq!(
@@ -159,7 +159,7 @@ async fn a_copy_that_is_not_there_yet_says_when_to_ask_again_and_one_that_never_
     assert_eq!(later.more["retry_after"], json!(3_600));
     let never = open(&area, &link_of(&record, "b/c"), SOON).await.unwrap_err();
     assert_eq!((never.status, never.kind), (404, "not-copied"));
-    assert_eq!(never.detail, "the recording could not be copied: answered what is no audio");
+    assert_eq!(never.detail, "the recording could not be copied: the response is no audio");
 }
 
 #[tokio::test]

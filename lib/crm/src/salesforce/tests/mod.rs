@@ -251,7 +251,7 @@ fn what_an_answer_means() {
             403,
             error("REQUEST_LIMIT_EXCEEDED", &[]),
             retry(quarter),
-            "asked to wait: 403 REQUEST_LIMIT_EXCEEDED",
+            "retry later: 403 REQUEST_LIMIT_EXCEEDED",
         ),
         (
             403,

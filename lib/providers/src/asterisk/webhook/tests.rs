@@ -291,7 +291,7 @@ fn what_fails_a_record() {
         (json!({"uniqueid": ["1"]}), "uniqueid: is not text".into()),
         (
             json!({"Event": "Newchannel", "Uniqueid": "1"}),
-            "Event: is not Cdr: no other event tells of a whole call".into(),
+            "Event: is not Cdr: no other event covers a whole call".into(),
         ),
     ] {
         assert_eq!(error(&record), expected);
