@@ -79,9 +79,7 @@ impl Deliver {
                 "destination_stopped",
                 "destination stopped after 410: resume it when it is back",
             ),
-            Change::ProbeAnswered => {
-                (Level::INFO, "breaker_closed", "circuit breaker closed")
-            }
+            Change::ProbeAnswered => (Level::INFO, "breaker_closed", "circuit breaker closed"),
             Change::ProbeFailed { .. } => {
                 (Level::WARN, "probe_failed", "circuit breaker stays open: the probe failed")
             }
