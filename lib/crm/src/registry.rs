@@ -5,7 +5,7 @@ use crate::format::Capabilities;
 use crate::{canonical, conversation_ai, hubspot, pipedrive, salesforce, template, zoho};
 
 /// Every format, in the order of their names.
-pub static FORMATS: [&Capabilities; 7] = [
+pub static FORMATS: &[&Capabilities] = &[
     &canonical::CAPABILITIES,
     &conversation_ai::CAPABILITIES,
     &hubspot::CAPABILITIES,
@@ -17,7 +17,7 @@ pub static FORMATS: [&Capabilities; 7] = [
 
 /// The format of a name.
 pub fn find(name: &str) -> Option<&'static Capabilities> {
-    FORMATS.into_iter().find(|one| one.name == name)
+    FORMATS.iter().copied().find(|one| one.name == name)
 }
 
 /// Their names, as a sentence lists them.

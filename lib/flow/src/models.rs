@@ -10,13 +10,14 @@ use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
 use aws_types::SdkConfig;
+use http::Method;
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use jiff::Timestamp;
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use switchboard_analysis::model::{Api, ResponseForm};
 use switchboard_analysis::reply::Received;
 use switchboard_analysis::{Model, Prompt, Reply, bedrock, chat};
 use switchboard_domain::Secret;
-use switchboard_http::{Client, ClientError, Limits};
+use switchboard_http::{Client, ClientError, Http as _, Limits, Request};
 use url::Url;
 
 /// An answer is a few kilobytes; what is larger is none.
@@ -86,12 +87,7 @@ impl Bedrock {
         Url::parse(&format!("{}{}", base.trim_end_matches('/'), bedrock::path(model))).ok()
     }
 
-    async fn signed(
-        &self,
-        model: &Model,
-        prompt: &Prompt,
-        now: Timestamp,
-    ) -> Option<http::Request<Vec<u8>>> {
+    async fn signed(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Option<Request> {
         let Api::Bedrock { region, force_tool } = &model.api else { return None };
         let own = self.aws.region().map(|region| region.as_ref().to_owned());
         let region = region.clone().or(own)?;
@@ -99,17 +95,21 @@ impl Bedrock {
         let url = self.address(&region, &model.id)?;
         let credentials = self.aws.credentials_provider()?.provide_credentials().await.ok()?;
         let signature = signature(&url, &body, &region, credentials, now)?;
-        let mut request = http::Request::post(url.as_str()).header(CONTENT_TYPE, JSON);
+        let mut request = post(url, body);
         for (name, value) in signature {
             let mut value = HeaderValue::from_str(&value).ok()?;
             value.set_sensitive(true);
-            request = request.header(name, value);
+            request.headers.insert(name, value);
         }
-        request.body(body).ok()
+        Some(request)
     }
 }
 
 const JSON: &str = "application/json";
+
+fn post(url: Url, body: Vec<u8>) -> Request {
+    Request::new(Method::POST, url).with_body(HeaderValue::from_static(JSON), body)
+}
 
 /// The headers that sign a request to Bedrock (AWS Signature Version 4).
 fn signature(
@@ -150,18 +150,18 @@ struct Chat {
 }
 
 impl Chat {
-    fn request(model: &Model, prompt: &Prompt) -> Option<http::Request<Vec<u8>>> {
+    fn request(model: &Model, prompt: &Prompt) -> Option<Request> {
         let Api::OpenAi { base_url, api_key, answers, limit } = &model.api else { return None };
         let (answers, key): (ResponseForm, Option<&Secret>) = (*answers, api_key.as_ref());
         let mut url = base_url.clone();
         url.path_segments_mut().ok()?.pop_if_empty().extend(["chat", "completions"]);
-        let mut request = http::Request::post(url.as_str()).header(CONTENT_TYPE, JSON);
+        let mut request = post(url, chat::body(model, prompt, answers, limit));
         if let Some(key) = key {
             let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).ok()?;
             value.set_sensitive(true);
-            request = request.header(AUTHORIZATION, value);
+            request.headers.insert(AUTHORIZATION, value);
         }
-        request.body(chat::body(model, prompt, answers, limit)).ok()
+        Some(request)
     }
 }
 
@@ -175,21 +175,21 @@ impl Ask for Chat {
 async fn exchanged(
     client: &Client,
     model: &Model,
-    request: Option<http::Request<Vec<u8>>>,
+    request: Option<Request>,
     now: Timestamp,
     read: fn(Received<'_>) -> Reply,
 ) -> Reply {
     let trouble = |problem: String| Reply::Trouble { problem, not_before: None };
-    let Some(request) = request else {
+    let Some(mut request) = request else {
         return trouble("the request to the model cannot be made: check its settings".into());
     };
     let timeout = Duration::from_secs(model.timeout.0.into());
-    let limits = Limits { timeout, largest: LARGEST_ANSWER };
-    match client.send(request, limits).await {
-        Ok(answer) => read(Received {
-            status: answer.status().as_u16(),
-            retry_after: answer.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()),
-            body: answer.body(),
+    request.limits = Limits { timeout, largest: LARGEST_ANSWER };
+    match client.send(request).await {
+        Ok(response) => read(Received {
+            status: response.status,
+            retry_after: response.header("retry-after"),
+            body: &response.body,
             at: now,
         }),
         Err(error) => trouble(format!("the model did not answer: {error}")),

@@ -183,24 +183,6 @@ impl Client {
     }
 }
 
-impl Client {
-    /// Sends a request made with the `http` crate's types.
-    pub async fn send(
-        &self,
-        request: http::Request<Vec<u8>>,
-        limits: Limits,
-    ) -> Result<http::Response<Vec<u8>>, SendError> {
-        let (parts, body) = request.into_parts();
-        let url = parts.uri.to_string().parse().map_err(|_| SendError::NotBuilt)?;
-        let request = Request { method: parts.method, url, headers: parts.headers, body, limits };
-        let received = Http::send(self, request).await?;
-        let mut response = http::Response::new(received.body);
-        *response.status_mut() = http::StatusCode::from_u16(received.status).unwrap_or_default();
-        *response.headers_mut() = received.headers;
-        Ok(response)
-    }
-}
-
 #[async_trait]
 impl Http for Client {
     async fn send(&self, request: Request) -> Result<Response, SendError> {

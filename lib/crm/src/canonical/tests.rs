@@ -243,7 +243,8 @@ fn the_order_in_which_messages_arrive_changes_no_byte() {
             transcript: None,
             analysis: Some(&analysis()),
         };
-        registry::FORMATS.map(|format| destination(format.name).format.render(&context))
+        let render = |format: &&Capabilities| destination(format.name).format.render(&context);
+        registry::FORMATS.iter().map(render).collect::<Vec<_>>()
     });
     assert_eq!(bodies[0], bodies[1]);
 }

@@ -12,8 +12,8 @@ use switchboard_domain::Secret;
 use switchboard_domain::delivery::{Remote, Verdict};
 use switchboard_http::{Http, Request, Response, SendError};
 
-use super::{CANARIES, NOW, at, marked, rendered};
-use crate::destination::{Destination, MOST_REQUESTS, Payload};
+use super::{NOW, at};
+use crate::destination::{Destination, Payload};
 use crate::oauth::{NoToken, OAuth, Tokens};
 use crate::outcome::Outcome;
 
@@ -237,26 +237,4 @@ pub fn cut_short<C: StandIn>(
         entries(&crm)
     };
     (0..whole).map(after).collect()
-}
-
-/// Laws of every format that has an API, whatever the responses are.
-pub fn obeys_the_laws(destination: &Destination, remote: &Remote, responses: &[Response]) {
-    let payload = rendered(destination, &marked());
-    assert_eq!(payload, rendered(destination, &marked()));
-    let run = || deliver(destination, &payload, remote, &mut Scripted::of(responses.to_vec()));
-    let (one, two) = (run(), run());
-    let sent = |attempt: &Attempt| -> Vec<(String, Vec<u8>)> {
-        let bodies = attempt.requests.iter().map(|request| request.body.clone());
-        attempt.lines().into_iter().zip(bodies).collect()
-    };
-    // Given the same responses, every attempt sends the same.
-    assert_eq!(sent(&one), sent(&two));
-    assert_eq!((&one.outcome, &one.remote), (&two.outcome, &two.remote));
-    assert!(one.requests.len() <= MOST_REQUESTS);
-    for canary in CANARIES {
-        assert!(!one.result().contains(canary), "{}", one.result());
-    }
-    for request in &one.requests {
-        assert_eq!(request.url.host_str(), Some(destination.host()));
-    }
 }

@@ -3,7 +3,6 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{CallRecord, Direction, Event, Facts, Personal, Seconds};
-use switchboard_http::Response;
 
 use super::render::{LONGEST_DESCRIPTION, MARK};
 use super::stand_in::{Organisation, error};
@@ -11,8 +10,7 @@ use super::*;
 use crate::destination::Destination;
 use crate::testing::any_call::any_record;
 use crate::testing::{
-    Attempt, Case, How, at, configured, cut_short, obeys_the_laws, record, rendered_of, response,
-    with_header,
+    Attempt, Case, How, at, configured, cut_short, record, rendered_of, response, with_header,
 };
 
 const OWNER: &str = "4876876000000000017";
@@ -486,29 +484,5 @@ proptest! {
             let left = words.iter().fold(result.clone(), |text, known| text.replace(known, ""));
             prop_assert_eq!(left, "");
         }
-    }
-
-    #[test]
-    fn the_laws_hold_whatever_the_responses_are(
-        responses in prop::collection::vec((
-            prop::sample::select(vec![200u16, 201, 202, 204, 302, 400, 401, 403, 404, 410, 429, 500]),
-            prop::sample::select(vec![
-                "", "{}", "null", "[]", "{\"data\":[]}", "{\"data\":[{\"id\":\"Canary\"}]}",
-                "{\"data\":[{\"id\":\"5\",\"Phone\":\"+61491570156\"}]}",
-                "{\"data\":[{\"code\":\"SUCCESS\",\"details\":{\"id\":\"7\"}}]}",
-                "{\"data\":[{\"code\":\"INVALID_DATA\",\"details\":{\"api_name\":\"id\"}}]}",
-                "{\"data\":[{\"code\":\"INVALID_DATA\",\"details\":{\"api_name\":\"Who_Id\"}}]}",
-                "{\"data\":[{\"code\":\"DUPLICATE_DATA\",\"details\":{\"api_name\":\"K\",\"id\":\"7\"}}]}",
-                "{\"code\":\"Canary said\",\"message\":\"Canary\"}",
-            ]),
-        ), 0..12),
-        is_known in any::<bool>(),
-    ) {
-        let destination = destination(json!({"contacts": "find_or_create", "settings": {"key_field": "K"}}));
-        let responses: Vec<Response> = responses.into_iter().map(|(status, body)| {
-            Response { body: body.into(), ..response(status, Value::Null) }
-        }).collect();
-        let known = Remote { call: is_known.then(|| "7".into()), contact: None };
-        obeys_the_laws(&destination, &known, &responses);
     }
 }

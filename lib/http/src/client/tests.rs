@@ -36,7 +36,7 @@ async fn a_response_is_read_whole_whatever_its_status() {
     let (address, asked) = server(answer).await;
     let client = Client::new(true).unwrap();
     let request = request(&format!("http://{address}/a?b=c"));
-    let response = Http::send(&client, request).await.unwrap();
+    let response = client.send(request).await.unwrap();
     assert_eq!((response.status, response.header("retry-after")), (429, Some("7")));
     assert_eq!(response.body, b"0123456789abcdef");
     let asked = asked.await.unwrap();
@@ -53,7 +53,7 @@ async fn a_response_that_is_too_large_or_breaks_off_is_none() {
     ] {
         let (address, _) = server(answer).await;
         let url = format!("http://{address}/");
-        assert_eq!(Http::send(&client, request(&url)).await.unwrap_err(), error);
+        assert_eq!(client.send(request(&url)).await.unwrap_err(), error);
     }
 }
 
@@ -63,7 +63,7 @@ async fn what_does_not_answer_in_time_timed_out() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     let limits = Limits { timeout: Duration::from_millis(50), ..LIMITS };
     let request = Request { limits, ..request(&url) };
-    let error = Http::send(&Client::new(true).unwrap(), request).await.unwrap_err();
+    let error = Client::new(true).unwrap().send(request).await.unwrap_err();
     assert_eq!(error, SendError::TimedOut);
 }
 
@@ -73,7 +73,7 @@ async fn a_private_address_is_refused_before_it_is_connected_to() {
     let port = listener.local_addr().unwrap().port();
     let careful = Client::new(false).unwrap();
     for host in ["127.0.0.1", "localhost", "[::1]", "2130706433"] {
-        let error = Http::send(&careful, request(&format!("https://{host}:{port}/"))).await;
+        let error = careful.send(request(&format!("https://{host}:{port}/"))).await;
         assert_eq!(error.unwrap_err(), SendError::PrivateAddress, "{host}");
     }
     // The transport alone, past the look at the URL: `localhost` stands for any name.

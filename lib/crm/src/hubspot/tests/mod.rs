@@ -17,7 +17,7 @@ use crate::auth::Auth;
 use crate::destination::Destination;
 use crate::testing::{
     Attempt, Case, How, Scripted, StandIn, at, configured, cut_short, destination, employee,
-    example, marked, obeys_the_laws, person, record, recording, rendered, response,
+    example, marked, person, record, recording, rendered, response,
 };
 
 fn hubspot(changes: Value) -> Destination {
@@ -394,34 +394,7 @@ fn the_documented_configuration_is_good() {
     Destination::parse(&json, false).unwrap();
 }
 
-fn any_response() -> impl Strategy<Value = Response> {
-    let marked = "fakeCANARY Canary +61491570156 0491570156";
-    let bodies = vec![
-        json!({}),
-        json!({"id": "7", "results": [{"id": "8", "properties": {"phone": "+61491570156"}}]}),
-        json!({"total": 0, "results": []}),
-        json!({"results": [{"id": "8"}], "errors": [{"category": marked, "message": marked}]}),
-        json!({"category": "VALIDATION_ERROR", "message": marked}),
-        json!({"category": marked, "message": marked, "policyName": marked}),
-        json!({"category": "OBJECT_NOT_FOUND", "message": marked}),
-        json!(marked),
-    ];
-    let statuses = vec![200_u16, 201, 204, 207, 302, 400, 401, 403, 404, 409, 423, 429, 500, 503];
-    (prop::sample::select(statuses), prop::sample::select(bodies))
-        .prop_map(|(status, body)| response(status, body))
-}
-
 proptest! {
-    #[test]
-    fn the_laws_hold_whatever_the_responses_are(
-        responses in prop::collection::vec(any_response(), 0..14),
-        contacts in prop::sample::select(vec!["none", "find", "find_or_create"]),
-        deduplication in prop::sample::select(vec!["upsert", "none"]),
-    ) {
-        let changes = json!({"contacts": contacts, "deduplication": deduplication});
-        obeys_the_laws(&hubspot(changes), &Remote::default(), &responses);
-    }
-
     #[test]
     fn any_text_is_shown_as_html_within_the_limit(
         text in "\\PC{0,60}",

@@ -5,7 +5,6 @@ use std::fmt::Write as _;
 
 use insta::assert_snapshot;
 use org::Org;
-use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{CallRecord, Direction, Party, PartyKind, Personal, Seconds};
@@ -16,7 +15,7 @@ use super::*;
 use crate::destination::Destination;
 use crate::testing::{
     Attempt, Case, How, PRIVATE_KEY, Scripted, at, configured, cut_short, destination, employee,
-    example, marked, obeys_the_laws, person, record, rendered, response,
+    example, marked, person, record, rendered, response,
 };
 
 const CONTACT: &str = "003000000000501AAA";
@@ -367,36 +366,4 @@ fn the_documented_configurations_are_good() {
     Destination::parse(&json, false).unwrap();
     let json = example(page, "With a refresh token").replace('…', "x");
     Destination::parse(&json, false).unwrap();
-}
-
-fn any_response() -> impl Strategy<Value = Response> {
-    let marked = "fakeCANARY Canary +61491570156 0491570156";
-    let error = |code: &str, field: &str| json!([{"errorCode": code, "message": marked, "fields": [field]}]);
-    let bodies = vec![
-        json!({}),
-        json!({"id": "00T1", "success": true, "records": [{"Id": "00T2"}]}),
-        json!({"searchRecords": [{"attributes": {"type": "Contact"}, "Id": "0031", "Phone": "+61491570156"}]}),
-        json!({"searchRecords": [], "records": []}),
-        error("INVALID_FIELD_FOR_INSERT_UPDATE", "TaskSubtype"),
-        error("INVALID_CROSS_REFERENCE_KEY", "WhoId"),
-        error("ENTITY_IS_DELETED", "WhoId"),
-        error("NOT_FOUND", "fakeCANARY"),
-        error(marked, marked),
-        json!(marked),
-    ];
-    let statuses = vec![200_u16, 201, 204, 300, 302, 400, 401, 403, 404, 429, 500, 503];
-    (prop::sample::select(statuses), prop::sample::select(bodies))
-        .prop_map(|(status, body)| response(status, body))
-}
-
-proptest! {
-    #[test]
-    fn the_laws_hold_whatever_the_responses_are(
-        responses in prop::collection::vec(any_response(), 0..14),
-        contacts in prop::sample::select(vec!["none", "find", "find_or_create"]),
-        deduplication in prop::sample::select(vec!["upsert", "search", "none"]),
-    ) {
-        let changes = json!({"contacts": contacts, "deduplication": deduplication});
-        obeys_the_laws(&salesforce(changes), &Remote::default(), &responses);
-    }
 }
