@@ -156,43 +156,4 @@ impl Input {
         self.headers.truncate(24);
         self.body.truncate(200_000);
     }
-
-    /// Cuts away what can go while `holds` still does, for a file that is good to read.
-    pub fn shrunk(&self, holds: impl Fn(&Self) -> bool) -> Self {
-        let mut best = self.clone();
-        let mut tries = 600;
-        let mut attempt = |best: &mut Self, smaller: Self| {
-            let better = tries > 0 && holds(&smaller);
-            tries -= i32::from(tries > 0);
-            if better {
-                *best = smaller;
-            }
-            better
-        };
-        let mut size = best.body.len().div_ceil(2);
-        while size > 0 {
-            let mut at = 0;
-            while at < best.body.len() {
-                let mut smaller = best.clone();
-                smaller.body.drain(at..(at + size).min(best.body.len()));
-                if !attempt(&mut best, smaller) {
-                    at += size;
-                }
-            }
-            size /= 2;
-        }
-        for at in (0..best.headers.len()).rev() {
-            let mut smaller = best.clone();
-            smaller.headers.remove(at);
-            attempt(&mut best, smaller);
-        }
-        for (sender, delay) in [(None, best.delay), (best.sender, 0)] {
-            let smaller = Self { sender, delay, ..best.clone() };
-            attempt(&mut best, smaller);
-        }
-        let mut smaller = best.clone();
-        smaller.set_query("");
-        attempt(&mut best, smaller);
-        best
-    }
 }

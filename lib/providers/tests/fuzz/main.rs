@@ -1,12 +1,12 @@
-//! Fuzzing of every parser and authenticator, on stable Rust: samples are changed at random, and of
-//! each result `target.rs` says what must hold.
+//! Fuzzing of every parser and authenticator, on stable Rust: proptest changes samples, and of each
+//! request `target.rs` says what must hold.
 //!
-//! `cargo test` gives each target some thousand requests. `make fuzz MINUTES=10` gives each that long;
-//! by hand, with `FUZZ_SECONDS=600`, `FUZZ_PROVIDER=twilio` (one target) and `FUZZ_SEED=1`. What came to
-//! something new is then kept in `corpus/<target>/`, a request that breaks a rule always, as
-//! `crash-*.http`: it fails every run until the code is mended. A process that dies (a stack that is
-//! too deep) says nothing: with `FUZZ_TRACE=1` each request is written to `trace-<target>.http` in the
-//! folder for temporary files before it is tried.
+//! `cargo test` gives each target some hundred requests. `make fuzz MINUTES=10` gives each that long; by
+//! hand, with `FUZZ_SECONDS=600`, `FUZZ_CASES=5000` and `FUZZ_PROVIDER=twilio` (one target). A request that
+//! breaks a rule is made small and kept in `corpus/<target>/crash-*.http`: it fails every run until the
+//! code is mended. What else is in the corpus once came to something new. A process that dies (a stack
+//! that is too deep) reports nothing: with `FUZZ_TRACE=1` each request is written to
+//! `trace-<target>.http` in the folder for temporary files before it is tried.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,7 +14,7 @@
     clippy::panic,
     reason = "a test fails by panicking"
 )]
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a run reports")]
+#![allow(clippy::print_stdout, reason = "a run reports")]
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -25,46 +25,22 @@ mod oracle;
 mod target;
 mod words;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use input::Input;
-use mutate::Mutator;
-use target::{Outcome, Target};
+use mutate::{Words, inputs};
+use proptest::test_runner::{
+    Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
+};
+use target::{Fault, Target};
 
-/// The seed that every plain run has, besides two that it draws.
-const SEED: u64 = 20_260_220;
-/// How many requests a plain run gives to each target and seed.
-const ITERATIONS: u64 = 250;
-/// How many files a target's folder may have, and how long one may be, bytes.
-const MOST_FILES: usize = 120;
-const LONGEST_FILE: usize = 4 * 1024;
+/// How many requests a plain run gives to each target: half are the same in every run.
+const CASES: u32 = 750;
 /// Nothing a request holds may take longer.
 const LONGEST: Duration = Duration::from_secs(5);
-
-/// How long to go on.
-#[derive(Clone, Copy)]
-enum Budget {
-    Iterations(u64),
-    Time(Duration),
-}
-
-/// What a run did.
-#[derive(Default)]
-struct Report {
-    executions: u64,
-    took: Duration,
-    slowest: Duration,
-    begun_with: usize,
-    new: usize,
-    kept: usize,
-    outcomes: BTreeMap<String, u64>,
-}
 
 fn corpus(target: &Target) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus").join(&target.name)
@@ -82,176 +58,71 @@ fn kept(target: &Target) -> Vec<Input> {
     files.iter().map(read).collect()
 }
 
-/// A name that the same request always gets.
-fn digest(input: &Input) -> String {
-    switchboard_domain::Digest::of(&[&input.write()]).as_str()[..16].to_owned()
-}
-
-fn fingerprint(outcome: &Outcome) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    outcome.hash(&mut hasher);
-    hasher.finish()
-}
-
-struct Run<'a> {
-    target: &'a Target,
-    seed: u64,
-    trace: Option<PathBuf>,
-    report: Report,
-    /// Every outcome, and every word of one.
-    seen: BTreeSet<u64>,
-    words: BTreeSet<String>,
-}
-
-/// What is new about a request: the words that no outcome had before.
-struct IngestedChange(Vec<String>);
-
-impl Run<'_> {
-    /// Tries one request. A fault ends the run, once it was made small and kept.
-    fn attempt(&mut self, input: &Input) -> Result<Option<IngestedChange>, String> {
-        if let Some(trace) = &self.trace {
-            std::fs::write(trace, input.write()).unwrap();
-        }
-        let began = Instant::now();
-        let result = self.target.run(input);
-        let took = began.elapsed();
-        self.report.executions += 1;
-        self.report.slowest = self.report.slowest.max(took);
-        let result = if took > LONGEST { Err(format!("it takes {took:?}")) } else { result };
-        match result {
-            Ok(outcome) => {
-                for word in &outcome {
-                    *self.report.outcomes.entry(word.clone()).or_default() += 1;
-                }
-                if !self.seen.insert(fingerprint(&outcome)) {
-                    return Ok(None);
-                }
-                let is_new = |word: &String| self.words.insert(word.clone());
-                Ok(Some(IngestedChange(outcome.into_iter().filter(is_new).collect())))
-            }
-            Err(fault) => Err(self.keep_fault(input, &fault)),
-        }
+/// Tries one request.
+fn attempt(target: &Target, input: &Input) -> Result<(), Fault> {
+    if std::env::var_os("FUZZ_TRACE").is_some() {
+        let trace = std::env::temp_dir().join(format!("trace-{}.http", target.name));
+        std::fs::write(trace, input.write()).unwrap();
     }
-
-    fn keep_fault(&self, input: &Input, fault: &str) -> String {
-        let class = |fault: &str| fault.split([':', ',']).next().unwrap_or_default().to_owned();
-        let same =
-            |smaller: &Input| self.target.run(smaller).is_err_and(|f| class(&f) == class(fault));
-        let small = input.shrunk(same);
-        let file = corpus(self.target).join(format!("crash-{}.http", digest(&small)));
-        std::fs::create_dir_all(corpus(self.target)).unwrap();
-        std::fs::write(&file, small.write()).unwrap();
-        let hex: String = small.write().iter().map(|byte| format!("{byte:02x}")).collect();
-        format!(
-            "{}, seed {}, request {}: {fault}\nkept as {}\nas text: {}\nas hex: {hex}",
-            self.target.name,
-            self.seed,
-            self.report.executions,
-            file.display(),
-            String::from_utf8_lossy(&small.write()).escape_debug(),
-        )
-    }
-}
-
-/// Fuzzes one target. `keep` writes what is new into the corpus.
-fn fuzz(
-    target: &Target,
-    mutator: &Mutator,
-    seed: u64,
-    budget: Budget,
-    keep: bool,
-) -> Result<Report, String> {
     let began = Instant::now();
-    let trace = std::env::var_os("FUZZ_TRACE")
-        .map(|_| std::env::temp_dir().join(format!("trace-{}.http", target.name)));
-    let mut run = Run {
-        target,
-        seed,
-        trace,
-        report: Report::default(),
-        seen: BTreeSet::new(),
-        words: BTreeSet::new(),
-    };
-    let mut pool: Vec<Input> = target.samples.iter().cloned().chain(kept(target)).collect();
-    run.report.begun_with = pool.len();
-    for input in pool.clone() {
-        run.attempt(&input)?;
+    target.run(input)?;
+    let took = began.elapsed();
+    if took > LONGEST { Err(format!("it takes {took:?}")) } else { Ok(()) }
+}
+
+/// Keeps a request that breaks a rule.
+fn keep(target: &Target, input: &Input, fault: &str) -> Fault {
+    let digest = switchboard_domain::Digest::of(&[&input.write()]);
+    let file = corpus(target).join(format!("crash-{}.http", &digest.as_str()[..16]));
+    std::fs::create_dir_all(corpus(target)).unwrap();
+    std::fs::write(&file, input.write()).unwrap();
+    let text = String::from_utf8_lossy(&input.write()).escape_debug().to_string();
+    format!("{}: {fault}\nkept as {}\nas text: {text}", target.name, file.display())
+}
+
+/// Fuzzes one target, for so many requests or for so long.
+fn fuzz(target: &Target, words: &Words, cases: u32, time: Option<Duration>) -> Result<(), Fault> {
+    let began = Instant::now();
+    let pool: Vec<Input> = target.samples.iter().cloned().chain(kept(target)).collect();
+    for input in &pool {
+        attempt(target, input).map_err(|fault| keep(target, input, &fault))?;
     }
-    let mut files = std::fs::read_dir(corpus(target)).map_or(0, Iterator::count);
-    let mut rng = Rng::with_seed(seed);
+    let strategy = inputs(pool, words, target.paths(), target.is_body_only());
+    let config = Config { cases: cases / 2, failure_persistence: None, ..Config::default() };
+    let run = |mut runner: TestRunner| {
+        let check = |input: Input| attempt(target, &input).map_err(TestCaseError::fail);
+        runner.run(&strategy, check).map_err(|error| match error {
+            TestError::Fail(fault, input) => keep(target, &input, fault.message()),
+            TestError::Abort(why) => why.message().to_owned(),
+        })
+    };
+    let same = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    run(TestRunner::new_with_rng(config.clone(), same))?;
+    let mut requests = config.cases;
     loop {
-        let is_over = match budget {
-            Budget::Iterations(most) => {
-                run.report.executions >= most + run.report.begun_with as u64
-            }
-            Budget::Time(most) => began.elapsed() >= most,
-        };
-        if is_over {
+        run(TestRunner::new(config.clone()))?;
+        requests += config.cases;
+        if time.is_none_or(|time| began.elapsed() >= time) {
             break;
         }
-        // Half of the time what was there at first, lest it drift away from what is understood.
-        let among = if rng.bool() { run.report.begun_with } else { pool.len() };
-        let input = &pool[rng.usize(0..among)];
-        let other = &pool[rng.usize(0..pool.len())];
-        let input = mutator.mutate(&mut rng, input, other, target.is_body_only());
-        let Some(IngestedChange(words)) = run.attempt(&input)? else { continue };
-        run.report.new += 1;
-        if keep && !words.is_empty() && files < MOST_FILES {
-            let has_all = |outcome: Outcome| words.iter().all(|word| outcome.contains(word));
-            let small = input.shrunk(|smaller| target.run(smaller).is_ok_and(has_all));
-            if small.write().len() <= LONGEST_FILE {
-                let file = corpus(target).join(format!("{}.http", digest(&small)));
-                std::fs::create_dir_all(corpus(target)).unwrap();
-                std::fs::write(file, small.write()).unwrap();
-                files += 1;
-                run.report.kept += 1;
-            }
-        }
-        if pool.len() < 4_000 && input.body.len() <= 16 * 1024 {
-            pool.push(input);
-        }
     }
-    run.report.took = began.elapsed();
-    Ok(run.report)
+    println!("{:<13} {requests:>9} requests in {:?}", target.name, began.elapsed());
+    Ok(())
 }
 
-fn show(target: &Target, seed: u64, report: &Report) {
-    println!(
-        "{:<13} seed {seed:<20} {:>9} requests, {:>7.0}/s, slowest {:>6.1} ms, corpus {} and {} new ({} kept)",
-        target.name,
-        report.executions,
-        report.executions as f64 / report.took.as_secs_f64(),
-        report.slowest.as_secs_f64() * 1e3,
-        report.begun_with,
-        report.new,
-        report.kept,
-    );
-}
-
-/// Runs every target with every seed, as many at a time as there are processors.
-fn run_all(targets: &[Target], seeds: &[u64], budget: Budget, keep: bool) -> Vec<String> {
-    let every = targets.iter().flat_map(|target| seeds.iter().map(move |seed| (target, *seed)));
-    let jobs: Vec<(&Target, u64)> = every.collect();
+/// Fuzzes every target, as many at a time as there are processors.
+fn fuzz_all(targets: &[Target], cases: u32, time: Option<Duration>) -> Vec<Fault> {
+    let words = Words::of(targets.iter().flat_map(|target| &target.samples));
     let next = AtomicUsize::new(0);
     let faults = Mutex::new(Vec::new());
-    let samples: Vec<&Input> = targets.iter().flat_map(|target| &target.samples).collect();
     let work = || {
-        while let Some((target, seed)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)).copied() {
-            let mutator = Mutator::of(samples.iter().copied(), target.paths());
-            match fuzz(target, &mutator, seed, budget, keep) {
-                Ok(report) => {
-                    show(target, seed, &report);
-                    if keep {
-                        for (outcome, count) in &report.outcomes {
-                            println!("    {count:>9}  {outcome}");
-                        }
-                    }
-                }
-                Err(fault) => faults.lock().unwrap().push(fault),
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Err(fault) = fuzz(target, &words, cases, time) {
+                faults.lock().unwrap().push(fault);
             }
         }
     };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(jobs.len());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(targets.len());
     std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
     faults.into_inner().unwrap()
 }
@@ -267,18 +138,8 @@ fn nothing_that_is_sent_breaks_a_rule() {
     let only = std::env::var("FUZZ_PROVIDER").unwrap_or_default();
     targets.retain(|target| only.is_empty() || target.name == only);
     assert!(!targets.is_empty(), "no target is called {only}");
-    let drawn = || Rng::new().u64(..);
-    let seconds = number("FUZZ_SECONDS");
-    let seeds = match (number("FUZZ_SEED"), seconds) {
-        (Some(seed), _) => vec![seed],
-        (None, Some(_)) => vec![drawn()],
-        (None, None) => vec![SEED, drawn(), drawn()],
-    };
-    let budget = match seconds {
-        Some(seconds) => Budget::Time(Duration::from_secs(seconds)),
-        None => Budget::Iterations(number("FUZZ_ITERATIONS").unwrap_or(ITERATIONS)),
-    };
-    let faults = run_all(&targets, &seeds, budget, seconds.is_some());
+    let cases = number("FUZZ_CASES").map_or(CASES, |cases| u32::try_from(cases).unwrap());
+    let faults = fuzz_all(&targets, cases, number("FUZZ_SECONDS").map(Duration::from_secs));
     assert!(faults.is_empty(), "{}", faults.join("\n\n"));
 }
 
@@ -287,8 +148,8 @@ fn every_target_lets_its_own_samples_in() {
     for target in Target::all().iter().filter(|target| !target.is_body_only()) {
         assert!(!target.samples.is_empty(), "{} has no samples", target.name);
         for sample in &target.samples {
-            let outcome = target.run(sample).unwrap();
-            assert!(outcome.contains("let in"), "{}: {}", target.name, sample.target);
+            target.run(sample).unwrap();
+            assert!(target.lets_in(sample), "{}: {}", target.name, sample.target);
         }
     }
 }
