@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::HeaderValue;
+use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::Value;
 use switchboard_domain::dial_request::{DialFault, DialRequest};
@@ -17,7 +18,7 @@ use switchboard_http::{Http, Limits, Request, SendError};
 
 use crate::dialing::Dialing;
 use crate::provider::Provider;
-use crate::rest::Logins;
+use crate::rest::{Logins, with};
 use crate::source::Source;
 
 /// A login is answered within this.
@@ -40,6 +41,28 @@ impl Account<'_> {
     /// The source among the logins.
     pub fn place(&self) -> String {
         format!("dial {}", self.name)
+    }
+}
+
+/// An account of a provider, and what opens it.
+pub struct Client<'a> {
+    /// What reaches the provider.
+    pub http: &'a dyn Http,
+    /// The account.
+    pub account: Account<'a>,
+    /// The value of `Authorization`.
+    pub authorization: HeaderValue,
+}
+
+impl Client<'_> {
+    /// Sends a request. The body of the response is JSON, or `Null` where it is none.
+    pub async fn send(
+        &self,
+        request: Result<Request, SendError>,
+    ) -> Result<(u16, Value), SendError> {
+        let request = with(request?, AUTHORIZATION, self.authorization.clone());
+        let response = self.http.send(request).await?;
+        Ok((response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null)))
     }
 }
 
@@ -71,29 +94,15 @@ pub trait Dialer: Sync {
     ) -> Result<HeaderValue, DialError>;
 
     /// Dials: one request, and no more.
-    async fn place(
-        &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
-        dial_request: &DialRequest,
-    ) -> Placing;
+    async fn place(&self, client: &Client<'_>, dial_request: &DialRequest) -> Placing;
 
     /// Ends a call.
-    async fn hang_up(
-        &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
-        call_id: &str,
-    ) -> Ending;
+    async fn hang_up(&self, client: &Client<'_>, call_id: &str) -> Ending;
 
     /// The live calls, among which that of a dial request may be.
     async fn live(
         &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
+        client: &Client<'_>,
         dial_request: &DialRequest,
     ) -> Result<Vec<Live>, DialError>;
 }
@@ -227,12 +236,6 @@ impl From<SendError> for Placing {
             (false, DialError { why, .. }) => Self::Unknown { why },
         }
     }
-}
-
-/// Sends a request. The body is JSON, or `Null` where it is none.
-pub async fn send(http: &dyn Http, request: Request) -> Result<(u16, Value), SendError> {
-    let response = http.send(request).await?;
-    Ok((response.status, serde_json::from_slice(&response.body).unwrap_or(Value::Null)))
 }
 
 /// Text that is one path segment or header and no more: an id as providers make them.

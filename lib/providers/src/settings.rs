@@ -8,6 +8,12 @@ use std::sync::Arc;
 use serde::de::DeserializeOwned;
 use switchboard_domain::{ConfigError, Secret};
 
+/// Settings that are checked when they are read.
+pub trait Checked: DeserializeOwned + Send + Sync + 'static {
+    /// Checks what types cannot say, and every function that reads the source has to know.
+    fn check(&self) -> Result<(), ConfigError>;
+}
+
 /// A provider's own settings of one source, typed by the provider's folder.
 #[derive(Clone, Default)]
 pub struct ProviderSettings {
@@ -16,11 +22,10 @@ pub struct ProviderSettings {
 }
 
 impl ProviderSettings {
-    /// Reads the members that `T` has from a source's JSON.
-    pub fn read<T: DeserializeOwned + Send + Sync + 'static>(
-        json: &str,
-    ) -> Result<Self, ConfigError> {
+    /// Reads and checks the members that `T` has from a source's JSON.
+    pub fn read<T: Checked>(json: &str) -> Result<Self, ConfigError> {
         let (settings, ignored) = read::<T>(json)?;
+        settings.check()?;
         Ok(Self { settings: Some(Arc::new(settings)), ignored })
     }
 

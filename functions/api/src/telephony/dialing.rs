@@ -14,7 +14,7 @@ use serde_json::json;
 use switchboard_domain::Digest;
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
 use switchboard_flow::metrics;
-use switchboard_providers::dial::{Account, DialError, Dialer, Placing};
+use switchboard_providers::dial::{Account, Client, DialError, Dialer, Placing};
 use switchboard_store::{PutDialRequest, RateCounter};
 use tracing::error;
 
@@ -133,7 +133,8 @@ impl<C: Configured> Telephony<C> {
         now: Timestamp,
     ) -> Placing {
         let http = &*self.http;
-        let placing = dialer.place(http, account, &authorization, dial_request).await;
+        let client = Client { http, account: *account, authorization };
+        let placing = dialer.place(&client, dial_request).await;
         if placing != Placing::NotAuthenticated {
             return placing;
         }
@@ -145,17 +146,17 @@ impl<C: Configured> Telephony<C> {
         self.logins.forget(&account.place());
         let Ok(sources) = self.sources.get_again().await else { return not_accepted() };
         let name = dialer.provider().name();
-        let Some((dialer, again)) = sources.account(name, account.name) else {
+        let Some((dialer, account)) = sources.account(name, account.name) else {
             return not_accepted();
         };
-        let renewed = match dialer.authorize(http, &self.logins, &again, now).await {
-            Ok(renewed) => renewed,
+        let renewed = match dialer.authorize(http, &self.logins, &account, now).await {
+            Ok(authorization) => Client { http, account, authorization },
             Err(error) => return refused(error.fault, &error.why),
         };
-        if renewed == authorization {
+        if renewed.authorization == client.authorization {
             return not_accepted();
         }
-        match dialer.place(http, &again, &renewed, dial_request).await {
+        match dialer.place(&renewed, dial_request).await {
             Placing::NotAuthenticated => not_accepted(),
             placing => placing,
         }

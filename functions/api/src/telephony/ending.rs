@@ -2,13 +2,12 @@
 //!
 //! Ending a call twice does no harm, so that nothing is reserved here.
 
-use http::HeaderValue;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::dial_request::{DialRequest, DialState, Status};
 use switchboard_domain::{CallKey, Personal, State};
 use switchboard_people::number;
-use switchboard_providers::dial::{Account, DialError, Dialer, Ending, Live};
+use switchboard_providers::dial::{Account, Client, DialError, Dialer, Ending, Live};
 
 use super::dialing::no_login;
 use super::shown::in_progress;
@@ -104,13 +103,12 @@ impl<C: Configured> Telephony<C> {
         dial_request: &DialRequest,
         now: Timestamp,
     ) -> Result<String, Problem> {
-        let http = &*self.http;
-        let authorization = self.authorize(dialer, account, now).await?;
-        let mut found = dialer.live(http, account, &authorization, dial_request).await;
+        let client = self.client(dialer, account, now).await?;
+        let mut found = dialer.live(&client, dial_request).await;
         if found.as_ref().is_err_and(|error| error.is_authentication) {
             self.logins.forget(&account.place());
-            let authorization = self.authorize(dialer, account, now).await?;
-            found = dialer.live(http, account, &authorization, dial_request).await;
+            let client = self.client(dialer, account, now).await?;
+            found = dialer.live(&client, dial_request).await;
         }
         let live = found.map_err(|error| not_ended(&error))?;
         let order = &dial_request.order;
@@ -142,13 +140,12 @@ impl<C: Configured> Telephony<C> {
         call_id: &str,
         now: Timestamp,
     ) -> Result<(), Problem> {
-        let http = &*self.http;
-        let authorization = self.authorize(dialer, account, now).await?;
-        let mut ending = dialer.hang_up(http, account, &authorization, call_id).await;
+        let client = self.client(dialer, account, now).await?;
+        let mut ending = dialer.hang_up(&client, call_id).await;
         if ending == Ending::NotAuthenticated {
             self.logins.forget(&account.place());
-            let authorization = self.authorize(dialer, account, now).await?;
-            ending = dialer.hang_up(http, account, &authorization, call_id).await;
+            let client = self.client(dialer, account, now).await?;
+            ending = dialer.hang_up(&client, call_id).await;
         }
         match ending {
             Ending::Done => Ok(()),
@@ -158,16 +155,16 @@ impl<C: Configured> Telephony<C> {
         }
     }
 
-    async fn authorize(
-        &self,
+    async fn client<'a>(
+        &'a self,
         dialer: &dyn Dialer,
-        account: &Account<'_>,
+        account: &Account<'a>,
         now: Timestamp,
-    ) -> Result<HeaderValue, Problem> {
-        dialer
-            .authorize(&*self.http, &self.logins, account, now)
-            .await
-            .map_err(|error| no_login(&error))
+    ) -> Result<Client<'a>, Problem> {
+        let http = &*self.http;
+        let authorization = dialer.authorize(http, &self.logins, account, now).await;
+        let authorization = authorization.map_err(|error| no_login(&error))?;
+        Ok(Client { http, account: *account, authorization })
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use switchboard_domain::{ConfigError, Name, Secret};
 
-use crate::settings::check_page_size;
+use crate::settings::{Checked, check_page_size};
 use crate::source::Source;
 
 /// Where the REST API is, unless the source has another `api_url` (data residency).
@@ -32,9 +32,8 @@ pub struct Pull {
     pub page_size: Option<u32>,
 }
 
-impl Settings {
-    /// Checks what every function that reads the source checks.
-    pub fn check(&self) -> Result<(), ConfigError> {
+impl Checked for Settings {
+    fn check(&self) -> Result<(), ConfigError> {
         check_page_size(self.pull.as_ref().and_then(|pull| pull.page_size))
     }
 }

@@ -46,10 +46,6 @@ impl Provider for ElevenLabs {
         ProviderSettings::read::<Settings>(json)
     }
 
-    fn check(&self, source: &Source) -> Result<(), ConfigError> {
-        source.own::<Settings>().map_or(Ok(()), Settings::check)
-    }
-
     fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
         let sent = request.get_header(SIGNATURE_HEADER).is_some_and(|sent| !sent.is_empty());
         if sent {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use switchboard_domain::{ConfigError, Secret};
 
-use crate::settings::check_secrets;
+use crate::settings::{Checked, check_secrets};
 
 /// OneCom's own settings of a source.
 #[derive(Debug, Default, Deserialize)]
@@ -47,9 +47,8 @@ pub enum Format {
     Json,
 }
 
-impl Settings {
-    /// Checks what every function that reads the source checks.
-    pub fn check(&self) -> Result<(), ConfigError> {
+impl Checked for Settings {
+    fn check(&self) -> Result<(), ConfigError> {
         let Some(pull) = &self.pull else { return Ok(()) };
         check_secrets(&[("pull.token", &pull.token)])?;
         if let Some(url) = &pull.url {

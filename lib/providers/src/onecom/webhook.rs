@@ -24,7 +24,6 @@ use crate::provider::{Authenticated, Content, Provider, Route, Unread};
 use crate::reject::Reject;
 use crate::request::Request;
 use crate::settings::ProviderSettings;
-use crate::source::Source;
 
 /// Where it posts, and where a browser reads how to set it up.
 pub(super) const PATH: &str = "/api/onecom/webhook";
@@ -66,10 +65,6 @@ impl Provider for OneCom {
 
     fn settings(&self, json: &str) -> Result<ProviderSettings, ConfigError> {
         ProviderSettings::read::<Settings>(json)
-    }
-
-    fn check(&self, source: &Source) -> Result<(), ConfigError> {
-        source.own::<Settings>().map_or(Ok(()), Settings::check)
     }
 
     fn public(&self, request: &Request) -> Option<Value> {

@@ -6,7 +6,6 @@
 
 use async_trait::async_trait;
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 use switchboard_domain::dial_request::{DialFault, DialRequest};
@@ -18,7 +17,7 @@ use super::login::{self, LoginError};
 use super::settings::{API_URL, Credentials, Settings};
 use super::webhook::Smartflo;
 use crate::dial::{
-    Account, DialError, Dialer, Ending, LIMITS, LOGIN, Live, Placing, id, not_placed, send,
+    Account, Client, DialError, Dialer, Ending, LIMITS, LOGIN, Live, Placing, id, not_placed,
 };
 use crate::dialing::Dialing;
 use crate::provider::Provider;
@@ -95,13 +94,7 @@ impl Dialer for SmartfloDialer {
         }
     }
 
-    async fn place(
-        &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
-        dial_request: &DialRequest,
-    ) -> Placing {
+    async fn place(&self, client: &Client<'_>, dial_request: &DialRequest) -> Placing {
         let order = &dial_request.order;
         let reference = order.context.lead_id.as_deref().unwrap_or(dial_request.id.as_str());
         let mut body = Map::new();
@@ -112,15 +105,14 @@ impl Dialer for SmartfloDialer {
         if let Some(caller_id) = &order.caller_id {
             body.insert("caller_id".into(), caller_id.expose().into());
         }
-        if let Some(longest) = account.dialing.longest_seconds {
+        if let Some(longest) = client.account.dialing.longest_seconds {
             body.insert("call_timeout".into(), longest.into());
         }
         let body = Value::Object(body);
-        let (status, body) =
-            match post(http, account, authorization, "/v1/click_to_call", &body).await {
-                Ok(response) => response,
-                Err(error) => return error.into(),
-            };
+        let (status, body) = match post(client, "/v1/click_to_call", &body).await {
+            Ok(response) => response,
+            Err(error) => return error.into(),
+        };
         if !(200..300).contains(&status) {
             return not_placed(status, None);
         }
@@ -138,19 +130,12 @@ impl Dialer for SmartfloDialer {
         }
     }
 
-    async fn hang_up(
-        &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
-        call_id: &str,
-    ) -> Ending {
+    async fn hang_up(&self, client: &Client<'_>, call_id: &str) -> Ending {
         let body = json!({"call_id": plain(call_id)});
-        let (status, body) =
-            match post(http, account, authorization, "/v1/call/hangup", &body).await {
-                Ok(response) => response,
-                Err(error) => return Ending::Failed(error.into()),
-            };
+        let (status, body) = match post(client, "/v1/call/hangup", &body).await {
+            Ok(response) => response,
+            Err(error) => return Ending::Failed(error.into()),
+        };
         match status {
             200..=299 => match success(&body) {
                 Some(true) => Ending::Done,
@@ -165,14 +150,11 @@ impl Dialer for SmartfloDialer {
 
     async fn live(
         &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
+        client: &Client<'_>,
         _dial_request: &DialRequest,
     ) -> Result<Vec<Live>, DialError> {
-        let request = rest::get(&format!("{}/v1/live_calls", base(account)), LIMITS)?;
-        let request = rest::with(request, AUTHORIZATION, authorization.clone());
-        let (status, body) = send(http, request).await?;
+        let url = format!("{}/v1/live_calls", base(&client.account));
+        let (status, body) = client.send(rest::get(&url, LIMITS)).await?;
         if !(200..300).contains(&status) {
             return Err(DialError::of(status));
         }
@@ -200,15 +182,9 @@ fn base<'a>(account: &Account<'a>) -> &'a str {
     account.dialing.api_url.as_deref().unwrap_or(API_URL)
 }
 
-async fn post(
-    http: &dyn Http,
-    account: &Account<'_>,
-    authorization: &HeaderValue,
-    path: &str,
-    body: &Value,
-) -> Result<(u16, Value), SendError> {
-    let request = rest::post_json(&format!("{}{path}", base(account)), body, LIMITS)?;
-    send(http, rest::with(request, AUTHORIZATION, authorization.clone())).await
+async fn post(client: &Client<'_>, path: &str, body: &Value) -> Result<(u16, Value), SendError> {
+    let url = format!("{}{path}", base(&client.account));
+    client.send(rest::post_json(&url, body, LIMITS)).await
 }
 
 fn success(body: &Value) -> Option<bool> {

@@ -37,7 +37,7 @@ impl Cause {
         }
     }
 
-    fn is_told(&self) -> bool {
+    fn is_known(&self) -> bool {
         !self.parts.is_empty() || self.reason.is_some()
     }
 

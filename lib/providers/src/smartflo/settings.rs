@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use switchboard_domain::{ConfigError, Personal, Secret};
 
-use crate::settings::{check_page_size, check_secrets};
+use crate::settings::{Checked, check_page_size, check_secrets};
 
 /// Where the REST API is, unless the source says otherwise.
 pub const API_URL: &str = "https://api-smartflo.tatateleservices.com";
@@ -44,9 +44,8 @@ pub struct Credentials {
     pub password: Option<Secret>,
 }
 
-impl Settings {
-    /// Checks what every function that reads the source checks.
-    pub fn check(&self) -> Result<(), ConfigError> {
+impl Checked for Settings {
+    fn check(&self) -> Result<(), ConfigError> {
         let Some(pull) = &self.pull else { return Ok(()) };
         check_secrets(&[("pull.token", &pull.token), ("pull.password", &pull.password)])?;
         check_page_size(pull.page_size)

@@ -24,7 +24,6 @@ use crate::json::{self, Fields};
 use crate::provider::{Authenticated, Content, Provider, Route};
 use crate::reject::Reject;
 use crate::settings::ProviderSettings;
-use crate::source::Source;
 
 /// Smartflo runs in India, and its wall clocks are Indian.
 const ZONE: &str = "Asia/Kolkata";
@@ -48,10 +47,6 @@ impl Provider for Smartflo {
 
     fn settings(&self, json: &str) -> Result<ProviderSettings, ConfigError> {
         ProviderSettings::read::<Settings>(json)
-    }
-
-    fn check(&self, source: &Source) -> Result<(), ConfigError> {
-        source.own::<Settings>().map_or(Ok(()), Settings::check)
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use switchboard_domain::ConfigError;
 
+use crate::settings::Checked;
+
 /// 3CX's own settings of a source.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -24,9 +26,8 @@ pub enum DateOrder {
     MonthFirst,
 }
 
-impl Settings {
-    /// Checks what every function that reads the source checks.
-    pub fn check(&self) -> Result<(), ConfigError> {
+impl Checked for Settings {
+    fn check(&self) -> Result<(), ConfigError> {
         if self.start_tolerance_seconds.is_some_and(|seconds| seconds > 30) {
             return Err(ConfigError::new("start_tolerance_seconds", "must be 30 at most"));
         }

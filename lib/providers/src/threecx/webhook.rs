@@ -62,10 +62,6 @@ impl Provider for ThreeCx {
         ProviderSettings::read::<Settings>(json)
     }
 
-    fn check(&self, source: &Source) -> Result<(), ConfigError> {
-        source.own::<Settings>().map_or(Ok(()), Settings::check)
-    }
-
     fn public(&self, request: &Request) -> Option<Value> {
         let is_health = request.method == "GET" && request.path.ends_with(HEALTH);
         is_health.then(|| json!({"status": "ok"}))

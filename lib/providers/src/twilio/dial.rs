@@ -5,7 +5,6 @@
 use async_trait::async_trait;
 use form_urlencoded::Serializer;
 use http::HeaderValue;
-use http::header::AUTHORIZATION;
 use jiff::Timestamp;
 use serde_json::Value;
 use switchboard_domain::dial_request::DialRequest;
@@ -16,7 +15,7 @@ use switchboard_http::{Http, SendError};
 use super::settings::{API_URL, Dial, Settings};
 use super::webhook::Twilio;
 use crate::dial::{
-    Account, DialError, Dialer, Ending, LIMITS, Live, Placing, id, is_id, not_placed, send,
+    Account, Client, DialError, Dialer, Ending, LIMITS, Live, Placing, id, is_id, not_placed,
 };
 use crate::dialing::Dialing;
 use crate::provider::Provider;
@@ -92,19 +91,15 @@ impl Dialer for TwilioDialer {
         Ok(rest::basic(user, secret)?)
     }
 
-    async fn place(
-        &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
-        dial_request: &DialRequest,
-    ) -> Placing {
-        let url = format!("{}.json", calls(account));
-        let (status, body) =
-            match post(http, &url, authorization, form(account, dial_request)).await {
-                Ok(response) => response,
-                Err(error) => return error.into(),
-            };
+    async fn place(&self, client: &Client<'_>, dial_request: &DialRequest) -> Placing {
+        let url = format!("{}.json", calls(&client.account));
+        let (status, body) = match client
+            .send(rest::post_form(&url, form(&client.account, dial_request), LIMITS))
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => return error.into(),
+        };
         if !(200..300).contains(&status) {
             return not_placed(status, body["code"].as_u64());
         }
@@ -116,16 +111,10 @@ impl Dialer for TwilioDialer {
         }
     }
 
-    async fn hang_up(
-        &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
-        call_id: &str,
-    ) -> Ending {
-        let url = format!("{}/{call_id}.json", calls(account));
+    async fn hang_up(&self, client: &Client<'_>, call_id: &str) -> Ending {
+        let url = format!("{}/{call_id}.json", calls(&client.account));
         let (status, body) =
-            match post(http, &url, authorization, "Status=completed".to_owned()).await {
+            match client.send(rest::post_form(&url, "Status=completed".to_owned(), LIMITS)).await {
                 Ok(response) => response,
                 Err(error) => return Ending::Failed(error.into()),
             };
@@ -140,16 +129,13 @@ impl Dialer for TwilioDialer {
 
     async fn live(
         &self,
-        http: &dyn Http,
-        account: &Account<'_>,
-        authorization: &HeaderValue,
+        client: &Client<'_>,
         dial_request: &DialRequest,
     ) -> Result<Vec<Live>, DialError> {
         let pairs = [("To", dial_request.order.agent.expose()), ("PageSize", "50")];
         let query = query(pairs.map(|(name, value)| (name, value.to_owned())));
-        let request = rest::get(&format!("{}.json?{query}", calls(account)), LIMITS)?;
-        let request = rest::with(request, AUTHORIZATION, authorization.clone());
-        let (status, body) = send(http, request).await?;
+        let url = format!("{}.json?{query}", calls(&client.account));
+        let (status, body) = client.send(rest::get(&url, LIMITS)).await?;
         if !(200..300).contains(&status) {
             return Err(DialError::of(status));
         }
@@ -175,16 +161,6 @@ fn calls(account: &Account<'_>) -> String {
     let base = account.dialing.api_url.as_deref().unwrap_or(API_URL);
     let sid = own(account.source).and_then(|dial| dial.account.as_deref()).unwrap_or_default();
     format!("{base}/2010-04-01/Accounts/{sid}/Calls")
-}
-
-async fn post(
-    http: &dyn Http,
-    url: &str,
-    authorization: &HeaderValue,
-    form: String,
-) -> Result<(u16, Value), SendError> {
-    let request = rest::post_form(url, form, LIMITS)?;
-    send(http, rest::with(request, AUTHORIZATION, authorization.clone())).await
 }
 
 /// The parameters of a call that rings the agent first.

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use switchboard_domain::{ConfigError, Secret};
 
-use crate::settings::{check_page_size, check_secrets};
+use crate::settings::{Checked, check_page_size, check_secrets};
 use crate::source::Source;
 
 /// Where the REST API is, unless the source has another `api_url` (data residency).
@@ -55,9 +55,8 @@ pub struct Dial {
     pub api_secret: Option<Secret>,
 }
 
-impl Settings {
-    /// Checks what every function that reads the source checks.
-    pub fn check(&self) -> Result<(), ConfigError> {
+impl Checked for Settings {
+    fn check(&self) -> Result<(), ConfigError> {
         let Some(pull) = &self.pull else { return Ok(()) };
         check_secrets(&[("pull.token", &pull.token)])?;
         check_page_size(pull.page_size)

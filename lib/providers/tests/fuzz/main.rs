@@ -32,9 +32,7 @@ use std::time::{Duration, Instant};
 
 use input::Input;
 use mutate::{Words, inputs};
-use proptest::test_runner::{
-    Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner,
-};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner};
 use target::{Fault, Target};
 
 /// How many requests a plain run gives to each target: half are the same in every run.

@@ -194,7 +194,8 @@ fn around(token: BoxedStrategy<String>, paths: Vec<String>) -> BoxedStrategy<Edi
         value.prop_map(move |value| Edit::Header(name.to_owned(), value.map(str::to_owned)))
     });
     let moved = (at, select(HEADERS.to_vec()));
-    let changed = (at, any::<Index>(), prop_oneof![token.clone(), texts(&["", "a", "0", " ", ","])]);
+    let changed =
+        (at, any::<Index>(), prop_oneof![token.clone(), texts(&["", "a", "0", " ", ","])]);
     let query = (texts(PARAMETERS), proptest::option::weighted(0.7, token.clone()));
     let path = prop_oneof![select(paths), token.clone()];
     let sender = proptest::option::of(select(SENDERS.to_vec()));
@@ -242,7 +243,8 @@ impl Edit {
                 value.replace_range(at.., &text);
             }
             Self::Query(name, value) => {
-                let is_secret = |(name, _): &&(String, String)| name.to_lowercase().ends_with("secret");
+                let is_secret =
+                    |(name, _): &&(String, String)| name.to_lowercase().ends_with("secret");
                 let secret = input.headers.iter().find(is_secret).map(|(_, value)| value.clone());
                 let value = value.or(secret).unwrap_or_default();
                 let mark = if input.query().is_empty() { "" } else { "&" };

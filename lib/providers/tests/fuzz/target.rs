@@ -196,11 +196,7 @@ impl Webhook {
         Ok(())
     }
 
-    fn parse(
-        &self,
-        input: &Input,
-        message: &Authenticated<'_>,
-    ) -> Result<(), Fault> {
+    fn parse(&self, input: &Input, message: &Authenticated<'_>) -> Result<(), Fault> {
         let parsed = self.provider.parse(message);
         if parsed != self.provider.parse(message) {
             return Err("read twice, it says two things".into());
@@ -356,7 +352,9 @@ fn source(input: &Input) -> Result<(), Fault> {
                 let problem = problem.to_string();
                 if let Some(value) = leaked(&problem, input) {
                     let length = value.len();
-                    return Err(format!("an error shows a value of {length} characters: {problem}"));
+                    return Err(format!(
+                        "an error shows a value of {length} characters: {problem}"
+                    ));
                 }
             }
         }

@@ -309,7 +309,7 @@ fn source_is_the_callers_number_and_the_url_names_the_pbx() {
 }
 
 #[test]
-fn a_call_told_to_the_intake_is_the_same_call() {
+fn a_call_sent_to_the_intake_is_the_same_call() {
     let mut sources = Sources::new();
     let source = Source::parse(r#"{"secrets": ["fake"]}"#, None).unwrap();
     sources.insert(Name::new("source", "intake").unwrap(), source);
