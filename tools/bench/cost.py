@@ -1,8 +1,6 @@
 """What a month in an AWS account costs, computed from the newest figures of `make bench`, prices.toml and assumptions.toml.
 
-    .venv/aws/bin/python tools/bench/cost.py [--write]
-
-Prints the tables, or writes them into docs/cost.md.
+Prints the tables; with --write, writes them into docs/cost.md. Runs in .venv/aws, which transforms the template.
 """
 
 import json
@@ -31,8 +29,7 @@ class Model:
 
     def environments(self, per_second: float, seconds: float) -> int:
         """How many environments are busy at the same time: the mean and three standard deviations."""
-        busy = per_second * seconds
-        return max(1, math.ceil(busy + 3 * math.sqrt(busy)))
+        return max(1, math.ceil(per_second * seconds + 3 * math.sqrt(per_second * seconds)))
 
     def cold_share(self, per_month: float, seconds: float) -> float:
         """The share of invocations, at random times, that start an environment: the last is gone or too old."""
