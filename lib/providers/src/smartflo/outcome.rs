@@ -102,7 +102,7 @@ pub(super) fn decide(reported: &Reported<'_>) -> (Option<State>, Option<Disposit
             && matches!(disposition, Some(Disposition::NoAnswer | Disposition::Failed));
         return (Some(state), if is_busy { Some(Disposition::Busy) } else { disposition });
     }
-    if reported.has_end || reported.cause.is_told() {
+    if reported.has_end || reported.cause.is_known() {
         let by_cause =
             reported.words.is_empty().then(|| reported.cause.disposition(reported.talked));
         return (Some(State::Ended), by_cause.flatten());

@@ -148,7 +148,7 @@ impl Words {
 }
 
 fn edit(words: &Words, paths: Vec<String>, body_only: bool) -> BoxedStrategy<Edit> {
-    let (token, name, at) = (words.token(), words.name(), any::<Index>());
+    let (token, name, at) = (words.token(), words.name(), any::<Index>);
     let bytes = prop_oneof![
         token.clone().prop_map(String::into_bytes),
         vec(prop_oneof![select(BYTES.to_vec()), any::<u8>()], 0..4),
@@ -174,9 +174,9 @@ fn edit(words: &Words, paths: Vec<String>, body_only: bool) -> BoxedStrategy<Edi
         Just(Rewrite::Empty),
     ];
     let body = prop_oneof![
-        4 => (at, 0..64_usize, bytes).prop_map(|(at, cut, put)| Edit::Bytes(at, cut, put)),
-        7 => (at, change).prop_map(|(at, change)| Edit::Field(at, change)),
-        1 => (at, any::<Index>()).prop_map(|(head, tail)| Edit::Splice(head, tail)),
+        4 => (at(), 0..64_usize, bytes).prop_map(|(at, cut, put)| Edit::Bytes(at, cut, put)),
+        7 => (at(), change).prop_map(|(at, change)| Edit::Field(at, change)),
+        1 => (at(), at()).prop_map(|(head, tail)| Edit::Splice(head, tail)),
         1 => rewrite.prop_map(Edit::Rewrite),
     ];
     if body_only {
@@ -187,15 +187,14 @@ fn edit(words: &Words, paths: Vec<String>, body_only: bool) -> BoxedStrategy<Edi
 
 /// What is changed around the body.
 fn around(token: BoxedStrategy<String>, paths: Vec<String>) -> BoxedStrategy<Edit> {
-    let at = any::<Index>();
+    let at = any::<Index>;
     let texts = |list: &[&'static str]| select(list.to_vec()).prop_map(str::to_owned);
     let header = select(HEADERS.to_vec()).prop_flat_map(|(name, values)| {
         let value = proptest::option::weighted(0.8, select(values.to_vec()));
         value.prop_map(move |value| Edit::Header(name.to_owned(), value.map(str::to_owned)))
     });
-    let moved = (at, select(HEADERS.to_vec()));
-    let changed =
-        (at, any::<Index>(), prop_oneof![token.clone(), texts(&["", "a", "0", " ", ","])]);
+    let moved = (at(), select(HEADERS.to_vec()));
+    let changed = (at(), at(), prop_oneof![token.clone(), texts(&["", "a", "0", " ", ","])]);
     let query = (texts(PARAMETERS), proptest::option::weighted(0.7, token.clone()));
     let path = prop_oneof![select(paths), token.clone()];
     let sender = proptest::option::of(select(SENDERS.to_vec()));
@@ -204,7 +203,7 @@ fn around(token: BoxedStrategy<String>, paths: Vec<String>) -> BoxedStrategy<Edi
         1 => moved.prop_map(|(at, (name, _))| Edit::MoveHeader(at, name.to_owned())),
         1 => changed.prop_map(|(header, at, text)| Edit::HeaderText(header, at, text)),
         2 => query.prop_map(|(name, value)| Edit::Query(name, value)),
-        1 => (at, token).prop_map(|(at, text)| Edit::QueryText(at, text)),
+        1 => (at(), token).prop_map(|(at, text)| Edit::QueryText(at, text)),
         1 => texts(METHODS).prop_map(Edit::Method),
         1 => path.prop_map(Edit::Path),
         1 => sender.prop_map(|sender| Edit::Sender(sender.and_then(|text| text.parse().ok()))),
