@@ -1,48 +1,45 @@
 //! Placing and ending calls: click-to-call in one shape for all providers, and Smartflo's own
 //! paths as a front end knows them.
 
-mod dialing;
-mod ending;
 mod shown;
-mod sources;
 mod start;
-mod wanted;
 
 use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use switchboard_domain::Personal;
 use switchboard_domain::dial_request::{Context, DialRequest};
-use switchboard_domain::{Digest, Personal};
-use switchboard_http::Http;
-use switchboard_providers::rest::Logins;
-use switchboard_store::{Directory, Store};
+use switchboard_flow::dial::{
+    self, Configured, Dial, HungUp, NotDone, Sources, Wanted, dial_request_id,
+};
+use switchboard_shell::parameters::Cached;
 
 use crate::access::{Caller, Right};
 use crate::problem::Problem;
 use crate::request::Request;
 use crate::serve::{Area, Response, ok, with_status};
 
-pub use shown::{over, shown};
-pub use sources::{Configured, Sources};
+use shown::{over, shown};
 pub use start::start;
-pub use wanted::Wanted;
 
 /// The longest key of a dial request, characters.
 const LONGEST_KEY: usize = 255;
 
-/// The area: what it acts on.
-pub struct Telephony<C> {
-    /// Dial requests, and calls: the id that ends one is found there.
-    pub store: Store,
-    /// The employees.
-    pub directory: Directory,
-    /// The sources that may place calls.
-    pub sources: C,
-    /// What reaches their providers.
-    pub http: Arc<dyn Http>,
-    /// The logins of this process.
-    pub logins: Logins,
+/// The area: what places and ends calls.
+pub struct Telephony<C>(pub Dial<C>);
+
+/// The sources as the Parameter Store has them.
+struct Known(Cached<Sources>);
+
+impl Configured for Known {
+    async fn get(&self) -> Result<Arc<Sources>, NotDone> {
+        self.0.get().await.map_err(|_| NotDone::Configuration)
+    }
+
+    async fn get_again(&self) -> Result<Arc<Sources>, NotDone> {
+        self.0.get_again().await.map_err(|_| NotDone::Configuration)
+    }
 }
 
 /// The body of Smartflo's click-to-call. Members that are not named here, as `async`, say nothing.
@@ -74,42 +71,43 @@ impl<C: Configured> Area for Telephony<C> {
     async fn respond(&self, request: &Request, caller: &Caller) -> Result<Response, Problem> {
         caller.needs(Right::Dial)?;
         request.only(&[])?;
+        let by = dial::Caller {
+            name: &caller.name,
+            employee: caller.employee.as_deref(),
+            request: &request.id,
+            now: request.now,
+        };
         let (method, path) = request.route();
         match (method, path.as_slice()) {
             ("POST", ["telephony", "calls"]) => {
-                let key = key(request)?;
-                let dial_request = self.dial_request(request, caller, key, request.json()?).await?;
-                with_status(201, over(&dial_request, caller)?)
+                let placed = self.0.place(&by, key(request)?, request.json()?).await?;
+                with_status(201, over(&placed, caller)?)
             }
             ("GET", ["telephony", "calls", id]) => {
-                let dial_request = self.pressed(id, caller).await?;
+                let dial_request = self.dial_request(id, &by).await?;
                 ok(shown(&dial_request, &dial_request.status(request.now), caller))
             }
             ("POST", ["telephony", "calls", id, "hangup"]) => {
-                let dial_request = self.pressed(id, caller).await?;
-                ok(self.end_dial_request(&dial_request, request.now).await?)
+                let dial_request = self.dial_request(id, &by).await?;
+                ok(hung_up(&self.0.hang_up(&dial_request, request.now).await?))
             }
             ("POST", ["telephony", "hangup"]) => {
                 let AnyEnding { call } = request.json()?;
-                ok(self.end_any(&call, None, caller, request.now).await?)
+                ok(hung_up(&self.0.hang_up_any(&call, None, &by).await?))
             }
             ("POST", ["api", "v1", "smartflo", "click-to-call"]) => {
-                let key = key(request)?;
-                let dial_request = self.dial_request(
-                    request,
-                    caller,
-                    key,
-                    request.json::<SmartfloOrder>()?.into(),
-                );
-                ok(as_smartflo(&dial_request.await?, caller)?)
+                let (key, order) = (key(request)?, request.json::<SmartfloOrder>()?);
+                let placed = self.0.place(&by, key, order.into()).await?;
+                ok(as_smartflo(&placed, caller)?)
             }
             ("POST", ["api", "v1", "smartflo", "hangup"]) => {
                 let SmartfloEnding { call_id, source } = request.json()?;
-                let source = smartflo(source);
-                let ended = self.end_any(&call_id, Some(&source), caller, request.now).await?;
-                let mut body = json!({"success": true, "message": "the call is being ended"});
-                body["data"] = ended;
-                ok(body)
+                let ended = self.0.hang_up_any(&call_id, Some(&smartflo(source)), &by).await?;
+                ok(json!({
+                    "success": true,
+                    "message": "the call is being ended",
+                    "data": hung_up(&ended),
+                }))
             }
             _ => Err(Problem::not_found("path")),
         }
@@ -118,25 +116,16 @@ impl<C: Configured> Area for Telephony<C> {
 
 impl<C: Configured> Telephony<C> {
     /// A dial request by its id, if this caller may know of it.
-    async fn pressed(&self, id: &str, caller: &Caller) -> Result<DialRequest, Problem> {
+    async fn dial_request(&self, id: &str, by: &dial::Caller<'_>) -> Result<DialRequest, Problem> {
         let missing = || Problem::not_found("dial request");
-        let dial_request =
-            self.store.dial_request(&dial_request_id(id).ok_or_else(missing)?).await?;
-        dial_request.filter(|dial_request| is_theirs(dial_request, caller)).ok_or_else(missing)
+        let id = dial_request_id(id).ok_or_else(missing)?;
+        let stored = self.0.store.dial_request(&id).await?;
+        stored.filter(|stored| by.may_see(stored)).ok_or_else(missing)
     }
 }
 
-/// Whether a caller may know of a dial request, and end it: one that is bound to an employee, theirs alone.
-fn is_theirs(dial_request: &DialRequest, caller: &Caller) -> bool {
-    let employee = dial_request.order.employee.as_ref().map(switchboard_domain::Name::as_str);
-    caller.employee.is_none() || caller.employee.as_deref() == employee
-}
-
-/// The id of a dial request, as we write them.
-fn dial_request_id(text: &str) -> Option<Digest> {
-    let is_hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-    let read = || serde_json::from_value(Value::from(text)).ok();
-    (text.len() == 32 && text.bytes().all(is_hex)).then(read).flatten()
+fn hung_up(ended: &HungUp) -> Value {
+    json!({"hung_up": true, "press_id": ended.dial_request, "call": ended.call})
 }
 
 /// The caller's key of a dial request.

@@ -15,6 +15,8 @@ pub mod conversations;
 pub mod deliver;
 #[cfg(feature = "workers")]
 pub mod deliverer;
+#[cfg(feature = "dial")]
+pub mod dial;
 #[cfg(feature = "workers")]
 pub mod enrich;
 mod error;

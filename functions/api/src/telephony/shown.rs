@@ -1,9 +1,11 @@
-//! A dial request as callers are shown it. It depends on what is stored and on nothing else, so that a
-//! repeated key gets the same answer.
+//! A dial request as callers are shown it, and why a call was not placed or ended. A result depends on
+//! what is stored and on nothing else, so that a repeated key gets the same answer.
 
 use serde_json::{Value, json};
-use switchboard_domain::Personal;
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
+use switchboard_domain::{Digest, Personal};
+use switchboard_flow::dial::NotDone;
+use switchboard_providers::dial::DialError;
 
 use crate::access::{Caller, Right};
 use crate::problem::Problem;
@@ -83,15 +85,69 @@ pub fn over(dial_request: &DialRequest, caller: &Caller) -> Result<Value, Proble
             );
             Err(about(Problem::new(409, "unknown-result", title, &detail), "unknown"))
         }
-        DialState::Reserved | DialState::Dialling => Err(in_progress(dial_request, 1)),
+        DialState::Reserved | DialState::Dialling => Err(in_progress(&dial_request.id, 1)),
     }
 }
 
 /// 409: another request with this key is in progress, usually for a second or two.
-pub fn in_progress(dial_request: &DialRequest, seconds: i64) -> Problem {
-    let title = "Request in progress";
+fn in_progress(id: &Digest, seconds: i64) -> Problem {
     let detail = "retry with the same Idempotency-Key to get the result";
-    Problem::new(409, "in-progress", title, detail)
-        .with("press_id", json!(dial_request.id))
+    Problem::new(409, "in-progress", "Request in progress", detail)
+        .with("press_id", json!(id))
         .with("retry_after", json!(seconds.clamp(1, 2)))
+}
+
+impl From<NotDone> for Problem {
+    fn from(why: NotDone) -> Self {
+        match why {
+            NotDone::Store(error) => error.into(),
+            NotDone::Configuration => Self::ours("the configuration cannot be read"),
+            NotDone::Invalid(field, problem) => Self::invalid(field, problem),
+            NotDone::Unknown(what) => Self::not_found(what),
+            NotDone::NotAllowed(field, problem) => {
+                let detail = format!("{field} {problem}");
+                Self::new(422, "not-dialled", "Call not allowed", &detail)
+                    .with("errors", json!([{ "field": field, "problem": problem }]))
+            }
+            NotDone::NotTheirAgent => {
+                let detail = "this token places calls for its own employee only";
+                Self::new(403, "not-your-agent", "Forbidden", detail)
+            }
+            NotDone::NotTheirCall => {
+                let detail = "this token ends only the calls that it placed: send the dial request's press_id";
+                Self::new(403, "not-your-call", "Forbidden", detail)
+            }
+            NotDone::KeyReused => {
+                let detail = "the Idempotency-Key was used for another request: send a new key for each call";
+                Self::new(422, "key-reused", "Idempotency key reused", detail)
+            }
+            NotDone::InProgress(id, seconds) => in_progress(&id, seconds),
+            NotDone::RateLimited { most, window, left } => {
+                let detail = format!(
+                    "the agent's limit of {most} calls per {window} is used up; no call was placed: \
+                     retry with the same key after Retry-After"
+                );
+                Self::new(429, "too-many-calls", "Rate limit exceeded", &detail)
+                    .with("retry_after", json!(left))
+            }
+            NotDone::Login(DialError { fault, why, .. }) => {
+                let detail = format!("the login at the provider failed: {why}; no call was placed");
+                let title = "Provider login failed";
+                match fault {
+                    DialFault::Provider => Self::new(503, "provider-unavailable", title, &detail)
+                        .with("retryable", json!(true)),
+                    _ => Self::new(502, "provider-configuration", title, &detail),
+                }
+            }
+            NotDone::NotLive(why) => {
+                let detail = format!("the call is not in progress: {why}");
+                Self::new(409, "not-live", "Call not in progress", &detail)
+            }
+            NotDone::NotEnded(error) => {
+                let detail = format!("{}; retrying the hang-up is safe", error.why);
+                Self::new(502, "not-ended", "Hang-up not confirmed", &detail)
+                    .with("retryable", json!(true))
+            }
+        }
+    }
 }

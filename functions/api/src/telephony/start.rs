@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use lambda_http::Error;
 use switchboard_domain::Digest;
+use switchboard_flow::dial::{Dial, Sources};
 use switchboard_http::Client;
 use switchboard_people::dialled;
 use switchboard_providers::registry::DIALERS;
@@ -13,7 +14,7 @@ use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, Parameters};
 use switchboard_store::{Directory, Store};
 
-use super::{Sources, Telephony};
+use super::{Known, Telephony};
 use crate::serve::serve;
 use crate::start::{Parts, parts};
 
@@ -38,12 +39,12 @@ pub async fn start() -> Result<(), Error> {
     for country in known?.countries() {
         dialled::warm_up(country);
     }
-    let area = Telephony {
+    let area = Telephony(Dial {
         store,
         directory: Directory::dynamodb(&client, required("DIRECTORY_TABLE")?),
-        sources,
+        sources: Known(sources),
         http: Arc::new(Client::new(allow_private)?),
         logins: Logins::default(),
-    };
+    });
     serve(area, access).await
 }

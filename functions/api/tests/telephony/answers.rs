@@ -314,7 +314,7 @@ async fn a_call_is_ended_by_the_id_that_its_webhook_came_under() {
         store("69d75426f0a9f", Some("h11.08-1775719461.7"), State::InProgress),
         store("69d7542600000", Some("1775719461.8"), State::Ended),
     ] {
-        world.area.store.put_call(&record).await.unwrap();
+        world.area.0.store.put_call(&record).await.unwrap();
     }
     let path = ("POST", "/api/v1/smartflo/hangup");
     for (call_id, expected) in [

@@ -12,6 +12,7 @@ use http::HeaderMap;
 use serde_json::json;
 use switchboard_api::telephony::Telephony;
 use switchboard_api::{Area as _, Problem};
+use switchboard_flow::dial::Dial;
 use switchboard_http::{Http, Request, Response, SendError};
 use switchboard_providers::rest::Logins;
 use switchboard_shell::gateway::HttpRequest;
@@ -98,13 +99,13 @@ pub struct Theatre {
 impl Theatre {
     pub fn new() -> Self {
         let stage = Stage::new();
-        let area = Telephony {
+        let area = Telephony(Dial {
             store: Store::in_memory().watched(&stage.effects),
             directory: Directory::in_memory(),
             sources: Settings::of(&values("http://127.0.0.1:1")),
             http: Arc::new(FaultyHttp(stage.clone())),
             logins: Logins::default(),
-        };
+        });
         Self { stage, area, requests: Mutex::default() }
     }
 

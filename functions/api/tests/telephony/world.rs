@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_api::telephony::{Configured, Sources, Telephony};
+use switchboard_api::telephony::Telephony;
 use switchboard_api::{Area as _, Caller, Problem, Request, Response, Right};
+use switchboard_flow::dial::{Configured, Dial, NotDone, Sources};
 use switchboard_flow::telemetry::{Captured, capture};
 use switchboard_http::Client;
 use switchboard_providers::rest::Logins;
@@ -40,11 +41,11 @@ impl Settings {
 }
 
 impl Configured for Settings {
-    async fn get(&self) -> Result<Arc<Sources>, Problem> {
+    async fn get(&self) -> Result<Arc<Sources>, NotDone> {
         Ok(self.0.lock().unwrap().clone())
     }
 
-    async fn get_again(&self) -> Result<Arc<Sources>, Problem> {
+    async fn get_again(&self) -> Result<Arc<Sources>, NotDone> {
         self.get().await
     }
 }
@@ -89,13 +90,13 @@ impl World {
     pub async fn with(directory: Directory) -> Self {
         let provider = Provider::start().await;
         let settings = Settings::of(&values(&provider.base));
-        let area = Telephony {
+        let area = Telephony(Dial {
             store: Store::in_memory(),
             directory,
             sources: settings.clone(),
             http: Arc::new(Client::new(true).unwrap()),
             logins: Logins::default(),
-        };
+        });
         Self { area, settings, provider, log: capture(), requests: Arc::default() }
     }
 

@@ -1,17 +1,13 @@
 //! The sources that may place calls.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::sync::Arc;
 
 use switchboard_domain::{ConfigError, Name};
-use switchboard_flow::{Values, config};
 use switchboard_people::dialled;
 use switchboard_providers::dial::{Account, Dialer};
 use switchboard_providers::{Source, registry};
-use switchboard_shell::parameters::Cached;
 
-use crate::problem::Problem;
+use crate::{Values, config};
 
 /// Sources by provider and name.
 #[derive(Clone, Debug, Default)]
@@ -65,23 +61,4 @@ fn read(
         return Err(ConfigError::new("dial.countries", problem));
     }
     Ok(((kind.to_owned(), name), source))
-}
-
-/// Where the sources are known from.
-pub trait Configured: Send + Sync {
-    /// As they were read last.
-    fn get(&self) -> impl Future<Output = Result<Arc<Sources>, Problem>> + Send;
-
-    /// Read anew: after a provider did not take our credentials.
-    fn get_again(&self) -> impl Future<Output = Result<Arc<Sources>, Problem>> + Send;
-}
-
-impl Configured for Cached<Sources> {
-    async fn get(&self) -> Result<Arc<Sources>, Problem> {
-        Cached::get(self).await.map_err(|_| Problem::ours("the configuration cannot be read"))
-    }
-
-    async fn get_again(&self) -> Result<Arc<Sources>, Problem> {
-        Cached::get_again(self).await.map_err(|_| Problem::ours("the configuration cannot be read"))
-    }
 }

@@ -1,9 +1,8 @@
-//! What was asked to be dialled, and whether it may be.
+//! What is to be dialled, and whether it may be.
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
-use serde_json::json;
 use switchboard_domain::dial_request::{Context, Order};
 use switchboard_domain::directory::{Employee, Extension, Handle, Holder};
 use switchboard_domain::{Digest, Name, Personal};
@@ -11,8 +10,7 @@ use switchboard_people::{dialled, number};
 use switchboard_providers::dial::{Account, Dialer};
 use switchboard_store::Directory;
 
-use crate::access::Caller;
-use crate::problem::Problem;
+use super::{Caller, NotDone};
 
 /// The longest a value of the context may be, characters.
 const LONGEST: usize = 256;
@@ -41,26 +39,24 @@ pub struct Wanted {
 
 impl Wanted {
     /// Fingerprint of what was asked for.
-    pub fn digest(&self) -> Result<Digest, Problem> {
-        let bytes = serde_json::to_vec(self);
-        bytes
-            .map(|bytes| Digest::of(&[&bytes]))
-            .map_err(|_| Problem::ours("the request cannot be serialized"))
+    pub fn digest(&self) -> Digest {
+        // Texts alone: there is nothing in it that could fail to serialize.
+        Digest::of(&[&serde_json::to_vec(self).unwrap_or_default()])
     }
 
     /// The provider and the source that are named.
-    pub fn source(&self) -> Result<(&str, Name), Problem> {
+    pub fn source(&self) -> Result<(&str, Name), NotDone> {
         named(&self.source)
     }
 
     /// What is to be dialled, if it may be: by this caller, over this source.
     pub async fn order(
         &self,
-        caller: &Caller,
+        caller: &Caller<'_>,
         directory: &Directory,
         dialer: &dyn Dialer,
         account: &Account<'_>,
-    ) -> Result<Order, Problem> {
+    ) -> Result<Order, NotDone> {
         let context = &self.context;
         for (field, value) in [
             ("context.campaign", &context.campaign),
@@ -73,35 +69,35 @@ impl Wanted {
                     && !value.chars().any(char::is_control)
             };
             if !value.as_ref().is_none_or(is_good) {
-                return Err(Problem::invalid(field, "must be 1 to 256 characters of plain text"));
+                return Err(NotDone::Invalid(field, "must be 1 to 256 characters of plain text"));
             }
         }
         let home = account.source.country.as_deref();
-        let judge = |field: &str, text: &Personal| {
+        let judge = |field, text: &Personal| {
             let judged = dialled::e164(text.expose(), home, &account.dialing.countries);
-            judged.map_err(|why| not_dialled(field, why.problem()))
+            judged.map_err(|why| NotDone::NotAllowed(field, why.problem()))
         };
         let to = judge("to", &self.to)?;
         let (agent, employee) = self.agent(caller, directory, dialer, account).await?;
         let agent = if dialer.rings_numbers() { judge("agent", &agent)? } else { agent };
         let asked = self.caller_id.as_ref().map(Personal::expose);
         let caller_id = account.dialing.caller_id(asked);
-        let caller_id =
-            caller_id.map_err(|_| not_dialled("caller_id", "is not configured for this source"))?;
+        let caller_id = caller_id
+            .map_err(|_| NotDone::NotAllowed("caller_id", "is not configured for this source"))?;
 
         let is_it =
             |one: &Personal| number::e164(one.expose(), home).as_deref() == Some(to.expose());
         if account.dialing.caller_ids.iter().any(is_it) || is_it(&agent) {
-            return Err(not_dialled("to", "is one of our own numbers"));
+            return Err(NotDone::NotAllowed("to", "is one of our own numbers"));
         }
         let handle = Handle::Number(to.clone());
         let found = directory.holders(&BTreeSet::from([handle.clone()])).await?;
         if found.get(&handle).is_some_and(|holders| holders.contains(&Holder::Own)) {
-            return Err(not_dialled("to", "is one of our own numbers"));
+            return Err(NotDone::NotAllowed("to", "is one of our own numbers"));
         }
         Ok(Order {
             provider: Name::new("provider", dialer.provider().name())
-                .map_err(|_| Problem::not_found("source"))?,
+                .map_err(|_| NotDone::Unknown("source"))?,
             source: account.name.clone(),
             agent,
             employee,
@@ -114,30 +110,32 @@ impl Wanted {
     /// Who is rung first, and which employee that is.
     async fn agent(
         &self,
-        caller: &Caller,
+        caller: &Caller<'_>,
         directory: &Directory,
         dialer: &dyn Dialer,
         account: &Account<'_>,
-    ) -> Result<(Personal, Option<Name>), Problem> {
+    ) -> Result<(Personal, Option<Name>), NotDone> {
         let said = self.agent.as_ref().map(|agent| agent.expose().trim());
-        let text = said.or(caller.employee.as_deref()).unwrap_or_default();
+        let text = said.or(caller.employee).unwrap_or_default();
         let is_plain = |b: u8| b.is_ascii_alphanumeric() || b"+._-@: ()".contains(&b);
         if !(1..=LONGEST_AGENT).contains(&text.len()) || !text.bytes().all(is_plain) {
-            return Err(Problem::invalid("agent", "is required: 1 to 64 letters, digits or signs"));
+            return Err(NotDone::Invalid("agent", "is required: 1 to 64 letters, digits or signs"));
         }
         let employee = employee(text, directory, account).await?;
-        if let Some(bound) = &caller.employee
-            && employee.as_ref().map(|employee| employee.id.as_str()) != Some(bound)
-        {
-            let detail = "this token places calls for its own employee only";
-            return Err(Problem::new(403, "not-your-agent", "Forbidden", detail));
+        let id = employee.as_ref().map(|employee| employee.id.as_str());
+        if caller.employee.is_some() && caller.employee != id {
+            return Err(NotDone::NotTheirAgent);
         }
         match employee {
             None => Ok((Personal::new(text), None)),
             Some(employee) => {
                 let agent = dialer.agent_of(&employee, account.name);
-                let missing =
-                    || not_dialled("agent", "is an employee without a number or extension to ring");
+                let missing = || {
+                    NotDone::NotAllowed(
+                        "agent",
+                        "is an employee without a number or extension to ring",
+                    )
+                };
                 Ok((agent.ok_or_else(missing)?, Some(employee.id)))
             }
         }
@@ -149,7 +147,7 @@ async fn employee(
     text: &str,
     directory: &Directory,
     account: &Account<'_>,
-) -> Result<Option<Employee>, Problem> {
+) -> Result<Option<Employee>, NotDone> {
     if let Ok(id) = Name::new("employee", text)
         && let Some(employee) = directory.employee(&id).await?
     {
@@ -175,7 +173,7 @@ async fn employee(
     match employees.iter().next() {
         // Several employees with one extension: the request belongs to none, and no rate would count.
         Some(_) if employees.len() > 1 => {
-            Err(not_dialled("agent", "belongs to several employees: name one by id"))
+            Err(NotDone::NotAllowed("agent", "belongs to several employees: name one by id"))
         }
         Some(id) => Ok(directory.employee(id).await?),
         None => Ok(None),
@@ -183,16 +181,9 @@ async fn employee(
 }
 
 /// Reads `provider/source`, or a provider alone.
-pub fn named(text: &str) -> Result<(&str, Name), Problem> {
+pub fn named(text: &str) -> Result<(&str, Name), NotDone> {
     let (provider, source) = text.split_once('/').unwrap_or((text, text));
     let name = Name::new("source", source);
-    let name = name.map_err(|error| Problem::invalid("source", error.problem))?;
+    let name = name.map_err(|error| NotDone::Invalid("source", error.problem))?;
     Ok((provider, name))
-}
-
-/// 422: the request is valid, and the call is not allowed.
-pub fn not_dialled(field: &str, problem: &str) -> Problem {
-    let detail = format!("{field} {problem}");
-    Problem::new(422, "not-dialled", "Call not allowed", &detail)
-        .with("errors", json!([{ "field": field, "problem": problem }]))
 }
