@@ -8,16 +8,19 @@ use switchboard_domain::{CallKey, CallRecord, ConfigError, Name, Personal, copie
 use switchboard_people::leads::Rules;
 use switchboard_people::number;
 use switchboard_providers::elevenlabs::ElevenLabs;
-use switchboard_providers::{Provider as _, Source, intake, provider, registry};
+use switchboard_providers::{Provider as _, Source, Sources, intake, provider, registry};
 use switchboard_recordings::Links;
 
 use crate::api_token::Token;
 use crate::{Values, config};
 
-/// Sources by `provider/source`, destinations by name.
+/// No source.
+static NONE: Sources = Sources::new();
+
+/// Sources by provider and name, destinations by name.
 #[derive(Clone, Debug, Default)]
 pub struct Configuration {
-    sources: BTreeMap<String, Source>,
+    sources: BTreeMap<String, Sources>,
     /// Where calls are delivered to. An invalid one is here without settings: its
     /// deliveries wait until it is corrected.
     pub destinations: BTreeMap<Name, Option<Destination>>,
@@ -48,11 +51,11 @@ impl Configuration {
 
     /// Reads one parameter. Where it is invalid, a destination and a model are known without settings,
     /// and leads are moved by no rules.
-    fn add(&mut self, path: &str, json: &str, allow_private: bool) -> Result<(), ConfigError> {
+    pub fn add(&mut self, path: &str, json: &str, allow_private: bool) -> Result<(), ConfigError> {
         match path.split_once('/') {
             Some(("sources", path)) => {
-                let (_, _, source) = config::any_source(path, json)?;
-                self.sources.insert(path.to_owned(), source);
+                let (kind, name, source) = config::any_source(path, json)?;
+                self.sources.entry(kind.to_owned()).or_default().insert(name, source);
             }
             Some(("destinations", name)) => {
                 let name = config::name_of("destination", name)?;
@@ -77,22 +80,25 @@ impl Configuration {
         Ok(())
     }
 
+    /// The sources of one provider.
+    pub fn of(&self, provider: &str) -> &Sources {
+        self.sources.get(provider).unwrap_or(&NONE)
+    }
+
     /// The source of a call: its own, the intake's of that name, or one of the defaults.
     pub fn source(&self, key: &CallKey) -> Option<&Source> {
-        let generic = intake::NAME;
-        [
-            format!("{}/{}", key.provider, key.source),
-            format!("{generic}/{}", key.source),
-            format!("{0}/{0}", key.provider),
-            format!("{generic}/{generic}"),
-        ]
-        .iter()
-        .find_map(|name| self.sources.get(name))
+        let (own, generic) = (self.of(key.provider.as_str()), self.of(intake::NAME));
+        own.get(&key.source)
+            .or_else(|| generic.get(&key.source))
+            .or_else(|| own.get(&key.provider))
+            .or_else(|| {
+                generic.iter().find(|(name, _)| name.as_str() == intake::NAME).map(|(_, one)| one)
+            })
     }
 
     /// A source by provider and name.
     pub fn source_named(&self, provider: &str, name: &Name) -> Option<&Source> {
-        self.sources.get(&format!("{provider}/{name}"))
+        self.of(provider).get(name)
     }
 
     /// Where a recording of a call is fetched from: the source of the call or, of the conversation that
@@ -114,7 +120,8 @@ impl Configuration {
 
     /// The countries of all sources, each once.
     pub fn countries(&self) -> BTreeSet<&str> {
-        self.sources.values().filter_map(|source| source.country.as_deref()).collect()
+        let sources = self.sources.values().flat_map(Sources::values);
+        sources.filter_map(|source| source.country.as_deref()).collect()
     }
 }
 

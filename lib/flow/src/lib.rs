@@ -39,6 +39,10 @@ pub mod reconcile;
 pub mod recordings;
 pub mod redeliver;
 #[cfg(feature = "workers")]
+pub mod rematch;
+#[cfg(feature = "workers")]
+pub mod replay;
+#[cfg(feature = "workers")]
 pub mod sweep;
 pub mod telemetry;
 #[cfg(feature = "workers")]

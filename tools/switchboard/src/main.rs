@@ -4,7 +4,6 @@
 #![allow(clippy::print_stdout, reason = "a command line prints its output")]
 
 mod call;
-mod configured;
 mod destination;
 mod directory;
 mod mask;
@@ -25,6 +24,7 @@ use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
+use switchboard_flow::replay::Stopped;
 use switchboard_shell::aws;
 use switchboard_store::{Between, Store, StoreError};
 
@@ -174,6 +174,15 @@ pub enum Failure {
     /// AWS refused or could not be reached.
     #[error("{0}; check credentials, region and stage")]
     Aws(String),
+}
+
+impl From<Stopped> for Failure {
+    fn from(why: Stopped) -> Self {
+        match why {
+            Stopped::Unknown(_) => Self::Wrong(why.to_string()),
+            Stopped::Store(error) => error.into(),
+        }
+    }
 }
 
 impl From<StoreError> for Failure {

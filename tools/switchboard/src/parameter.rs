@@ -3,11 +3,10 @@
 use aws_sdk_ssm::Client;
 use aws_sdk_ssm::types::ParameterType;
 use serde_json::Value;
-use switchboard_flow::{Values, configuration};
+use switchboard_flow::{Configuration, Values, configuration};
 use switchboard_shell::parameters::Parameters;
 
 use crate::Failure;
-use crate::configured::Configured;
 
 /// Fields whose values are secrets, at any depth.
 const SECRET_FIELDS: [&str; 15] = [
@@ -65,8 +64,8 @@ impl Stage {
 
     /// Every source, as the functions read it. An invalid source is an error here: its messages would be
     /// parsed without its time zone.
-    pub async fn sources(&self) -> Result<Configured, Failure> {
-        Configured::read(&self.source_values().await?)
+    pub async fn sources(&self) -> Result<Configuration, Failure> {
+        sources(&self.source_values().await?)
     }
 
     /// Every source's JSON, by `<provider>/<source>`.
@@ -95,6 +94,17 @@ impl Stage {
         let json = answer.parameter.and_then(|parameter| parameter.value).unwrap_or_default();
         masked(&json)
     }
+}
+
+/// Sources, named `<provider>/<source>`.
+pub fn sources(values: &Values) -> Result<Configuration, Failure> {
+    let mut configuration = Configuration::default();
+    for (name, json) in values {
+        let path = format!("sources/{name}");
+        let read = configuration.add(&path, json, false);
+        read.map_err(|error| Failure::Wrong(format!("{path}: {error}")))?;
+    }
+    Ok(configuration)
 }
 
 fn masked(json: &str) -> Result<String, Failure> {

@@ -4,13 +4,11 @@ use std::fmt::Write as _;
 
 use clap::Subcommand;
 use switchboard_domain::Name;
+use switchboard_flow::replay::short_id;
 use switchboard_providers::ALL;
 use switchboard_store::{Between, Quarantined, Store};
 
 use crate::{Answer, Failure, Range, Table, mask};
-
-/// The number of digits of a digest that identify a body.
-const ID_DIGITS: usize = 12;
 
 /// Commands for the quarantine.
 #[derive(Subcommand)]
@@ -41,11 +39,6 @@ pub enum Quarantine {
         #[command(flatten)]
         table: Table,
     },
-}
-
-/// The short id of a body, for operators.
-pub fn id(one: &Quarantined) -> String {
-    one.digest.as_str().chars().take(ID_DIGITS).collect()
 }
 
 /// Bodies of one provider, newest first, at most `limit`.
@@ -113,7 +106,7 @@ pub async fn list(
         format!(
             "{:.3}  {}  {:provider$}  {:source$}  {:>9}  {}",
             one.received_at,
-            id(one),
+            short_id(one),
             one.provider.as_str(),
             one.source,
             format!("{} B", one.length),

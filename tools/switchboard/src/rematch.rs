@@ -1,22 +1,14 @@
 //! Matching calls again after a change of the directory.
-//!
-//! The command links nothing itself: a call whose contact or employee has changed owes `enrich` again,
-//! which links it as it links a call that has just ended.
 
 use clap::Args;
 use jiff::Timestamp;
-use switchboard_domain::{CallKey, CallRecord, Person, Work, plan};
-use switchboard_flow::people;
-use switchboard_people::matching;
-use switchboard_providers::Source;
-use switchboard_store::{Directory, Put, Store};
+use switchboard_domain::CallKey;
+use switchboard_flow::Configuration;
+use switchboard_flow::rematch;
+use switchboard_store::{Directory, Store};
 
-use crate::configured::Configured;
 use crate::replay::Report;
 use crate::{Answer, Failure, Range, Table};
-
-/// How often a write is tried against other writers of the same call.
-const ROUNDS: usize = 60;
 
 /// Arguments of the command.
 #[derive(Args)]
@@ -42,36 +34,27 @@ pub struct Rematch {
     pub directory: String,
 }
 
-/// The result of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct RateCounter {
-    /// Calls that were read.
-    read: u64,
-    /// Calls with another contact or employee, or with another reason for none.
-    changed: u64,
-    /// Calls without a change.
-    same: u64,
-    /// Calls that owe `enrich` already.
-    due: u64,
-    /// Calls that are not delivered: in progress, or legs of other calls.
-    undelivered: u64,
-}
-
 impl Rematch {
     /// Runs the command, and returns its summary.
     pub async fn run(
         &self,
         store: &Store,
         directory: &Directory,
-        configured: &Configured,
+        configuration: &Configuration,
         report: &mut Report<'_>,
     ) -> Result<Answer, Failure> {
-        let now = Timestamp::now();
-        let mut tally = RateCounter::default();
-        let done = self.each(store, directory, configured, now, &mut tally, report).await;
+        // A dry run takes the very way of the run, and keeps what it writes to itself.
+        let store = &if self.dry_run { store.dry_run() } else { store.clone() };
+        let (now, counts) = (Timestamp::now(), rematch::Counts::default());
+        let mut run =
+            rematch::Rematch { store, directory, configuration, now, progress: report, counts };
+        let done = match &self.key {
+            Some(key) => run.call(key).await,
+            None => run.calls(&self.range.between()).await,
+        };
+        let rematch::Counts { read, changed, same, due, undelivered } = run.counts;
         report.bar.finish_and_clear();
         done?;
-        let RateCounter { read, changed, same, due, undelivered } = tally;
         let mut text = format!("{read} read: {changed} matched again, {same} unchanged");
         for (count, what) in [(due, "due already"), (undelivered, "not delivered")] {
             if count > 0 {
@@ -81,126 +64,6 @@ impl Rematch {
         text.push_str(if self.dry_run { ". Nothing was written" } else { "" });
         Ok(Answer::Text(text))
     }
-
-    async fn each(
-        &self,
-        store: &Store,
-        directory: &Directory,
-        configured: &Configured,
-        now: Timestamp,
-        tally: &mut RateCounter,
-        report: &mut Report<'_>,
-    ) -> Result<(), Failure> {
-        let task = Task { store, directory, configured, now, dry_run: self.dry_run };
-        if let Some(key) = &self.key {
-            let record = store.call(key).await?;
-            let record = record.ok_or_else(|| Failure::Wrong(format!("{key} is not stored")))?;
-            return task.call(record, tally, report).await;
-        }
-        report.begin(None);
-        let (between, mut page) = (self.range.between(), None);
-        loop {
-            let read = store.calls_page(None, page).await?;
-            for record in read.items {
-                report.bar.inc(1);
-                if record.updates.values().any(|update| between.holds(update.received_at)) {
-                    task.call(record, tally, report).await?;
-                }
-            }
-            page = read.next;
-            if page.is_none() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// The stores and settings of a run.
-struct Task<'a> {
-    store: &'a Store,
-    directory: &'a Directory,
-    configured: &'a Configured,
-    now: Timestamp,
-    dry_run: bool,
-}
-
-impl Task<'_> {
-    async fn call(
-        &self,
-        mut record: CallRecord,
-        tally: &mut RateCounter,
-        report: &mut Report<'_>,
-    ) -> Result<(), Failure> {
-        tally.read += 1;
-        let unknown = Source::default();
-        let source = self.configured.source(&record.key).unwrap_or(&unknown);
-        for _ in 0..ROUNDS {
-            if record.owed.contains_key(&Work::Enrich) {
-                tally.due += 1;
-                return Ok(());
-            }
-            if !record.call.has_ended() || !plan::is_delivered(&record.call, source.legs) {
-                tally.undelivered += 1;
-                return Ok(());
-            }
-            let Some(line) = self.change(&record, source).await? else {
-                tally.same += 1;
-                return Ok(());
-            };
-            let mut next = record.clone();
-            next.owed.insert(Work::Enrich, self.now);
-            if !self.dry_run {
-                match self.store.put_call(&next).await? {
-                    Put::Stored(_) => {}
-                    Put::Conflict(stored) => {
-                        record = *stored;
-                        continue;
-                    }
-                }
-            }
-            tally.changed += 1;
-            report.line(&line);
-            return Ok(());
-        }
-        Err(Failure::Aws(format!("other writers keep changing {}: retry", record.key)))
-    }
-
-    /// The changes of a call's contact and employee, without a number or a name.
-    async fn change(
-        &self,
-        record: &CallRecord,
-        source: &Source,
-    ) -> Result<Option<String>, Failure> {
-        let known = people::who(self.directory, record, source, false, self.now).await?;
-        let after = &known.people;
-        let creates = source.creates_contacts()
-            && matching::to_create(&record.call, after, &record.people).is_some();
-        let sides = [
-            ("contact", &record.people.contact, &after.contact, creates),
-            ("employee", &record.people.employee, &after.employee, false),
-        ];
-        let changes: Vec<String> = sides
-            .into_iter()
-            .filter_map(|(name, before, after, creates)| {
-                let (before, mut after) = (side(before.as_ref()), side(after.as_ref()));
-                if creates {
-                    "a new one (created)".clone_into(&mut after);
-                }
-                (before != after).then(|| format!("{name} {before} → {after}"))
-            })
-            .collect();
-        Ok((!changes.is_empty()).then(|| format!("call {}: {}", record.key, changes.join(", "))))
-    }
-}
-
-/// The linked entry of a side, by id, and the reason.
-fn side(person: Option<&Person>) -> String {
-    let Some(person) = person else { return "–".to_owned() };
-    let reason = person.reason().unwrap_or("never matched");
-    match &person.entry {
-        Some(entry) => format!("{entry} ({reason})"),
-        None => format!("none ({reason})"),
-    }
 }
 
 #[cfg(test)]
@@ -208,7 +71,9 @@ mod tests {
     use clap::Parser as _;
     use indicatif::ProgressBar;
     use switchboard_domain::directory::{Contact, ContactKind, Origin};
-    use switchboard_domain::{Name, Personal};
+    use switchboard_domain::{CallRecord, Name, Personal, Work};
+    use switchboard_flow::people;
+    use switchboard_providers::Source;
     use switchboard_store::{Directory, Store};
 
     use super::*;

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use switchboard_domain::Digest;
 use switchboard_domain::directory::{EntryFault, Origin};
+use switchboard_flow::replay::Progress as _;
 use switchboard_people::import::{Defaults, Format, Row, rows};
 use switchboard_store::{Directory, Upserted, Upserts};
 

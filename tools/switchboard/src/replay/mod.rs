@@ -1,10 +1,5 @@
 //! Parsing stored messages again, with the current mapping.
-//!
-//! The command sends nothing: follow-ups are stored as due, and the sweep sends them.
 
-mod bodies;
-mod calls;
-mod changes;
 #[cfg(test)]
 pub mod testing;
 #[cfg(test)]
@@ -14,11 +9,12 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use jiff::Timestamp;
 use switchboard_domain::{CallKey, Name};
+use switchboard_flow::Configuration;
+use switchboard_flow::replay::{self, Counts, Progress};
 use switchboard_providers::provider;
 use switchboard_store::Store;
 
-use crate::configured::Configured;
-use crate::{Answer, Failure, Range, Table};
+use crate::{Answer, Failure, Range, Table, quarantine};
 
 /// The messages to parse again.
 #[derive(Subcommand)]
@@ -86,46 +82,42 @@ impl Replay {
     pub async fn run(
         &self,
         store: &Store,
-        configured: &Configured,
+        configuration: &Configuration,
         report: &mut Report<'_>,
     ) -> Result<Answer, Failure> {
         let dry_run = self.how().dry_run;
-        let now = Timestamp::now();
         // A dry run takes the very way of the run, and keeps what it writes to itself.
         let store = &if dry_run { store.dry_run() } else { store.clone() };
-        let tally = self.act(&Replayer { store, configured, now }, report).await;
+        let (now, counts) = (Timestamp::now(), Counts::default());
+        let mut run = replay::Replay { store, configuration, now, progress: report, counts };
+        let done = self.act(&mut run).await;
+        let counts = run.counts;
         report.bar.finish_and_clear();
-        Ok(Answer::Text(tally?.sum(dry_run)))
+        done?;
+        Ok(Answer::Text(summary(&counts, dry_run)))
     }
 
-    async fn act(
-        &self,
-        replayer: &Replayer<'_>,
-        report: &mut Report<'_>,
-    ) -> Result<RateCounter, Failure> {
+    async fn act(&self, run: &mut replay::Replay<'_>) -> Result<(), Failure> {
         match self {
             Self::Quarantine { provider: name, id, range, .. } => {
                 let unknown = || Failure::Wrong(format!("there is no provider {name}"));
-                let known = provider(name.as_str()).ok_or_else(unknown)?;
-                replayer.bodies(known, name, id.as_deref(), &range.between(), report).await
+                let provider = provider(name.as_str()).ok_or_else(unknown)?;
+                let between = range.between();
+                let mut found = match id {
+                    Some(id) => quarantine::find_one(run.store, name, &between, id).await?,
+                    None => quarantine::find(run.store, name, &between, usize::MAX).await?,
+                };
+                // The oldest first.
+                found.reverse();
+                run.bodies(provider, &found).await?;
             }
             Self::Calls { which, .. } => match &which.key {
-                Some(key) => replayer.one_call(key, report).await,
-                None => {
-                    let between = which.range.between();
-                    replayer.calls(which.provider.as_ref(), &between, report).await
-                }
+                Some(key) => run.call(key).await?,
+                None => run.calls(which.provider.as_ref(), &which.range.between()).await?,
             },
         }
+        Ok(())
     }
-}
-
-/// Parses messages again.
-struct Replayer<'a> {
-    store: &'a Store,
-    configured: &'a Configured,
-    /// The time of the replay.
-    now: Timestamp,
 }
 
 /// The output and progress of a long command.
@@ -136,59 +128,40 @@ pub struct Report<'a> {
     pub bar: ProgressBar,
 }
 
-impl Report<'_> {
-    /// Prints a line without disturbing the progress bar.
-    pub fn line(&mut self, text: &str) {
-        let Self { say, bar } = self;
-        bar.suspend(|| say(text));
-    }
-
-    /// Starts the progress bar, with the total if it is known.
-    pub fn begin(&self, count: Option<usize>) {
+impl Progress for Report<'_> {
+    fn begin(&mut self, total: Option<usize>) {
         let known = "{bar:30} {pos} of {len}, {eta} left";
         let template =
-            if count.is_some() { known } else { "{spinner} {pos} calls read, {elapsed}" };
+            if total.is_some() { known } else { "{spinner} {pos} calls read, {elapsed}" };
         if let Ok(style) = ProgressStyle::with_template(template) {
             self.bar.set_style(style);
         }
-        if let Some(count) = count {
-            self.bar.set_length(count as u64);
+        if let Some(total) = total {
+            self.bar.set_length(total as u64);
         }
+    }
+
+    fn read(&mut self) {
+        self.bar.inc(1);
+    }
+
+    /// Prints a line without disturbing the progress bar.
+    fn line(&mut self, text: &str) {
+        let Self { say, bar } = self;
+        bar.suspend(|| say(text));
     }
 }
 
-/// The result of a run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct RateCounter {
-    /// Bodies or calls that were read.
-    read: u64,
-    /// Calls that were not stored before.
-    new: u64,
-    /// Stored calls that changed.
-    changed: u64,
-    /// Calls without a change.
-    same: u64,
-    /// Bodies or updates that cannot be parsed, or not be read from the store.
-    unread: u64,
-    /// Bodies that were removed from quarantine.
-    released: u64,
-    /// Writes that the store refused.
-    refused: u64,
-}
-
-impl RateCounter {
-    fn sum(&self, dry_run: bool) -> String {
-        let Self { read, new, changed, same, unread, released, refused } = self;
-        let mut text = format!(
-            "{read} read: {new} new calls, {changed} changed, {same} unchanged; \
-             {unread} still invalid"
-        );
-        if *released > 0 {
-            text.push_str(&format!("; {released} removed from quarantine"));
-        }
-        if *refused > 0 {
-            text.push_str(&format!("; {refused} refused by the table"));
-        }
-        if dry_run { format!("{text}. Nothing was written") } else { text }
+fn summary(counts: &Counts, dry_run: bool) -> String {
+    let Counts { read, new, changed, same, unread, released, refused } = counts;
+    let mut text = format!(
+        "{read} read: {new} new calls, {changed} changed, {same} unchanged; {unread} still invalid"
+    );
+    if *released > 0 {
+        text.push_str(&format!("; {released} removed from quarantine"));
     }
+    if *refused > 0 {
+        text.push_str(&format!("; {refused} refused by the table"));
+    }
+    if dry_run { format!("{text}. Nothing was written") } else { text }
 }

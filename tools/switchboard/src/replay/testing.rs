@@ -4,13 +4,12 @@ use clap::Parser as _;
 use indicatif::ProgressBar;
 use jiff::Timestamp;
 use switchboard_domain::{CallRecord, Digest, Name};
-use switchboard_flow::Values;
 use switchboard_flow::ingest::Ingest;
+use switchboard_flow::{Configuration, Values};
 use switchboard_providers::{Content, Request, authenticate, provider};
 use switchboard_store::{Quarantined, Store};
 
 use super::Report;
-use crate::configured::Configured;
 use crate::{Answer, Arguments, Command, Failure};
 
 /// What a template with an empty variable makes.
@@ -33,7 +32,7 @@ pub fn text(answer: Result<Answer, Failure>) -> String {
 }
 
 /// Sources as operators configure them.
-pub fn configured() -> Configured {
+pub fn configured() -> Configuration {
     let intake = r#"{"secrets": ["fake-intake-secret"]}"#;
     let twilio = r#"{"secrets": ["fake"], "public_url": "https://calls.example.com"}"#;
     let values: Values = [
@@ -44,7 +43,7 @@ pub fn configured() -> Configured {
     ]
     .map(|(name, json)| (name.to_owned(), json.to_owned()))
     .into();
-    Configured::read(&values).unwrap()
+    crate::parameter::sources(&values).unwrap()
 }
 
 /// Puts a body into quarantine as a hook does.

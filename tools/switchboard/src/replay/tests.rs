@@ -356,15 +356,15 @@ fn legs_are_as_the_workers_find_them() {
         ("twilio/twilio", r#"{"public_url": "https://calls.example.com"}"#),
     ];
     let values = values.map(|(name, json)| (name.to_owned(), json.to_owned())).into();
-    let configured = crate::configured::Configured::read(&values).unwrap();
+    let configured = crate::parameter::sources(&values).unwrap();
     for (call, legs) in [
         ("asterisk/south/1", Legs::Each),
         ("asterisk/north/1", Legs::Parent),
         ("twilio/other/1", Legs::Parent),
     ] {
-        assert_eq!(configured.policy(&key(call)).legs, legs, "{call}");
+        assert_eq!(configured.source(&key(call)).unwrap().legs, legs, "{call}");
     }
-    assert_eq!(super::testing::configured().policy(&key("x/y/1")).legs, Legs::Parent);
+    assert_eq!(super::testing::configured().source(&key("x/y/1")).unwrap().legs, Legs::Parent);
 }
 
 #[tokio::test]

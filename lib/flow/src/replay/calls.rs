@@ -2,17 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use switchboard_domain::{Blob, BlobRef, Body, CallKey, CallRecord, Digest, Name, Text, Update};
+use switchboard_domain::{
+    Blob, BlobRef, Body, CallKey, CallRecord, Digest, Name, Policy, Seconds, Text, Update,
+};
 use switchboard_providers::{Content, Record, elevenlabs, provider_at};
-use switchboard_store::{Between, Put, StoreError};
+use switchboard_store::{Between, StoreError};
 
-use super::bodies::{kept_request, opened_by};
-use super::{RateCounter, Replayer, Report, changes};
-use crate::Failure;
-use crate::configured::Configured;
-
-/// How often a write is tried against other writers of the same call.
-const ROUNDS: usize = 60;
+use super::{Replay, Stopped, changes, each_call, is_between, kept_request, opened_by};
+use crate::configuration::Configuration;
+use crate::update::{Also, update};
 
 /// The updates of a call as parsed today.
 struct Reread {
@@ -23,98 +21,84 @@ struct Reread {
     problems: Vec<String>,
 }
 
-impl Replayer<'_> {
-    /// Parses every call of a provider with an update in a range of time.
-    pub(super) async fn calls(
-        &self,
+/// Why a call was not parsed again.
+enum Failed {
+    /// It could not be read.
+    Read(StoreError),
+    /// It could not be written.
+    Write(StoreError),
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Write(error)
+    }
+}
+
+impl Replay<'_> {
+    /// Parses every call of a provider, or of all, with an update in a range of time.
+    pub async fn calls(
+        &mut self,
         provider: Option<&Name>,
         between: &Between,
-        report: &mut Report<'_>,
-    ) -> Result<RateCounter, Failure> {
-        report.begin(None);
-        let (mut tally, mut page) = (RateCounter::default(), None);
-        loop {
-            let read = self.store.calls_page(provider, page).await?;
-            for record in read.items {
-                report.bar.inc(1);
-                if record.updates.values().any(|update| between.holds(update.received_at)) {
-                    self.call(record, &mut tally, report).await?;
-                }
-            }
-            page = read.next;
-            if page.is_none() {
-                return Ok(tally);
-            }
-        }
+    ) -> Result<(), Stopped> {
+        self.progress.begin(None);
+        each_call(self.store, provider, async |record| {
+            self.progress.read();
+            if is_between(&record, between) { self.parse(record).await } else { Ok(()) }
+        })
+        .await
     }
 
     /// Parses one call.
-    pub(super) async fn one_call(
-        &self,
-        key: &CallKey,
-        report: &mut Report<'_>,
-    ) -> Result<RateCounter, Failure> {
-        let record = self.store.call(key).await?;
-        let record = record.ok_or_else(|| Failure::Wrong(format!("{key} is not stored")))?;
-        let mut tally = RateCounter::default();
-        self.call(record, &mut tally, report).await?;
-        Ok(tally)
+    pub async fn call(&mut self, key: &CallKey) -> Result<(), Stopped> {
+        self.parse(super::call(self.store, key).await?).await
     }
 
-    async fn call(
-        &self,
-        mut record: CallRecord,
-        tally: &mut RateCounter,
-        report: &mut Report<'_>,
-    ) -> Result<(), Failure> {
-        tally.read += 1;
+    async fn parse(&mut self, record: CallRecord) -> Result<(), Stopped> {
+        self.counts.read += 1;
         let key = record.key.clone();
-        let policy = self.configured.policy(&key);
-        for _ in 0..ROUNDS {
-            let reread = self.reread(&record).await?;
-            let mut next = record.clone();
-            let is_changed = next.reread(reread.updates, policy, self.now);
-            let result = match is_changed {
-                true => self.put(&next, &reread.blobs).await,
-                false => Ok(Put::Stored(record.version)),
-            };
-            match result {
-                Ok(Put::Stored(_)) => {}
-                Ok(Put::Conflict(stored)) => {
-                    record = *stored;
-                    continue;
-                }
-                Err(error) if error.is_retryable() => return Err(error.into()),
-                Err(error) => {
-                    tally.refused += 1;
-                    report.line(&format!("call {key}: {error}"));
-                    return Ok(());
-                }
+        // It ended long ago: no settling time.
+        let legs = self.configuration.source(&key).map(|source| source.legs).unwrap_or_default();
+        let policy = Policy { settle: Seconds(0), legs, starts: false };
+        let (mut before, mut problems) = (record.clone(), Vec::new());
+        let result = update(self.store, record, async |next: &mut CallRecord| {
+            before = next.clone();
+            let reread = self.reread(next).await.map_err(Failed::Read)?;
+            problems = reread.problems;
+            if !next.reread(reread.updates, policy, self.now) {
+                return Ok(None);
             }
-            tally.unread += reread.problems.len() as u64;
-            for problem in &reread.problems {
-                report.line(&format!("call {key}: {problem}"));
+            for blob in &reread.blobs {
+                self.store.put_blob(&next.key, blob).await?;
             }
-            match changes::between(&record, &next).filter(|_| is_changed) {
-                Some(line) => {
-                    tally.changed += 1;
-                    report.line(&line);
-                }
-                None => tally.same += 1,
+            Ok(Some((Also::Nothing, ())))
+        })
+        .await;
+        let (after, written) = match result {
+            Ok(done) => done,
+            Err(Failed::Write(error)) if !error.is_retryable() => {
+                self.counts.refused += 1;
+                self.progress.line(&format!("call {key}: {error}"));
+                return Ok(());
             }
-            return Ok(());
+            Err(Failed::Read(error) | Failed::Write(error)) => return Err(error.into()),
+        };
+        self.counts.unread += problems.len() as u64;
+        for problem in &problems {
+            self.progress.line(&format!("call {key}: {problem}"));
         }
-        Err(Failure::Aws(format!("other writers keep changing {key}: retry")))
+        match written.and_then(|_| changes::between(&before, &after)) {
+            Some(line) => {
+                self.counts.changed += 1;
+                self.progress.line(&line);
+            }
+            None => self.counts.same += 1,
+        }
+        Ok(())
     }
 
-    async fn put(&self, record: &CallRecord, blobs: &[Blob]) -> Result<Put, StoreError> {
-        for blob in blobs {
-            self.store.put_blob(&record.key, blob).await?;
-        }
-        self.store.put_call(record).await
-    }
-
-    async fn reread(&self, record: &CallRecord) -> Result<Reread, Failure> {
+    async fn reread(&self, record: &CallRecord) -> Result<Reread, StoreError> {
         let mut reread =
             Reread { updates: BTreeMap::new(), blobs: Vec::new(), problems: Vec::new() };
         for old in record.updates.values() {
@@ -128,9 +112,9 @@ impl Replayer<'_> {
                 Body::Stored(blob) => self.store.blob(&record.key, blob).await,
             };
             let new = match raw {
-                Ok(raw) => read_again(old, raw, &record.key, self.configured),
+                Ok(raw) => read_again(old, raw, &record.key, self.configuration),
                 Err(error @ StoreError::Damaged { .. }) => Err(error.to_string()),
-                Err(error) => return Err(error.into()),
+                Err(error) => return Err(error),
             };
             let update = match new {
                 Ok(new) => {
@@ -160,7 +144,7 @@ fn read_again(
     old: &Update,
     raw: Vec<u8>,
     key: &CallKey,
-    configured: &Configured,
+    configuration: &Configuration,
 ) -> Result<Update, String> {
     let target = old.target.expose();
     if target.is_empty() && old.kind == "conversation" {
@@ -169,7 +153,7 @@ fn read_again(
     }
     let path = target.split('?').next().unwrap_or_default();
     let provider = provider_at(path).ok_or("no provider has a webhook at its path")?;
-    let sources = configured.of(provider.name());
+    let sources = configuration.of(provider.name());
     let content_type = content_type(&raw);
     let request = kept_request(target, content_type, raw, old.received_at);
     // The call's key contains the source, unless it names the call's own phone system, or a source that
