@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use switchboard_domain::{CallKey, CallRecord, Name, PartyKind, Personal};
+use switchboard_flow::follow_ups::queue_due;
 use switchboard_queue::{Job, Queue};
 use switchboard_shell::parameters::{Cached, ParameterError};
 use switchboard_store::Store;
-use tracing::warn;
 
 use crate::{Area, Caller, Problem, Request, Response, Right};
 
@@ -106,11 +106,7 @@ impl<N: TwilioSources> Calls<N> {
 
     /// Queues jobs for what is stored as due. If that fails, the sweep does it within a minute.
     async fn queue(&self, jobs: &[switchboard_queue::Send]) {
-        if !jobs.is_empty()
-            && let Err(error) = self.queue.send(jobs).await
-        {
-            warn!(%error, "follow-up stored but not queued");
-        }
+        queue_due(&*self.queue, jobs).await;
     }
 }
 

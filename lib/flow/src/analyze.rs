@@ -1,5 +1,6 @@
 //! `analyze`: a summary, a scorecard and tasks of a call's transcript, by a model.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -136,7 +137,7 @@ impl<M: Ask> Analyze<M> {
         Ok(basis.map(|basis| (record, basis)))
     }
 
-    /// Asks, and once more if the answer does not hold.
+    /// Asks a model about the call's transcript.
     async fn attempt(
         &self,
         record: &CallRecord,
@@ -146,43 +147,57 @@ impl<M: Ask> Analyze<M> {
         basis: &Digest,
         clock: &(impl Fn() -> Timestamp + Sync),
     ) -> Result<(Ended, Tokens), JobError> {
-        let mut tokens = Tokens::default();
-        let failed = |reason: &str, tokens| Ok((Ended::Failed(reason.to_owned()), tokens));
-        let stored;
-        let transcript = match &record.call.facts.transcript {
-            Some(Text::Inline(text)) => text.expose(),
-            Some(Text::Stored(blob)) => match self.store.blob(&record.key, blob).await {
-                Ok(bytes) => {
-                    stored = String::from_utf8_lossy(&bytes).into_owned();
-                    &stored
-                }
-                Err(StoreError::Damaged { .. }) => {
-                    return failed("the stored transcript cannot be read", tokens);
-                }
-                Err(error) => return Err(error.into()),
-            },
-            None => return failed("there is no transcript", tokens),
+        let failed = |reason: &str| Ok((Ended::Failed(reason.to_owned()), Tokens::default()));
+        let transcript = match self.transcript(record).await? {
+            Ok(transcript) => transcript,
+            Err(problem) => return failed(problem),
         };
         let zone = source.zone().unwrap_or(TimeZone::UTC);
         let facts = &record.call.facts;
         let day = facts.started_at.or(facts.ended_at).unwrap_or_else(|| record.began_at());
         let day = day.to_zoned(zone).date();
         let budget = model.max_transcript_chars as usize;
-        let question = AnalysisRequest::about(&record.call, transcript, settings, day, budget);
-        let Some(question) = question else {
-            return failed("the transcript is empty, or no turn of it fits", tokens);
-        };
+        match AnalysisRequest::about(&record.call, &transcript, settings, day, budget) {
+            Some(request) => Ok(self.ask(&request, model, basis, clock).await),
+            None => failed("the transcript is empty, or no turn of it fits"),
+        }
+    }
+
+    /// The transcript of a call, or why there is none.
+    async fn transcript<'a>(
+        &self,
+        record: &'a CallRecord,
+    ) -> Result<Result<Cow<'a, str>, &'static str>, JobError> {
+        Ok(match &record.call.facts.transcript {
+            None => Err("there is no transcript"),
+            Some(Text::Inline(text)) => Ok(text.expose().into()),
+            Some(Text::Stored(blob)) => match self.store.blob(&record.key, blob).await {
+                Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned().into()),
+                Err(StoreError::Damaged { .. }) => Err("the stored transcript cannot be read"),
+                Err(error) => return Err(error.into()),
+            },
+        })
+    }
+
+    /// Asks, and once more if the answer does not hold.
+    async fn ask(
+        &self,
+        request: &AnalysisRequest<'_>,
+        model: &Model,
+        basis: &Digest,
+        clock: &(impl Fn() -> Timestamp + Sync),
+    ) -> (Ended, Tokens) {
+        let mut tokens = Tokens::default();
         let mut faults: Vec<Fault> = Vec::new();
         for _ in 0..ASKS {
-            let reply = self.models.ask(model, &question.prompt(&faults), clock()).await;
-            match reply {
+            match self.models.ask(model, &request.prompt(&faults), clock()).await {
                 Reply::Content { response, tokens: took } => {
                     tokens = tokens + took;
-                    match check(&response, &question) {
+                    match check(&response, request) {
                         Ok(checked) => {
-                            let basis = basis.clone();
-                            let analysis = checked.by(&model.id, tokens, basis, &question, clock());
-                            return Ok((Ended::Done(Box::new(analysis)), tokens));
+                            let analysis =
+                                checked.by(&model.id, tokens, basis.clone(), request, clock());
+                            return (Ended::Done(Box::new(analysis)), tokens);
                         }
                         Err(found) => faults = found,
                     }
@@ -192,16 +207,17 @@ impl<M: Ask> Analyze<M> {
                     faults = vec![Fault(format!("the answer {problem}"))];
                 }
                 Reply::Declined { problem, tokens: took } => {
-                    return failed(problem, tokens + took);
+                    return (Ended::Failed(problem.to_owned()), tokens + took);
                 }
-                Reply::Refused { problem } => return failed(&problem, tokens),
+                Reply::Refused { problem } => return (Ended::Failed(problem), tokens),
                 Reply::Trouble { problem, not_before } => {
-                    return Ok((Ended::Later { problem, not_before }, tokens));
+                    return (Ended::Later { problem, not_before }, tokens);
                 }
             }
         }
-        let Fault(first) = faults.into_iter().next().unwrap_or(Fault(String::new()));
-        failed(&format!("the model's answers could not be used, twice: {first}"), tokens)
+        let first = faults.first().map_or("", |Fault(first)| first);
+        let problem = format!("the model's answers could not be used, twice: {first}");
+        (Ended::Failed(problem), tokens)
     }
 
     /// Writes down what an attempt came to.

@@ -3,6 +3,7 @@
 //! A destination that fails, asks for time or is paused has a closed [gate](switchboard_domain::gate):
 //! what is due to it is deferred, at the cost of one write, and released when the gate opens.
 
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,13 +17,14 @@ use switchboard_queue::Queue;
 use switchboard_store::{PutIf, Store, StoreError};
 use tracing::error;
 
+use crate::JobError;
 use crate::configuration::Configuration;
 use crate::deliverer::Deliverer;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::gates::Gates;
 use crate::metrics;
 use crate::telemetry::{Level, log_at};
-use crate::{JobError, update};
+use crate::update::rounds;
 
 mod claim;
 mod protection;
@@ -35,8 +37,6 @@ const BEHIND: SignedDuration = SignedDuration::from_mins(2);
 const AFTER: SignedDuration = SignedDuration::from_mins(1);
 /// The waits of a delivery whose destination is not configured, seconds: two and a half days in all.
 const UNCONFIGURED: [u32; 5] = [600, 3_600, 21_600, 86_400, 86_400];
-/// How often a delivery is claimed against other writers of its call.
-const ROUNDS: usize = 20;
 
 /// Whether a delivery is sent now, and if not, why.
 enum Admitted<'a> {
@@ -92,43 +92,62 @@ impl Deliver {
         configuration: &Configuration,
         clock: impl Fn() -> Timestamp + Sync,
     ) -> Result<(), JobError> {
-        for _ in 0..ROUNDS {
-            let now = clock();
-            let Some(mut delivery) = self.store.delivery(key, id).await? else {
-                error!(delivery = %id, "job points to a delivery that is not stored");
-                return Ok(());
-            };
-            let (destination, is_probe) = match self
-                .admit(&mut delivery, configuration, now)
-                .await?
-            {
-                Admitted::Send(destination) => (destination, false),
-                Admitted::Probe(destination) => (destination, true),
-                Admitted::Overtaken => continue,
-                Admitted::NotDue => return Ok(()),
-                Admitted::Withheld(why) => return self.withhold(delivery, why, now).await,
-                Admitted::Unconfigured => return self.conclude_unconfigured(delivery, now).await,
-                Admitted::Deferred(among) => return self.defer(delivery, among).await,
-                Admitted::Behind(until) => {
-                    return self.put_off(delivery.postponed(until), now).await;
-                }
-                Admitted::Slot(slot) => {
-                    return self.put_off(delivery.scheduled(slot, now), now).await;
-                }
-            };
-            let claim = self.claim(delivery, destination, now).await;
-            if is_probe && !matches!(claim, Ok(Claim::Claimed(..))) {
-                self.change(&id.destination, Change::ProbeDropped, now).await;
+        rounds("call", async || self.round(key, id, configuration, &clock).await).await
+    }
+
+    /// Makes an attempt, unless another writer changed the delivery, its call or its gate meanwhile.
+    async fn round(
+        &self,
+        key: &CallKey,
+        id: &DeliveryId,
+        configuration: &Configuration,
+        clock: &(impl Fn() -> Timestamp + Sync),
+    ) -> Result<ControlFlow<()>, JobError> {
+        let now = clock();
+        let Some(mut delivery) = self.store.delivery(key, id).await? else {
+            error!(delivery = %id, "job points to a delivery that is not stored");
+            return Ok(ControlFlow::Break(()));
+        };
+        let (destination, is_probe) = match self.admit(&mut delivery, configuration, now).await? {
+            Admitted::Send(destination) => (destination, false),
+            Admitted::Probe(destination) => (destination, true),
+            Admitted::Overtaken => return Ok(ControlFlow::Continue(())),
+            kept_back => {
+                self.keep_back(delivery, kept_back, now).await?;
+                return Ok(ControlFlow::Break(()));
             }
-            match claim? {
-                Claim::Claimed(claimed, body) => {
-                    return self.attempt(*claimed, destination, body, is_probe, clock).await;
-                }
-                Claim::Unwanted => return Ok(()),
-                Claim::Outdated => {}
+        };
+        let claim = self.claim(delivery, destination, now).await;
+        if is_probe && !matches!(claim, Ok(Claim::Claimed(..))) {
+            self.change(&id.destination, Change::ProbeDropped, now).await;
+        }
+        match claim? {
+            Claim::Claimed(claimed, body) => {
+                self.attempt(*claimed, destination, body, is_probe, clock).await?;
+                Ok(ControlFlow::Break(()))
+            }
+            Claim::Unwanted => Ok(ControlFlow::Break(())),
+            Claim::Outdated => Ok(ControlFlow::Continue(())),
+        }
+    }
+
+    /// Stores of a delivery that is not sent now when and how it goes on.
+    async fn keep_back(
+        &self,
+        delivery: Delivery,
+        admitted: Admitted<'_>,
+        now: Timestamp,
+    ) -> Result<(), JobError> {
+        match admitted {
+            Admitted::Withheld(why) => self.withhold(delivery, why, now).await,
+            Admitted::Unconfigured => self.conclude_unconfigured(delivery, now).await,
+            Admitted::Deferred(among) => self.defer(delivery, among).await,
+            Admitted::Behind(until) => self.put_off(delivery.postponed(until), now).await,
+            Admitted::Slot(slot) => self.put_off(delivery.scheduled(slot, now), now).await,
+            Admitted::NotDue | Admitted::Overtaken | Admitted::Send(_) | Admitted::Probe(_) => {
+                Ok(())
             }
         }
-        Err(update::contended().into())
     }
 
     /// Whether a delivery is sent now. One that is to be the probe has reserved it when this returns.
@@ -200,10 +219,10 @@ impl Deliver {
         destination: &Destination,
         body: Vec<u8>,
         is_probe: bool,
-        clock: impl Fn() -> Timestamp + Sync,
+        clock: &(impl Fn() -> Timestamp + Sync),
     ) -> Result<(), JobError> {
         let started = Instant::now();
-        let (outcome, remote) = self.deliverer.deliver(&claimed, destination, &body, &clock).await;
+        let (outcome, remote) = self.deliverer.deliver(&claimed, destination, &body, clock).await;
         let took_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
         let at = clock();
         let attempt = Attempt { at, took_ms, status: outcome.status, result: outcome.result };

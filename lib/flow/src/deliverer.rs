@@ -7,13 +7,11 @@ use switchboard_crm::{Clock, ContactRef, Contacts, Destination, Outcome, Payload
 use switchboard_domain::directory::Contact;
 use switchboard_domain::{Delivery, Name, Remote};
 use switchboard_http::Http;
-use switchboard_store::{Directory, PutIf, StoreError};
+use switchboard_store::{Directory, StoreError};
 use tracing::warn;
 
 use crate::tokens::TokenCache;
-
-/// How often the CRM's id of a contact is written against other writers.
-const ROUNDS: usize = 5;
+use crate::update::update_contact;
 
 /// Delivers calls to destinations.
 pub struct Deliverer {
@@ -71,12 +69,13 @@ impl Deliverer {
     /// Writes the CRM's id of a contact, or that it has none any more.
     async fn remember(
         &self,
-        mut contact: Contact,
+        contact: Contact,
         name: &Name,
         remote: &Remote,
         is_delivered: bool,
     ) -> Result<(), StoreError> {
-        for _ in 0..ROUNDS {
+        let with_id = |contact: &Contact| {
+            let mut contact = contact.clone();
             match &remote.contact {
                 Some(id) if contact.known_as.get(name) != Some(id) => {
                     contact.known_as.insert(name.clone(), id.clone());
@@ -84,16 +83,10 @@ impl Deliverer {
                 None if is_delivered && contact.known_as.contains_key(name) => {
                     contact.known_as.remove(name);
                 }
-                _ => return Ok(()),
+                _ => return None,
             }
-            if self.directory.put_contact(&contact).await? != PutIf::Conflict {
-                return Ok(());
-            }
-            match self.directory.contact(&contact.id).await? {
-                Some(stored) => contact = stored,
-                None => return Ok(()),
-            }
-        }
-        Ok(())
+            Some(contact)
+        };
+        update_contact(&self.directory, contact, with_id).await.map(drop)
     }
 }

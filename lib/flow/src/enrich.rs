@@ -2,6 +2,7 @@
 //! contact's timeline.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -26,15 +27,13 @@ use crate::conversations;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::metrics;
 use crate::people::{self, Known};
-use crate::update::{self, Also, is_due, owes, update};
+use crate::update::{self, Also, is_due, owes, rounds, update};
 
 /// While a conversation is looked for, or a timeline is written, no other worker does. Longer than the
 /// function runs.
 const LEASE: SignedDuration = SignedDuration::from_secs(45);
 /// What was handed on to another worker is left to it for so long.
 const HANDED_ON: SignedDuration = SignedDuration::from_mins(15);
-/// How often the deliveries are planned anew because the call changed while its timeline was written.
-const ROUNDS: usize = 20;
 
 /// The enrich worker and what it acts on.
 pub struct Enrich {
@@ -146,20 +145,23 @@ impl Enrich {
     /// contact's timeline. Until that is done the call owes `enrich`, so a stop in between repeats it.
     async fn enrich(
         &self,
-        mut record: CallRecord,
+        record: CallRecord,
         task: &Task<'_>,
         planned: &mut Vec<Delivery>,
     ) -> Result<(CallRecord, Step), JobError> {
         // Timelines that this run wrote, whatever other writers made of the call since.
         let mut written = BTreeSet::new();
-        for _ in 0..ROUNDS {
+        let mut current = record;
+        rounds("call", async || {
             let decide = async |next: &mut CallRecord| self.decide(next, task, &written).await;
-            let (next, stored) = update(&self.store, record, decide).await?;
-            let Some((also, step)) = stored else { return Ok((next, Step::Waiting)) };
+            let (next, stored) = update(&self.store, current.clone(), decide).await?;
+            let Some((also, step)) = stored else {
+                return Ok(ControlFlow::Break((next, Step::Waiting)));
+            };
             planned.extend(also.planned());
             let contact = match &step {
                 Step::Planned(contact) if !next.timelines.is_empty() => contact.as_deref(),
-                _ => return Ok((next, step)),
+                _ => return Ok(ControlFlow::Break((next, step))),
             };
             let rules = &task.configuration.leads;
             people::place(&self.directory, &next, contact, rules, task.now).await?;
@@ -170,12 +172,15 @@ impl Enrich {
             match self.store.put_call(&done).await? {
                 Put::Stored(version) => {
                     done.version = version;
-                    return Ok((done, step));
+                    Ok(ControlFlow::Break((done, step)))
                 }
-                Put::Conflict(stored) => record = *stored,
+                Put::Conflict(stored) => {
+                    current = *stored;
+                    Ok(ControlFlow::Continue(()))
+                }
             }
-        }
-        Err(update::contended().into())
+        })
+        .await
     }
 
     /// What is stored of a call next: that it waits, or its people and deliveries.

@@ -3,7 +3,7 @@
 use switchboard_queue::QueueError;
 use switchboard_store::StoreError;
 
-/// A job was not done. Its message goes back to the queue; what it points to stays due.
+/// A job was not done. What it points to stays due.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The table failed.

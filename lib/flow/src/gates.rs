@@ -4,9 +4,11 @@
 //! destination that works costs nothing more.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex as Lock, PoisonError};
 
 use crate::JobError;
+use crate::update::rounds;
 use futures_util::lock::Mutex;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::Name;
@@ -16,8 +18,6 @@ use switchboard_store::{Due, Overdue, PutIf, Store, StoreError};
 
 /// So old may be what a worker knows of a gate that others have changed.
 pub const FRESH: SignedDuration = SignedDuration::from_secs(5);
-/// How often a change is tried against other workers.
-const ROUNDS: usize = 20;
 
 /// What waits is let out at this rate, for each destination: ten a second.
 pub const RELEASED: usize = 600;
@@ -69,19 +69,21 @@ impl Gates {
         now: Timestamp,
     ) -> Result<Option<Gate>, StoreError> {
         let mut gate = self.of(store, destination, now).await?;
-        for _ in 0..ROUNDS {
-            let Some(mut next) = gate.after(&change, now) else { return Ok(None) };
+        rounds("gate", async || {
+            let Some(mut next) = gate.after(&change, now) else {
+                return Ok(ControlFlow::Break(None));
+            };
             if let PutIf::Stored(version) = store.put_gate(&next).await? {
                 next.version = version;
                 self.remember(next.clone()).await;
-                return Ok(Some(next));
+                return Ok(ControlFlow::Break(Some(next)));
             }
             let stored = store.gate(destination).await?;
             gate = stored.unwrap_or_else(|| Gate::new(destination.clone()));
             self.remember(gate.clone()).await;
-        }
-        let code = "too many writers of one gate".to_owned();
-        Err(StoreError::Unavailable { operation: "write", code })
+            Ok(ControlFlow::Continue(()))
+        })
+        .await
     }
 
     async fn remember(&self, gate: Gate) {

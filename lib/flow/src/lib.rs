@@ -20,8 +20,7 @@ pub mod dial;
 #[cfg(feature = "workers")]
 pub mod enrich;
 mod error;
-#[cfg(feature = "workers")]
-mod follow_ups;
+pub mod follow_ups;
 #[cfg(feature = "workers")]
 pub mod gates;
 pub mod ingest;

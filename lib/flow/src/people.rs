@@ -1,6 +1,7 @@
 //! Who was on a call, asked of the directory; and what the call leaves there.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 
 use futures_util::future::{try_join, try_join_all};
 use jiff::Timestamp;
@@ -9,10 +10,9 @@ use switchboard_domain::{CallRecord, Name, People, Personal};
 use switchboard_people::leads::{self, Rules};
 use switchboard_people::matching::{self, LookupResult, Place};
 use switchboard_providers::Source;
-use switchboard_store::{Directory, PutIf, StoreError};
+use switchboard_store::{Directory, StoreError};
 
-/// How often an answer is asked for that others change meanwhile.
-const ROUNDS: usize = 20;
+use crate::update::{rounds, update_contact};
 
 /// Who was on a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub async fn who(
         own_numbers: &source.own_numbers,
     };
     let question = matching::query(call, &place);
-    for _ in 0..ROUNDS {
+    rounds("contact", async || {
         let (holders, by_id) = try_join(
             async {
                 match question.handles.is_empty() {
@@ -61,7 +61,7 @@ pub async fn who(
                 None => match directory.contact(&id).await? {
                     Some(contact) => Some(contact),
                     // It was deleted just now.
-                    None => continue,
+                    None => return Ok(ControlFlow::Continue(())),
                 },
             },
             None => match matching::to_create(call, &people, &record.people).filter(|_| creates) {
@@ -74,9 +74,9 @@ pub async fn who(
             people.contact =
                 person.map(|person| matching::introduced(person, contact, &record.key));
         }
-        return Ok(Known { people, contact });
-    }
-    Err(StoreError::Unavailable { operation: "read of a contact", code: "it changes".into() })
+        Ok(ControlFlow::Break(Known { people, contact }))
+    })
+    .await
 }
 
 async fn create(
@@ -118,21 +118,13 @@ pub async fn place(
     }
     let (Some(contact), Some(activity)) = (contact, leads::activity(record)) else { return Ok(()) };
     directory.put_activity(&activity).await?;
-    let mut contact = contact.clone();
-    for _ in 0..ROUNDS {
-        let Some(touched) = leads::touched(&contact, record, rules) else { return Ok(()) };
-        let touched = Contact { updated_at: now, ..touched };
-        if directory.change_contact(&contact, &touched).await? != PutIf::Conflict {
-            return Ok(());
-        }
-        match directory.contact(&contact.id).await? {
-            Some(stored) => contact = stored,
-            // It was deleted meanwhile, and its timeline with it.
-            None => return directory.delete_activity(&contact.id, &record.key).await,
-        }
+    let touched = |contact: &Contact| {
+        let touched = leads::touched(contact, record, rules)?;
+        Some(Contact { updated_at: now, ..touched })
+    };
+    if !update_contact(directory, contact.clone(), touched).await? {
+        // Its timeline was deleted with it.
+        directory.delete_activity(&contact.id, &record.key).await?;
     }
-    Err(StoreError::Unavailable {
-        operation: "write of a contact",
-        code: "too many writers".into(),
-    })
+    Ok(())
 }

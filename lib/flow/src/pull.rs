@@ -18,18 +18,18 @@ use switchboard_providers::rest::Logins;
 use switchboard_providers::{Source, Sources};
 use switchboard_queue::{Queue, Send};
 use switchboard_store::{PutIf, Store};
-use tracing::{error, warn};
+use tracing::error;
 
+use crate::follow_ups::queue_due;
 use crate::pull_jobs::Pullable;
 use crate::telemetry::{Level, log_at};
+use crate::update::is_due;
 use crate::{JobError, metrics};
 
 pub use records::PATIENCE;
 
 /// One message's piece begins no further unit after so long; the next message goes on.
 const PIECE: SignedDuration = SignedDuration::from_secs(20);
-/// A message may be a little early against the clock of the process that set the time.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// The pull worker and what it acts on.
 pub struct Puller {
@@ -64,7 +64,7 @@ impl Puller {
             error!(job = %id, "message points to a job that is not stored");
             return Ok(());
         };
-        let is_due = job.not_before.is_some_and(|at| at.duration_since(begun) <= SLACK);
+        let is_due = job.not_before.is_some_and(|at| is_due(at, begun));
         if !job.is_running() || !is_due || !self.put(&mut job, |job| job.claimed(begun)).await? {
             return Ok(());
         }
@@ -94,7 +94,7 @@ impl Puller {
         let again = job.not_before.filter(|_| job.is_running());
         let pointer = switchboard_queue::Job::Pull { id: job.id.clone() };
         let send = again.and_then(|at| Send::at(pointer, at, clock()));
-        self.send(send.as_slice()).await;
+        queue_due(&*self.queue, send.as_slice()).await;
         Ok(())
     }
 
@@ -182,16 +182,6 @@ impl Puller {
         }
         if job.kind == Kind::Reconcile && job.progress == Progress::Done {
             metrics::gauge(&[("gap", job.missing.values().sum())], &dimensions);
-        }
-    }
-
-    /// Queues what follows. It is stored as due, so if this fails the sweep repairs it.
-    async fn send(&self, sends: &[Send]) {
-        if sends.is_empty() {
-            return;
-        }
-        if let Err(error) = self.queue.send(sends).await {
-            warn!(%error, "follow-ups stored but not queued");
         }
     }
 }

@@ -25,7 +25,7 @@ use url::Url;
 
 use crate::configuration::Configuration;
 use crate::follow_ups::queue_due;
-use crate::update::{self, Also, update};
+use crate::update::{self, Also, SLACK, update};
 
 /// The lease on a copy, longer than the function's timeout.
 const LEASE: SignedDuration = SignedDuration::from_secs(330);
@@ -33,8 +33,6 @@ const LEASE: SignedDuration = SignedDuration::from_secs(330);
 const FETCH: Duration = Duration::from_secs(200);
 /// From the first byte sent to the bucket to its answer.
 const PUT: Duration = Duration::from_secs(60);
-/// A message may be a little early against the clock of the one who set the time.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// The recordings worker and what it acts on.
 pub struct Recordings {

@@ -1,15 +1,18 @@
-//! The one loop that reads a call, decides, and writes it on condition of the version read.
+//! The loops that read, decide, and write on condition of the version read.
+
+use std::ops::ControlFlow;
 
 use jiff::{SignedDuration, Timestamp};
+use switchboard_domain::directory::Contact;
 use switchboard_domain::time::later;
 use switchboard_domain::{Analysis, CallKey, CallRecord, Delivery, DeliveryId, Work};
-use switchboard_store::{Put, Store, StoreError};
+use switchboard_store::{Directory, Put, PutIf, Store, StoreError};
 use tracing::error;
 
-/// How often a write is tried against other writers of one call. In each round one of them succeeds.
+/// How often a write is tried against other writers of one item. In each round one of them succeeds.
 const ROUNDS: usize = 60;
 /// A message may arrive a little early by the clock of the function that set the time.
-const SLACK: SignedDuration = SignedDuration::from_secs(2);
+pub const SLACK: SignedDuration = SignedDuration::from_secs(2);
 
 /// What is written in the transaction that writes the call.
 pub enum Also {
@@ -64,12 +67,47 @@ pub async fn update<T, E: From<StoreError>>(
             Put::Conflict(stored) => record = *stored,
         }
     }
-    Err(contended().into())
+    Err(contended("call").into())
+}
+
+/// Writes a contact as `decide` changes it, over the version that `decide` saw. `None` from `decide` leaves
+/// the contact as it is stored. Returns whether it is still stored.
+pub async fn update_contact(
+    directory: &Directory,
+    mut contact: Contact,
+    decide: impl Fn(&Contact) -> Option<Contact>,
+) -> Result<bool, StoreError> {
+    rounds("contact", async || {
+        let Some(next) = decide(&contact) else { return Ok(ControlFlow::Break(true)) };
+        if directory.change_contact(&contact, &next).await? != PutIf::Conflict {
+            return Ok(ControlFlow::Break(true));
+        }
+        match directory.contact(&contact.id).await? {
+            Some(stored) => contact = stored,
+            None => return Ok(ControlFlow::Break(false)),
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+    .await
+}
+
+/// Runs `round` until it ends in `Break`: `Continue` means that another writer was first. `item` is what
+/// they write.
+pub async fn rounds<T, E: From<StoreError>>(
+    item: &'static str,
+    mut round: impl AsyncFnMut() -> Result<ControlFlow<T>, E>,
+) -> Result<T, E> {
+    for _ in 0..ROUNDS {
+        if let ControlFlow::Break(done) = round().await? {
+            return Ok(done);
+        }
+    }
+    Err(contended(item).into())
 }
 
 /// In every round another writer was first.
-pub fn contended() -> StoreError {
-    let code = "too many writers of one call".to_owned();
+fn contended(item: &str) -> StoreError {
+    let code = format!("too many writers of one {item}");
     StoreError::Unavailable { operation: "write", code }
 }
 

@@ -1,4 +1,8 @@
 //! The worker loop: an SQS batch in, the ids of those to be tried again out.
+//!
+//! A job that waiting may heal goes back to the queue, and to its dead letters after many tries. One that
+//! waiting cannot heal (a right that is missing, an item that cannot be read) is logged, counted for an
+//! alarm and removed: the sweep queues it again for as long as what it points to is due.
 
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
@@ -8,8 +12,8 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use switchboard_flow::JobError;
 use switchboard_flow::telemetry::job_span;
+use switchboard_flow::{JobError, metrics};
 use switchboard_queue::Job;
 use tracing::{Instrument as _, error, warn};
 
@@ -42,7 +46,14 @@ where
             let running = AssertUnwindSafe(running).catch_unwind();
             let problem = match tokio::time::timeout(limit, running).await {
                 Ok(Ok(Ok(()))) => return None,
-                Ok(Ok(Err(retry))) => retry.to_string(),
+                Ok(Ok(Err(error))) if !error.is_retryable() => {
+                    // What it points to stays due, so that the sweep sends it again: no work is lost, and
+                    // the queue is not kept busy with it.
+                    error!(problem = %error, "job cannot be done: correct the cause");
+                    metrics::count(&[("jobs_refused", 1)], &[]);
+                    return None;
+                }
+                Ok(Ok(Err(error))) => error.to_string(),
                 Ok(Err(_)) => "it panicked".to_owned(),
                 Err(_) => "the invocation's time ran out".to_owned(),
             };
@@ -91,6 +102,7 @@ mod tests {
             async move {
                 match (is_bad, how) {
                     (true, "retry") => return Err(JobError::Configuration("later".into())),
+                    (true, "refused") => return Err(JobError::Misplaced),
                     (true, "panic") => panic!("a bug"),
                     (true, "hang") => std::future::pending().await,
                     _ => done.set(done.get() + 1),
@@ -115,7 +127,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_message_that_is_no_job_is_dropped() {
-        assert_eq!(run(3, "garbage").await, (json!({"batchItemFailures": []}), 9));
+    async fn a_message_that_is_no_job_or_that_no_waiting_heals_is_removed() {
+        let log = switchboard_flow::telemetry::capture();
+        for (how, line) in [
+            ("garbage", "without a job"),
+            ("refused", "job cannot be done"),
+            ("refused", "\"jobs_refused\":1"),
+        ] {
+            assert_eq!(run(3, how).await, (json!({"batchItemFailures": []}), 9), "{how}");
+            assert!(log.lines().iter().any(|logged| logged.contains(line)), "{line}");
+        }
     }
 }

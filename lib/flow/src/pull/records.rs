@@ -14,6 +14,7 @@ use tracing::warn;
 
 use super::{Puller, Work};
 use crate::JobError;
+use crate::follow_ups::queue_due;
 use crate::ingest::{Ingest, IngestedChange, NotIngested, jobs, quarantined};
 use crate::metrics;
 
@@ -60,7 +61,7 @@ impl Puller {
             }
             ingested.push(change.ingested);
         }
-        self.send(&jobs(&ingested, now)).await;
+        queue_due(&*self.queue, &jobs(&ingested, now)).await;
         let counted = [
             ("pulled", counts.seen),
             ("stored", counts.new),
