@@ -23,7 +23,7 @@ use crate::JobError;
 use crate::configuration::Configuration;
 use crate::follow_ups::{call_jobs, queue_due};
 use crate::metrics;
-use crate::models::Ask;
+use crate::models::Models;
 use crate::telemetry::{Level, log_at};
 use crate::update::{self, Also, owes, update};
 
@@ -33,13 +33,13 @@ const LEASE: SignedDuration = SignedDuration::from_secs(150);
 const ASKS: usize = 2;
 
 /// The analyze worker and what it acts on.
-pub struct Analyze<M> {
+pub struct Analyze {
     /// Where calls are.
     pub store: Store,
     /// Where follow-ups are queued.
     pub queue: Arc<dyn Queue>,
     /// Who is asked.
-    pub models: M,
+    pub models: Models,
 }
 
 /// What an attempt came to.
@@ -62,7 +62,7 @@ struct Attempt {
     at: Timestamp,
 }
 
-impl<M: Ask> Analyze<M> {
+impl Analyze {
     /// Analyses a call, if it still owes that. `clock` tells the time: a model takes its own.
     pub async fn run(
         &self,

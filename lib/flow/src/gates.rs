@@ -13,7 +13,7 @@ use futures_util::lock::Mutex;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::Name;
 use switchboard_domain::gate::{Change, Evidence, Gate};
-use switchboard_queue::{Job, Queue, QueueError, Send};
+use switchboard_queue::{Job, Queue, Send};
 use switchboard_store::{Due, Overdue, PutIf, Store, StoreError};
 
 /// So old may be what a worker knows of a gate that others have changed.
@@ -133,7 +133,9 @@ pub async fn release(
         gates.change(store, destination, Change::FoundEmpty, now).await?;
     }
     let jobs = spread(waiting);
-    send(queue, &jobs).await?;
+    if !jobs.is_empty() {
+        queue.send(&jobs).await?;
+    }
     Ok(jobs.len())
 }
 
@@ -147,11 +149,4 @@ fn spread(waiting: Vec<Due>) -> Vec<Send> {
         Some(Send { job: Job::Deliver { call, delivery }, delay })
     };
     waiting.into_iter().enumerate().filter_map(of).collect()
-}
-
-async fn send(queue: &dyn Queue, jobs: &[Send]) -> Result<(), QueueError> {
-    match jobs {
-        [] => Ok(()),
-        jobs => queue.send(jobs).await,
-    }
 }

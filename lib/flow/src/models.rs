@@ -1,8 +1,9 @@
 //! Asking a model: Amazon Bedrock, or any endpoint of chat completions as OpenAI has them.
 //!
-//! What is asked and what an answer means is decided in `switchboard-analysis`; here it is sent.
+//! What is asked and what a response means is decided in `switchboard-analysis`; here it is sent.
+//! Bedrock gets one signed request: its SDK would add a crate of its own with streams and all its types to
+//! what the SDKs of DynamoDB and SQS have brought already, the signature among it.
 
-use std::future::Future;
 use std::time::{Duration, SystemTime};
 
 use aws_credential_types::Credentials;
@@ -11,98 +12,107 @@ use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, si
 use aws_sigv4::sign::v4;
 use aws_types::SdkConfig;
 use http::Method;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
 use jiff::Timestamp;
-use switchboard_analysis::model::{Api, ResponseForm};
+use switchboard_analysis::model::Api;
 use switchboard_analysis::reply::Received;
 use switchboard_analysis::{Model, Prompt, Reply, bedrock, chat};
-use switchboard_domain::Secret;
 use switchboard_http::{Client, ClientError, Http as _, Limits, Request};
 use url::Url;
 
-/// An answer is a few kilobytes; what is larger is none.
-const LARGEST_ANSWER: usize = 1024 * 1024;
+/// A response is a few kilobytes; what is larger is none.
+const LARGEST_RESPONSE: usize = 1024 * 1024;
 
-/// The configured models.
-pub trait Ask: Send + Sync {
-    /// Asks once; `now` is what a signature and `Retry-After` count from.
-    fn ask(
-        &self,
-        model: &Model,
-        prompt: &Prompt,
-        now: Timestamp,
-    ) -> impl Future<Output = Reply> + Send;
-}
-
-/// The models of both kinds.
+/// The models of both APIs.
 pub struct Models {
-    bedrock: Bedrock,
-    chat: Chat,
+    aws: SdkConfig,
+    /// Where Bedrock is, if it is not in its usual place.
+    bedrock_url: Option<String>,
+    bedrock: Client,
+    chat: Client,
 }
 
 impl Models {
     /// With the function's own region and rights. `allow_private` is for the local stage alone.
-    /// `bedrock` is where Bedrock is, if it is not in its usual place.
+    /// `bedrock_url` is where Bedrock is, if it is not in its usual place.
     pub fn new(
         aws: &SdkConfig,
-        bedrock: Option<String>,
+        bedrock_url: Option<String>,
         allow_private: bool,
     ) -> Result<Self, ClientError> {
-        let bedrock = Bedrock::new(aws, bedrock)?;
-        Ok(Self { bedrock, chat: Chat { client: Client::new(allow_private)? } })
+        Ok(Self {
+            aws: aws.clone(),
+            bedrock_url: bedrock_url.or_else(|| aws.endpoint_url().map(str::to_owned)),
+            // Its address is ours and not a parameter's, and a private one where the region's endpoint is
+            // one of the operator's own network.
+            bedrock: Client::new(true)?,
+            chat: Client::new(allow_private)?,
+        })
     }
-}
 
-impl Ask for Models {
-    async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
-        match &model.api {
-            Api::Bedrock { .. } => self.bedrock.ask(model, prompt, now).await,
-            Api::OpenAi { .. } => self.chat.ask(model, prompt, now).await,
+    /// Asks once; `now` is what a signature and `Retry-After` count from.
+    pub async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
+        type Read = fn(Received<'_>) -> Reply;
+        let (request, client, read) = match &model.api {
+            Api::Bedrock { .. } => {
+                (self.to_bedrock(model, prompt, now).await, &self.bedrock, bedrock::read as Read)
+            }
+            Api::OpenAi { .. } => (to_chat(model, prompt), &self.chat, chat::read as Read),
+        };
+        let trouble = |problem: String| Reply::Trouble { problem, not_before: None };
+        let Some(mut request) = request else {
+            return trouble("the request to the model cannot be made: check its settings".into());
+        };
+        let timeout = Duration::from_secs(model.timeout.0.into());
+        request.limits = Limits { timeout, largest: LARGEST_RESPONSE };
+        match client.send(request).await {
+            Ok(response) => read(Received {
+                status: response.status,
+                retry_after: response.header("retry-after"),
+                body: &response.body,
+                at: now,
+            }),
+            Err(error) => trouble(format!("the model did not answer: {error}")),
         }
     }
-}
 
-/// Amazon Bedrock: one request, signed. Its SDK would add a crate of its own with streams and all its
-/// types to what the SDKs of DynamoDB and SQS have brought already, the signature among it.
-struct Bedrock {
-    client: Client,
-    aws: SdkConfig,
-    /// Where it is, if it is not in its usual place.
-    endpoint: Option<String>,
-}
-
-impl Bedrock {
-    fn new(aws: &SdkConfig, own: Option<String>) -> Result<Self, ClientError> {
-        let endpoint = own.or_else(|| aws.endpoint_url().map(str::to_owned));
-        // Its address is ours and not a parameter's, and a private one where the region's endpoint is
-        // one of the operator's own network.
-        Ok(Self { client: Client::new(true)?, aws: aws.clone(), endpoint })
-    }
-
-    /// The address of a model in a region.
-    fn address(&self, region: &str, model: &str) -> Option<Url> {
-        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
-        let usual = || format!("https://bedrock-runtime.{region}.{suffix}");
-        let base = self.endpoint.clone().unwrap_or_else(usual);
-        Url::parse(&format!("{}{}", base.trim_end_matches('/'), bedrock::path(model))).ok()
-    }
-
-    async fn signed(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Option<Request> {
+    async fn to_bedrock(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Option<Request> {
         let Api::Bedrock { region, force_tool } = &model.api else { return None };
         let own = self.aws.region().map(|region| region.as_ref().to_owned());
         let region = region.clone().or(own)?;
+        let suffix = if region.starts_with("cn-") { "amazonaws.com.cn" } else { "amazonaws.com" };
+        let usual = || format!("https://bedrock-runtime.{region}.{suffix}");
+        let base = self.bedrock_url.clone().unwrap_or_else(usual);
+        let path = bedrock::path(&model.id);
+        let url = Url::parse(&format!("{}{path}", base.trim_end_matches('/'))).ok()?;
         let body = bedrock::body(model, prompt, *force_tool);
-        let url = self.address(&region, &model.id)?;
         let credentials = self.aws.credentials_provider()?.provide_credentials().await.ok()?;
         let signature = signature(&url, &body, &region, credentials, now)?;
         let mut request = post(url, body);
         for (name, value) in signature {
-            let mut value = HeaderValue::from_str(&value).ok()?;
-            value.set_sensitive(true);
-            request.headers.insert(name, value);
+            with_secret(&mut request, HeaderName::from_static(name), &value)?;
         }
         Some(request)
     }
+}
+
+fn to_chat(model: &Model, prompt: &Prompt) -> Option<Request> {
+    let Api::OpenAi { base_url, api_key, answers, limit } = &model.api else { return None };
+    let mut url = base_url.clone();
+    url.path_segments_mut().ok()?.pop_if_empty().extend(["chat", "completions"]);
+    let mut request = post(url, chat::body(model, prompt, *answers, limit));
+    if let Some(key) = api_key {
+        with_secret(&mut request, AUTHORIZATION, &format!("Bearer {}", key.expose()))?;
+    }
+    Some(request)
+}
+
+/// Adds a header that no log may show.
+fn with_secret(request: &mut Request, name: HeaderName, value: &str) -> Option<()> {
+    let mut value = HeaderValue::from_str(value).ok()?;
+    value.set_sensitive(true);
+    request.headers.insert(name, value);
+    Some(())
 }
 
 const JSON: &str = "application/json";
@@ -135,65 +145,6 @@ fn signature(
     let (instructions, _) = sign(request, &parameters).ok()?.into_parts();
     let (headers, _) = instructions.into_parts();
     Some(headers.into_iter().map(|header| (header.name(), header.value().to_owned())).collect())
-}
-
-impl Ask for Bedrock {
-    async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
-        let request = self.signed(model, prompt, now).await;
-        exchanged(&self.client, model, request, now, bedrock::read).await
-    }
-}
-
-/// Chat completions.
-struct Chat {
-    client: Client,
-}
-
-impl Chat {
-    fn request(model: &Model, prompt: &Prompt) -> Option<Request> {
-        let Api::OpenAi { base_url, api_key, answers, limit } = &model.api else { return None };
-        let (answers, key): (ResponseForm, Option<&Secret>) = (*answers, api_key.as_ref());
-        let mut url = base_url.clone();
-        url.path_segments_mut().ok()?.pop_if_empty().extend(["chat", "completions"]);
-        let mut request = post(url, chat::body(model, prompt, answers, limit));
-        if let Some(key) = key {
-            let mut value = HeaderValue::from_str(&format!("Bearer {}", key.expose())).ok()?;
-            value.set_sensitive(true);
-            request.headers.insert(AUTHORIZATION, value);
-        }
-        Some(request)
-    }
-}
-
-impl Ask for Chat {
-    async fn ask(&self, model: &Model, prompt: &Prompt, now: Timestamp) -> Reply {
-        exchanged(&self.client, model, Self::request(model, prompt), now, chat::read).await
-    }
-}
-
-/// Sends a request and reads what comes back.
-async fn exchanged(
-    client: &Client,
-    model: &Model,
-    request: Option<Request>,
-    now: Timestamp,
-    read: fn(Received<'_>) -> Reply,
-) -> Reply {
-    let trouble = |problem: String| Reply::Trouble { problem, not_before: None };
-    let Some(mut request) = request else {
-        return trouble("the request to the model cannot be made: check its settings".into());
-    };
-    let timeout = Duration::from_secs(model.timeout.0.into());
-    request.limits = Limits { timeout, largest: LARGEST_ANSWER };
-    match client.send(request).await {
-        Ok(response) => read(Received {
-            status: response.status,
-            retry_after: response.header("retry-after"),
-            body: &response.body,
-            at: now,
-        }),
-        Err(error) => trouble(format!("the model did not answer: {error}")),
-    }
 }
 
 #[cfg(test)]

@@ -62,7 +62,8 @@ pub struct TokenCache {
     http: Arc<dyn Http>,
     leases: Store,
     store: Arc<dyn TokenStore>,
-    patience: Patience,
+    /// How long it waits for others.
+    pub patience: Patience,
     cached: Arc<Mutex<BTreeMap<Name, Cached>>>,
 }
 
@@ -146,12 +147,6 @@ impl TokenCache {
     pub fn new(http: Arc<dyn Http>, leases: Store, store: Arc<dyn TokenStore>) -> Self {
         let cached = Arc::default();
         Self { http, leases, store, patience: Patience::default(), cached }
-    }
-
-    /// With another patience: for tests.
-    pub fn with_patience(mut self, patience: Patience) -> Self {
-        self.patience = patience;
-        self
     }
 
     /// The tokens of one destination.

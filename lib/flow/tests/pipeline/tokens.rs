@@ -63,7 +63,9 @@ impl Stage {
     fn patient(&self, most: Duration) -> Worker {
         let (leases, token_store) = (self.leases.clone(), Arc::new(self.token_store.clone()));
         let patience = Patience { pause: Duration::from_millis(2), most };
-        TokenCache::new(self.client.clone(), leases, token_store).with_patience(patience)
+        let mut cache = TokenCache::new(self.client.clone(), leases, token_store);
+        cache.patience = patience;
+        cache
     }
 
     async fn access(&self, worker: &Worker, refused: Option<&str>) -> Result<String, NoToken> {
