@@ -6,9 +6,9 @@ use switchboard_queue::Job;
 
 use crate::effects::{Fault, Which};
 use crate::models::{Oracle, Says};
-use crate::samples::{call_status, call_status_at, conversation, intake};
+use crate::samples::{asterisk, call_status, call_status_at, conversation};
 use crate::servers::{Answer, Crm, ElevenLabs, Talk, status, with};
-use crate::world::{START, World, merged, minutes, seconds, twilio_source};
+use crate::world::{START, World, both, merged, minutes, seconds, twilio_source};
 
 /// Messages that follow `completed` closely are waited for.
 const SETTLE: i64 = 3;
@@ -29,8 +29,7 @@ impl Case {
     async fn new(api: &str) -> Self {
         let mut world = World::new();
         let flat = world.crm("flat", "conversation-ai", json!({})).await;
-        let updates = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-        let full = world.crm("full", "canonical", updates).await;
+        let full = world.crm("full", "canonical", both()).await;
         let model = world.model(api).await;
         world.configure(
             "sources/intake/intake",
@@ -65,14 +64,9 @@ impl Case {
 }
 
 fn call(more: Value) -> crate::samples::Webhook {
-    intake(&merged(
-        json!({
-            "provider": "asterisk", "externalCallId": "ast-1", "clientPhone": "+79991112233",
-            "durationSec": 61, "status": "answered", "startedAt": "2026-02-20T09:00:00Z",
-            "transcriptRaw": "Agent: Hello, this is Fake Ltd.\nCustomer: Call me on Monday.",
-        }),
-        more,
-    ))
+    let transcript = "Agent: Hello, this is Fake Ltd.\nCustomer: Call me on Monday.";
+    let base = json!({"startedAt": "2026-02-20T09:00:00Z", "transcriptRaw": transcript});
+    asterisk("ast-1", merged(base, more))
 }
 
 fn completed(at: i64, with_it: bool) -> (i64, String, bool) {
@@ -83,8 +77,7 @@ fn completed(at: i64, with_it: bool) -> (i64, String, bool) {
 async fn an_analysis_that_comes_at_once_is_in_the_create_whatever_api_it_comes_from() {
     for api in APIS {
         let mut case = Case::new(api).await;
-        case.world.take(&call(json!({}))).await;
-        case.world.settle(minutes(60)).await;
+        case.world.settled(&call(json!({})), minutes(60)).await;
         assert!(!case.world.owes().await);
         assert_eq!(case.deliveries(), [completed(0, true)], "{api}");
         assert_eq!(case.flat_summary(), "A fake analysis of the talk.");
@@ -115,8 +108,7 @@ async fn an_analysis_that_comes_at_once_is_in_the_create_whatever_api_it_comes_f
 #[tokio::test]
 async fn the_providers_summary_goes_before_the_analysis() {
     let mut case = Case::new("openai").await;
-    case.world.take(&call(json!({"summary": "The provider's own."}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"summary": "The provider's own."})), minutes(60)).await;
     assert_eq!(case.flat_summary(), "The provider's own.");
     assert_eq!(case.deliveries(), [completed(0, true)]);
 }
@@ -134,8 +126,7 @@ async fn a_model_in_trouble_is_waited_for_a_minute_and_then_its_analysis_is_the_
     ] {
         let mut case = Case::new("openai").await;
         case.model.says(troubles.clone());
-        case.world.take(&call(json!({}))).await;
-        case.world.settle(minutes(300)).await;
+        case.world.settled(&call(json!({})), minutes(300)).await;
         assert!(!case.world.owes().await);
         let all = case.deliveries();
         assert_eq!(all.len(), 1 + usize::from(update.is_some()), "{all:?}");
@@ -156,8 +147,7 @@ async fn a_model_in_trouble_is_waited_for_a_minute_and_then_its_analysis_is_the_
 async fn a_model_that_never_answers_is_given_up_and_the_call_says_why() {
     let mut case = Case::new("bedrock").await;
     case.model.always(Says::Http(status(500)));
-    case.world.take(&call(json!({}))).await;
-    case.world.settle(minutes(600)).await;
+    case.world.settled(&call(json!({})), minutes(600)).await;
     assert!(!case.world.owes().await);
     assert_eq!(case.deliveries(), [completed(60, false)]);
     assert_eq!(case.flat_summary(), "");
@@ -177,8 +167,7 @@ async fn a_source_says_how_long_is_waited() {
     let analyze = json!({"wait_seconds": 5});
     let source = json!({"secrets": ["fake-intake-secret"], "country": "RU", "analyze": analyze});
     case.world.configure("sources/intake/intake", source);
-    case.world.take(&call(json!({}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({})), minutes(60)).await;
     let all = case.deliveries();
     assert_eq!(all[0], completed(5, false));
     assert_eq!((all.len(), all[1].2), (2, true));
@@ -206,8 +195,7 @@ async fn a_call_decides_for_itself_whether_it_is_analysed() {
             Value::Null => json!({}),
             said => json!({"autoAnalyze": said}),
         };
-        case.world.take(&call(more)).await;
-        case.world.settle(minutes(60)).await;
+        case.world.settled(&call(more), minutes(60)).await;
         assert_eq!(case.model.received().len(), asked, "{source_says} {call_says}");
         assert_eq!(case.deliveries(), [completed(0, asked == 1)]);
         assert_eq!(case.state(), (asked == 1).then_some(AnalysisState::Done));
@@ -218,8 +206,7 @@ async fn a_call_decides_for_itself_whether_it_is_analysed() {
 async fn a_call_without_a_transcript_is_not_analysed_and_says_nothing_of_it() {
     for more in [json!({"transcriptRaw": ""}), json!({"transcriptRaw": " \n"})] {
         let mut case = Case::new("openai").await;
-        case.world.take(&call(merged(json!({"autoAnalyze": true}), more))).await;
-        case.world.settle(minutes(60)).await;
+        case.world.settled(&call(merged(json!({"autoAnalyze": true}), more)), minutes(60)).await;
         assert_eq!(case.deliveries(), [completed(0, false)]);
         assert_eq!((case.state(), case.model.received().len()), (None, 0));
     }
@@ -229,8 +216,7 @@ async fn a_call_without_a_transcript_is_not_analysed_and_says_nothing_of_it() {
 async fn without_a_model_the_call_says_so_and_goes_on_at_once() {
     let mut case = Case::new("openai").await;
     case.world.unconfigure("models/default");
-    case.world.take(&call(json!({}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({})), minutes(60)).await;
     assert_eq!(case.deliveries(), [completed(0, false)]);
     let mark = case.world.call().analysis.unwrap();
     assert_eq!(
@@ -260,8 +246,7 @@ async fn a_model_that_is_misconfigured_is_waited_for() {
 #[tokio::test]
 async fn tasks_are_made_only_where_they_are_wanted() {
     let mut case = Case::new("openai").await;
-    case.world.take(&call(json!({"createTasks": false}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"createTasks": false})), minutes(60)).await;
     let mark = case.world.call().analysis.unwrap();
     assert_eq!((mark.state, mark.tasks), (AnalysisState::Done, 0));
     assert_eq!(case.full.received()[0].json()["data"]["tasks"], json!([]));
@@ -273,8 +258,7 @@ async fn tasks_are_made_only_where_they_are_wanted() {
 async fn a_script_is_judged_by_its_points() {
     let mut case = Case::new("bedrock").await;
     let script = "1. Say the company's name\n2. Ask for the day";
-    case.world.take(&call(json!({"scriptContext": script}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"scriptContext": script})), minutes(60)).await;
     let data = case.full.received()[0].json()["data"].clone();
     let names: Vec<&str> = data["analysis"]["scorecard"]
         .as_array()
@@ -293,8 +277,7 @@ async fn a_long_transcript_is_read_from_where_it_is_stored_and_cut_by_turns() {
     parameter["max_transcript_chars"] = json!(2_000);
     case.world.configure("models/default", parameter);
     let long: String = (1..=400).map(|n| format!("Agent: fake turn number {n:04}.\n")).collect();
-    case.world.take(&call(json!({"transcriptRaw": long}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"transcriptRaw": long})), minutes(60)).await;
     let turns = case.full.received()[0].json()["data"]["analysis"]["turns"].clone();
     assert_eq!(turns["total"], 400);
     let prompt = case.model.prompts().remove(0);
@@ -307,8 +290,7 @@ async fn a_long_transcript_is_read_from_where_it_is_stored_and_cut_by_turns() {
 #[tokio::test]
 async fn another_transcript_is_analysed_again_and_told_once() {
     let mut case = Case::new("openai").await;
-    case.world.take(&call(json!({"sequence": 1}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"sequence": 1})), minutes(60)).await;
     let first = case.world.call().analysis.unwrap();
     let fuller =
         json!({"transcriptRaw": "Agent: Hello.\nCustomer: Monday.\nAgent: Good.", "sequence": 2});
@@ -316,8 +298,7 @@ async fn another_transcript_is_analysed_again_and_told_once() {
         answer["summary"] = json!("Another fake analysis.");
         answer["tasks"] = json!([]);
     })]);
-    case.world.take(&call(fuller)).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(fuller), minutes(60)).await;
     let second = case.world.call().analysis.unwrap();
     assert_eq!((second.state, second.runs, second.tasks), (AnalysisState::Done, 2, 0));
     assert_eq!(second.tokens.input, 1_400);
@@ -333,8 +314,7 @@ async fn another_transcript_is_analysed_again_and_told_once() {
 async fn an_update_waits_for_the_analysis_and_tells_both() {
     let mut case = Case::new("openai").await;
     // A call that was case before its transcript came.
-    case.world.take(&call(json!({"transcriptRaw": "", "sequence": 1}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"transcriptRaw": "", "sequence": 1})), minutes(60)).await;
     assert_eq!(case.deliveries().len(), 1);
     case.model.says([Says::Http(with(429, "retry-after", "600"))]);
     let late = json!({"sequence": 2, "summary": "A late summary."});
@@ -351,11 +331,11 @@ async fn an_update_waits_for_the_analysis_and_tells_both() {
 #[tokio::test]
 async fn an_update_that_waited_for_an_analysis_in_vain_is_told_without() {
     let mut case = Case::new("openai").await;
-    case.world.take(&call(json!({"transcriptRaw": "", "sequence": 1}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"transcriptRaw": "", "sequence": 1})), minutes(60)).await;
     case.model.always(Says::Refusal);
-    case.world.take(&call(json!({"sequence": 2, "summary": "A late summary."}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world
+        .settled(&call(json!({"sequence": 2, "summary": "A late summary."})), minutes(60))
+        .await;
     let all = case.deliveries();
     assert_eq!((all.len(), all[1].1.as_str(), all[1].2), (2, "call.updated", false));
     assert_eq!(case.state(), Some(AnalysisState::Failed));
@@ -368,8 +348,7 @@ async fn what_is_called_off_meanwhile_is_not_told() {
     case.world.take(&call(json!({"sequence": 1}))).await;
     case.world.pass(seconds(20)).await;
     assert_eq!(case.deliveries(), []);
-    case.world.take(&call(json!({"sequence": 2, "autoAnalyze": false}))).await;
-    case.world.settle(minutes(60)).await;
+    case.world.settled(&call(json!({"sequence": 2, "autoAnalyze": false})), minutes(60)).await;
     assert!(!case.world.owes().await);
     assert_eq!(case.deliveries(), [completed(20, false)]);
     assert_eq!((case.state(), case.model.received().len()), (None, 1));
@@ -392,8 +371,7 @@ impl Search {
     }
 
     fn holds(&self, ready_at: jiff::Timestamp) {
-        let (id, call_sid, summary) = ("conv_1", Some("CA1"), "A fake summary.");
-        self.elevenlabs.holds(Talk { id, call_sid, ready_at, end: "done", summary });
+        self.elevenlabs.holds(Talk::on("CA1", ready_at));
     }
 
     /// One call of Twilio's, and two hours.
@@ -487,9 +465,7 @@ async fn two_analyze_workers_at_once_ask_once() {
     let mut jobs = case.world.take_jobs();
     jobs.retain(|job| matches!(job, Job::Analyze { .. }));
     let [job] = &jobs[..] else { panic!("{jobs:?}") };
-    let (one, two) = tokio::join!(case.world.work(job), case.world.work(job));
-    one.unwrap();
-    two.unwrap();
+    case.world.work_twice(job).await;
     assert_eq!(case.model.received().len(), 1);
     case.world.work(job).await.unwrap();
     case.world.settle(minutes(10)).await;
@@ -572,8 +548,7 @@ async fn a_worker_that_stops_each_time_is_given_up() {
 async fn a_call_that_nobody_wants_analysed_costs_what_it_did() {
     let mut world = World::new();
     world.crm("crm", "canonical", json!({})).await;
-    world.take(&call_status("CA1", "completed")).await;
-    world.settle(minutes(10)).await;
+    world.settled(&call_status("CA1", "completed"), minutes(10)).await;
     let log = world.effects.log();
     let enrich = [
         "create contact",

@@ -4,21 +4,23 @@ use serde_json::json;
 use switchboard_domain::AnalysisState;
 
 use crate::models::Says;
-use crate::samples::intake;
+use crate::samples::{Webhook, asterisk};
 use crate::servers::{Answer, status, with};
 use crate::world::{World, minutes};
+
+fn call() -> Webhook {
+    let more = json!({
+        "startedAt": "2026-02-20T09:00:00Z", "transcriptRaw": "Agent: Hello.", "autoAnalyze": true,
+    });
+    asterisk("ast-1", more)
+}
 
 /// A call that is to be analysed, by a model that answers so.
 async fn asked(api: &str, answers: Vec<Answer>) -> (World, usize) {
     let mut world = World::new();
     let model = world.model(api).await;
     model.says(answers.into_iter().map(Says::Http));
-    let body = json!({
-        "provider": "asterisk", "externalCallId": "ast-1", "durationSec": 61, "status": "answered",
-        "startedAt": "2026-02-20T09:00:00Z", "transcriptRaw": "Agent: Hello.", "autoAnalyze": true,
-    });
-    world.take(&intake(&body)).await;
-    world.settle(minutes(600)).await;
+    world.settled(&call(), minutes(600)).await;
     assert!(!world.owes().await);
     let count = model.received().len();
     (world, count)
@@ -104,12 +106,7 @@ async fn the_reason_names_the_fault_and_who_is_to_mend_it() {
 async fn bedrock_is_asked_at_its_path_with_a_signature_and_a_tool() {
     let mut world = World::new();
     let model = world.model("bedrock").await;
-    let body = json!({
-        "provider": "asterisk", "externalCallId": "ast-1", "durationSec": 61, "status": "answered",
-        "transcriptRaw": "Agent: Hello.", "autoAnalyze": true,
-    });
-    world.take(&intake(&body)).await;
-    world.settle(minutes(10)).await;
+    world.settled(&call(), minutes(10)).await;
     let request = model.received().remove(0);
     assert_eq!(
         (request.method.as_str(), request.target.as_str()),

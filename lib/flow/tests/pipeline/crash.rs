@@ -7,9 +7,9 @@ use switchboard_domain::directory::ContactKind;
 
 use crate::effects::{Fault, Which};
 use crate::people;
-use crate::samples::{Webhook, call_status, intake, machine, sample};
+use crate::samples::{Webhook, asterisk, call_status, intake, machine, sample};
 use crate::servers::Talk;
-use crate::world::{START, World, merged, minutes, seconds};
+use crate::world::{START, World, both, merged, minutes, seconds};
 
 /// How the platform helps after the fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,10 +59,7 @@ fn cases() -> Vec<Case> {
         },
         Case {
             name: "intake with a transcript that is stored apart",
-            webhooks: vec![intake(&json!({
-                "provider": "asterisk", "externalCallId": "ast-1", "clientPhone": "+79991234567",
-                "durationSec": 61, "status": "answered", "transcriptRaw": long,
-            }))],
+            webhooks: vec![asterisk("ast-1", json!({ "transcriptRaw": long }))],
             conversation: false,
             gap: seconds(1),
             entries: 1,
@@ -81,15 +78,7 @@ fn cases() -> Vec<Case> {
         Case {
             name: "intake, a lead that is named late",
             webhooks: [json!({}), json!({"ref_id": "lead-7", "eventType": "call_finished"})]
-                .map(|more| {
-                    intake(&merged(
-                        json!({
-                            "provider": "asterisk", "externalCallId": "ast-2", "durationSec": 61,
-                            "clientPhone": "+79991112233", "status": "answered",
-                        }),
-                        more,
-                    ))
-                })
+                .map(|more| asterisk("ast-2", more))
                 .into(),
             conversation: false,
             gap: minutes(10),
@@ -117,17 +106,12 @@ fn cases() -> Vec<Case> {
 async fn run(case: &Case, k: usize, fault: Fault, recovery: Recovery) -> bool {
     let context = format!("{}, {fault:?} at effect {k}, {recovery:?}", case.name);
     let mut world = World::new();
-    let both = json!({"events": ["call.completed", "call.updated"]});
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 2, "filter": both})).await;
+    let settings = merged(both(), json!({"timeout_seconds": 2}));
+    let crm = world.crm("crm", "canonical", settings).await;
     if case.conversation {
         let elevenlabs = world.elevenlabs().await;
-        elevenlabs.holds(Talk {
-            id: "conv_1",
-            call_sid: Some("CA00000000000000000000000000000001"),
-            ready_at: START.parse().unwrap(),
-            end: "done",
-            summary: "Wants a fake offer.",
-        });
+        let talk = Talk::on("CA00000000000000000000000000000001", START.parse().unwrap());
+        elevenlabs.holds(Talk { summary: "Wants a fake offer.", ..talk });
     }
     let lead = people::contact("kim", ContactKind::Lead, &[], &["lead-7"]);
     world.directory.put_contact(&lead).await.unwrap();

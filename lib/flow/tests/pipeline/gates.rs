@@ -12,15 +12,12 @@ use switchboard_flow::sweep::Sweep;
 use switchboard_queue::{Job, Queue as _, Send};
 
 use crate::effects::{Fault, Which};
-use crate::samples::{Webhook, intake};
+use crate::samples::{Webhook, asterisk};
 use crate::servers::{Answer, Crm, status, with};
 use crate::world::{World, minutes, seconds};
 
 fn webhook(n: usize) -> Webhook {
-    intake(&json!({
-        "provider": "asterisk", "externalCallId": format!("ast-{n}"), "clientPhone": "+79991234567",
-        "endedAt": "2026-02-20T09:29:00Z", "durationSec": 61, "status": "answered",
-    }))
+    asterisk(&format!("ast-{n}"), json!({"endedAt": "2026-02-20T09:29:00Z"}))
 }
 
 fn name(text: &str) -> Name {

@@ -385,8 +385,7 @@ async fn analysed(case: &Case) -> (World, Oracle) {
     if let Some(script) = case.script {
         body = merged(body, json!({ "scriptContext": script }));
     }
-    world.take(&intake(&body)).await;
-    world.settle(minutes(120)).await;
+    world.settled(&intake(&body), minutes(120)).await;
     assert!(!world.owes().await, "{}", case.name);
     (world, model)
 }

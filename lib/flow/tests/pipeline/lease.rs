@@ -28,9 +28,7 @@ async fn two_deliver_workers_at_once_send_one_request() {
     let mut world = World::new();
     let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
     let job = planned(&mut world).await;
-    let (one, two) = tokio::join!(world.work(&job), world.work(&job));
-    one.unwrap();
-    two.unwrap();
+    world.work_twice(&job).await;
     assert_eq!(crm.received().len(), 1);
     world.work(&job).await.unwrap();
     assert_eq!(crm.received().len(), 1);
@@ -41,16 +39,12 @@ async fn two_enrich_workers_at_once_ask_once_and_plan_once() {
     let mut world = World::new();
     world.crm("crm", "canonical", json!({})).await;
     let elevenlabs = world.elevenlabs().await;
-    let ready_at = START.parse().unwrap();
-    let summary = "A fake summary.";
-    elevenlabs.holds(Talk { id: "conv_1", call_sid: Some("CA1"), ready_at, end: "done", summary });
+    elevenlabs.holds(Talk::on("CA1", START.parse().unwrap()));
     let target = "/call-status-callback?conversation_id=conv_1";
     world.take(&call_status_at(target, "CA1", "completed")).await;
     world.clock.pass(seconds(3));
     let job = world.take_jobs().remove(0);
-    let (one, two) = tokio::join!(world.work(&job), world.work(&job));
-    one.unwrap();
-    two.unwrap();
+    world.work_twice(&job).await;
     assert_eq!(elevenlabs.received().len(), 1);
     assert_eq!(world.deliveries().await.len(), 1);
 }
@@ -62,9 +56,7 @@ async fn two_enrich_workers_at_once_plan_once_without_a_conversation_too() {
     world.take(&call_status("CA1", "completed")).await;
     world.clock.pass(seconds(3));
     let job = world.take_jobs().remove(0);
-    let (one, two) = tokio::join!(world.work(&job), world.work(&job));
-    one.unwrap();
-    two.unwrap();
+    world.work_twice(&job).await;
     world.settle(minutes(10)).await;
     assert_eq!((world.deliveries().await.len(), crm.received().len()), (1, 1));
 }

@@ -20,6 +20,7 @@ mod once;
 mod orders;
 mod people;
 mod private;
+mod pull;
 mod recordings;
 mod refused;
 mod routed;

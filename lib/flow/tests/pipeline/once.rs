@@ -39,13 +39,7 @@ async fn fifty_at_once_ask_for_the_conversation_once() {
     let mut world = World::new();
     let crm = world.crm("crm", "conversation-ai", json!({})).await;
     let elevenlabs = world.elevenlabs().await;
-    elevenlabs.holds(Talk {
-        id: "conv_1",
-        call_sid: Some("CA1"),
-        ready_at: START.parse().unwrap(),
-        end: "done",
-        summary: "A fake summary.",
-    });
+    elevenlabs.holds(Talk::on("CA1", START.parse().unwrap()));
     let target = "/call-status-callback?conversation_id=conv_1";
     let webhook = call_status_at(target, "CA1", "completed");
     let replies = join_all((0..50).map(|_| world.post(&webhook))).await;

@@ -6,7 +6,7 @@ use switchboard_domain::Call;
 use jiff::SignedDuration;
 
 use crate::samples::{Webhook, call_status, machine, recording};
-use crate::world::{World, minutes, seconds};
+use crate::world::{World, both, minutes, seconds};
 
 fn permutations(of: &[Webhook]) -> Vec<Vec<Webhook>> {
     if of.is_empty() {
@@ -34,8 +34,7 @@ struct Left {
 async fn run(webhooks: &[Webhook], gap: SignedDuration) -> Left {
     let mut world = World::new();
     let flat = world.crm("flat", "conversation-ai", json!({})).await;
-    let updates = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-    let full = world.crm("full", "canonical", updates).await;
+    let full = world.crm("full", "canonical", both()).await;
     for webhook in webhooks {
         world.take(webhook).await;
         world.pass(gap).await;

@@ -10,8 +10,8 @@ use switchboard_domain::{CallRecord, MatchedBy, Name, Outcome, Personal, Unmatch
 use switchboard_people::leads;
 use switchboard_store::Put;
 
-use crate::samples::{Webhook, call_status, intake, recording, sample};
-use crate::world::{World, merged, minutes, twilio_source};
+use crate::samples::{Webhook, asterisk, call_status, recording, sample};
+use crate::world::{World, both, merged, minutes, twilio_source};
 
 const NUMBER: &str = "+79991112233";
 
@@ -43,10 +43,9 @@ pub fn contact(id: &str, kind: ContactKind, numbers: &[&str], external: &[&str])
 /// An answered outbound call of 61 seconds that ended at 09:01:00.
 fn call(id: &str, more: Value) -> Webhook {
     let base = json!({
-        "provider": "asterisk", "externalCallId": id, "clientPhone": NUMBER, "status": "answered",
-        "direction": "outbound", "durationSec": 61, "endedAt": "2026-02-20T09:01:00Z",
+        "clientPhone": NUMBER, "direction": "outbound", "endedAt": "2026-02-20T09:01:00Z",
     });
-    intake(&merged(base, more))
+    asterisk(id, merged(base, more))
 }
 
 /// The directory and every call agree: a delivered call with a contact stands on that one's
@@ -287,8 +286,7 @@ async fn a_contact_that_was_deleted_does_not_come_back_with_late_news() {
     settled(&mut world, &[call_status("CA1", "completed")]).await;
     let created = world.directory.all_contacts().remove(0);
     world.directory.delete_contact(&created.id, created.version).await.unwrap();
-    world.take(&recording("CA1")).await;
-    world.settle(minutes(30)).await;
+    world.settled(&recording("CA1"), minutes(30)).await;
     assert_eq!(matched(&world), (None, None, Some(Unmatched::Unknown)));
     assert_eq!(world.directory.all_contacts(), []);
     is_in_step(&world, "deleted");
@@ -329,8 +327,7 @@ async fn a_leg_is_on_no_timeline_and_leaves_it_where_it_turns_out_to_be_one() {
 #[tokio::test]
 async fn a_call_that_is_matched_anew_moves_and_is_told_once_more() {
     let mut world = World::new();
-    let both = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-    let crm = world.crm("crm", "canonical", both).await;
+    let crm = world.crm("crm", "canonical", both()).await;
     settled(&mut world, &[call("1", json!({}))]).await;
     let created = world.directory.all_contacts().remove(0);
     // Another contact now has the number alone.

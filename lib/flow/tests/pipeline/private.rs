@@ -61,7 +61,7 @@ async fn no_line_holds_anything_personal_or_secret_of_any_sample() {
         ("conv_1", "CA00000000000000000000000000000001", "The fake customer asked for a price."),
         ("conv_sample_by_id", "CA0000000000000000000000000000000d", "A fake renewal was agreed."),
     ] {
-        elevenlabs.holds(Talk { id, call_sid: Some(call_sid), ready_at, end: "done", summary });
+        elevenlabs.holds(Talk { id, summary, ..Talk::on(call_sid, ready_at) });
     }
     let asterisk: Value =
         serde_json::from_str(&text("intake", "source.asterisk-main.json")).unwrap();

@@ -13,9 +13,9 @@ use switchboard_queue::Job;
 
 use crate::bucket::{Bucket, hex};
 use crate::effects::{Fault, Which};
-use crate::samples::{Webhook, call_status, intake, twilio};
+use crate::samples::{Webhook, asterisk, call_status, twilio};
 use crate::servers::{Answer, Received, serve, status, with};
-use crate::world::{World, merged, minutes, seconds, twilio_source};
+use crate::world::{World, both, merged, minutes, seconds, twilio_source};
 
 const AUDIO: &str = "ID3 fake audio of a fake call";
 const ACCOUNT: &str = "AC00000000000000000000000000000001";
@@ -64,8 +64,7 @@ async fn world() -> (World, Bucket, crate::servers::Crm) {
     world.read();
     let links = json!({"url": "https://api.example.com", "keys": [LINK_KEY], "days": 30});
     world.configure("recordings/links", links);
-    let both = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-    let crm = world.crm("crm", "canonical", both).await;
+    let crm = world.crm("crm", "canonical", both()).await;
     (world, bucket, crm)
 }
 
@@ -162,8 +161,7 @@ async fn a_recording_of_twilios_is_copied_when_it_is_there_and_the_crm_is_told_o
     assert!(link.contains("until=1774224000&signature="), "{link}");
 
     // The provider repeats it in other words: nothing is copied or delivered again.
-    world.take(&recorded(&phones.base)).await;
-    world.settle(minutes(30)).await;
+    world.settled(&recorded(&phones.base), minutes(30)).await;
     assert_eq!((bucket.puts(), crm.received().len()), (1, 1));
 }
 
@@ -172,11 +170,9 @@ async fn a_recording_that_comes_late_is_one_update_with_the_link() {
     let (mut world, bucket, crm) = world().await;
     let phones = Phones::start(&world, |_, _| audio()).await;
     record_at(&mut world, &phones, json!({"format": "wav"}));
-    world.take(&call_status("CA1", "completed")).await;
-    world.settle(minutes(5)).await;
+    world.settled(&call_status("CA1", "completed"), minutes(5)).await;
     assert_eq!((crm.received().len(), bucket.puts()), (1, 0));
-    world.take(&recorded(&phones.base)).await;
-    world.settle(minutes(5)).await;
+    world.settled(&recorded(&phones.base), minutes(5)).await;
     assert_eq!((crm.received().len(), bucket.puts()), (2, 1));
     assert_eq!(crm.received()[1].json()["type"], "call.updated");
     assert!(told_address(&crm.received()[1]).starts_with("https://api.example.com/"));
@@ -188,13 +184,8 @@ async fn whoever_waits_for_a_summary_has_the_recording_copied_meanwhile() {
     let (mut world, bucket, crm) = world().await;
     let phones = Phones::start(&world, |_, _| audio()).await;
     let elevenlabs = world.elevenlabs().await;
-    elevenlabs.holds(crate::servers::Talk {
-        id: "conv_1",
-        call_sid: Some("CA1"),
-        ready_at: world.now().checked_add(minutes(8)).unwrap(),
-        end: "done",
-        summary: "A fake summary.",
-    });
+    let ready_at = world.now().checked_add(minutes(8)).unwrap();
+    elevenlabs.holds(crate::servers::Talk::on("CA1", ready_at));
     let conversations = json!({"source": "elevenlabs"});
     let source = json!({"recordings": {"copy": true}, "conversations": conversations});
     world.configure("sources/twilio/twilio", twilio_source(source));
@@ -272,8 +263,7 @@ async fn the_audio_of_a_conversation_is_copied_by_its_id() {
         "metadata": {"start_time_unix_secs": 1_771_578_009, "call_duration_secs": 60},
         "analysis": {"transcript_summary": "A fake summary."},
     });
-    world.take(&crate::samples::conversation(data, world.now())).await;
-    world.settle(minutes(30)).await;
+    world.settled(&crate::samples::conversation(data, world.now()), minutes(30)).await;
     assert_eq!(copy(&world).state, CopyState::Copied);
     assert_eq!((bucket.objects().len(), crm.received().len()), (1, 1));
     let recording = &crm.received()[0].json()["data"]["recordings"][0];
@@ -297,13 +287,8 @@ async fn of_intake(
     let recordings = merged(json!({"copy": true}), settings);
     let source = json!({"secrets": ["fake-intake-secret"], "recordings": recordings});
     world.configure("sources/intake/intake", source);
-    world
-        .take(&intake(&json!({
-            "provider": "asterisk", "externalCallId": "ast-1", "clientPhone": "+79991234567",
-            "durationSec": 61, "status": "answered", "recordingUrl": format!("{}{path}", phones.base),
-        })))
-        .await;
-    world.settle(SignedDuration::from_hours(72)).await;
+    let recording = json!({"recordingUrl": format!("{}{path}", phones.base)});
+    world.settled(&asterisk("ast-1", recording), SignedDuration::from_hours(72)).await;
     (world, bucket, phones)
 }
 
@@ -461,9 +446,7 @@ async fn two_workers_at_once_copy_once() {
     world.work(&enrich).await.unwrap();
     let jobs = world.take_jobs();
     let job = jobs.iter().find(|job| matches!(job, Job::Recordings { .. })).unwrap();
-    let (one, two) = tokio::join!(world.work(job), world.work(job));
-    one.unwrap();
-    two.unwrap();
+    world.work_twice(job).await;
     world.work(job).await.unwrap();
     assert_eq!((phones.received().len(), bucket.puts()), (1, 1));
 }

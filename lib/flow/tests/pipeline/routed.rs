@@ -153,8 +153,7 @@ async fn numbers_are_told_in_e164_with_the_country_of_the_source() {
     let mut world = World::new();
     let flat = world.crm("flat", "conversation-ai", json!({})).await;
     let full = world.crm("full", "canonical", json!({})).await;
-    world.take(&sample("intake", "batch-of-one")[0]).await;
-    world.settle(minutes(30)).await;
+    world.settled(&sample("intake", "batch-of-one")[0], minutes(30)).await;
     assert_eq!(flat.received()[0].json()["to"], "+79991112233");
     assert_eq!(full.received()[0].json()["data"]["contact"]["e164"], "+79991112233");
     assert_eq!(full.received()[0].json()["data"]["employee"]["e164"], Value::Null);

@@ -154,6 +154,15 @@ pub fn recording(sid: &str) -> Webhook {
     )
 }
 
+/// An answered call of 61 seconds from an Asterisk, by the generic intake, with these members too.
+pub fn asterisk(id: &str, more: serde_json::Value) -> Webhook {
+    let base = serde_json::json!({
+        "provider": "asterisk", "externalCallId": id, "clientPhone": "+79991234567",
+        "durationSec": 61, "status": "answered",
+    });
+    intake(&crate::world::merged(base, more))
+}
+
 /// A JSON body to the generic intake.
 pub fn intake(body: &serde_json::Value) -> Webhook {
     Webhook {

@@ -293,6 +293,14 @@ pub struct Talk {
     pub summary: &'static str,
 }
 
+impl Talk {
+    /// A conversation on a call, which is done by then.
+    pub fn on(call_sid: &'static str, ready_at: Timestamp) -> Self {
+        let (id, summary) = ("conv_1", "A fake summary.");
+        Self { id, call_sid: Some(call_sid), ready_at, end: "done", summary }
+    }
+}
+
 /// 2026-02-20T09:00:09Z: within the minutes of every call of these tests.
 const TALK_START: i64 = 1_771_578_009;
 

@@ -6,7 +6,7 @@ use switchboard_domain::{Analysed, AnalysisState, DeliveryState, Work};
 use switchboard_store::Put;
 
 use crate::people::contact;
-use crate::samples::{call_status, intake};
+use crate::samples::{asterisk, call_status, intake};
 use crate::servers::{Crm, status};
 use crate::world::{World, minutes, seconds, twilio_source};
 
@@ -42,8 +42,7 @@ async fn a_start_is_told_at_once_with_who_it_is_and_the_end_when_it_ends() {
     // Another message before the end is no other start.
     world.take(&call_status("CA1", "in-progress")).await;
     world.pass(seconds(60)).await;
-    world.take(&call_status("CA1", "completed")).await;
-    world.settle(minutes(10)).await;
+    world.settled(&call_status("CA1", "completed"), minutes(10)).await;
     assert_eq!(types(&crm), ["call.started", "call.completed"]);
     assert_ne!(
         crm.received()[0].header("idempotency-key"),
@@ -62,8 +61,7 @@ async fn without_the_sources_word_or_the_destinations_wish_no_start_is_told() {
         assert_eq!(log.iter().filter(|effect| **effect == "send").count(), sends);
         world.pass(seconds(10)).await;
         assert!(crm.received().is_empty());
-        world.take(&call_status("CA1", "completed")).await;
-        world.settle(minutes(10)).await;
+        world.settled(&call_status("CA1", "completed"), minutes(10)).await;
         assert_eq!(types(&crm), ["call.completed"]);
     }
 }
@@ -73,8 +71,7 @@ async fn a_destination_may_want_starts_alone() {
     let (mut world, crm) = world(true, &["call.started"]).await;
     world.take(&call_status("CA1", "ringing")).await;
     world.pass(seconds(10)).await;
-    world.take(&call_status("CA1", "completed")).await;
-    world.settle(minutes(10)).await;
+    world.settled(&call_status("CA1", "completed"), minutes(10)).await;
     assert_eq!(types(&crm), ["call.started"]);
 }
 
@@ -83,8 +80,7 @@ async fn a_start_that_cannot_be_told_in_time_is_not_told() {
     // The call is over before anybody was at it.
     let (mut ended, crm) = world(true, &STARTS).await;
     ended.take(&call_status("CA1", "ringing")).await;
-    ended.take(&call_status("CA1", "completed")).await;
-    ended.settle(minutes(10)).await;
+    ended.settled(&call_status("CA1", "completed"), minutes(10)).await;
     assert_eq!(types(&crm), ["call.completed"]);
     assert_eq!(
         crm.received()[0].at.duration_since(crate::world::START.parse().unwrap()),
@@ -102,8 +98,7 @@ async fn a_start_that_cannot_be_told_in_time_is_not_told() {
     // neither sent nor kept.
     let (mut failing, crm) = world(true, &STARTS).await;
     crm.always(status(500));
-    failing.take(&call_status("CA1", "ringing")).await;
-    failing.settle(minutes(20)).await;
+    failing.settled(&call_status("CA1", "ringing"), minutes(20)).await;
     assert_eq!(types(&crm), ["call.started", "call.started"]);
     let delivery = failing.deliveries().await.remove(0);
     assert_eq!(delivery.state, DeliveryState::Unwanted);
@@ -113,8 +108,7 @@ async fn a_start_that_cannot_be_told_in_time_is_not_told() {
     crm.answers([status(500)]);
     over.take(&call_status("CA1", "ringing")).await;
     over.pass(seconds(1)).await;
-    over.take(&call_status("CA1", "completed")).await;
-    over.settle(minutes(20)).await;
+    over.settled(&call_status("CA1", "completed"), minutes(20)).await;
     assert_eq!(types(&crm), ["call.started", "call.completed"]);
 }
 
@@ -125,8 +119,7 @@ async fn a_leg_and_what_was_only_announced_beforehand_have_no_start() {
         "provider": "asterisk", "externalCallId": "a-1", "clientPhone": "+79991234567",
     }));
     // The intake's source announces nothing.
-    world.take(&leg).await;
-    world.settle(minutes(10)).await;
+    world.settled(&leg, minutes(10)).await;
     assert!(!types(&crm).contains(&json!("call.started")));
 }
 
@@ -159,16 +152,10 @@ async fn an_update_never_overtakes_the_call_that_it_updates() {
     let events = json!({"filter": {"events": ["call.completed", "call.updated"]}});
     let crm = world.crm("crm", "canonical", events).await;
     crm.answers([status(500), status(500), status(500)]);
-    let call = |summary: Option<&str>| {
-        intake(&json!({
-            "provider": "asterisk", "externalCallId": "a-1", "clientPhone": "+79991234567",
-            "durationSec": 61, "status": "answered", "summary": summary,
-        }))
-    };
+    let call = |summary: Option<&str>| asterisk("a-1", json!({ "summary": summary }));
     world.take(&call(None)).await;
     world.pass(minutes(1)).await;
-    world.take(&call(Some("A late fake summary."))).await;
-    world.settle(minutes(60 * 10)).await;
+    world.settled(&call(Some("A late fake summary.")), minutes(60 * 10)).await;
     let events = types(&crm);
     let (update, creates) = events.split_last().unwrap();
     assert_eq!((update, creates.len()), (&json!("call.updated"), 4), "{events:?}");

@@ -10,7 +10,7 @@ use switchboard_providers::{Source, provider};
 
 use crate::samples::{call_status, call_status_at, machine, recording};
 use crate::servers::{Answer, Crm, ElevenLabs, Talk, status, with};
-use crate::world::{START, World, minutes, seconds, twilio_source};
+use crate::world::{START, World, both, minutes, seconds, twilio_source};
 
 /// Messages that follow `completed` closely are waited for.
 const SETTLE: i64 = 3;
@@ -31,15 +31,14 @@ fn never() -> Timestamp {
 }
 
 fn talk(ready_at: Timestamp, end: &'static str) -> Talk {
-    Talk { id: "conv_1", call_sid: Some("CA1"), ready_at, end, summary: "A fake summary." }
+    Talk { end, ..Talk::on("CA1", ready_at) }
 }
 
 impl Search {
     async fn new() -> Self {
         let mut world = World::new();
         let crm = world.crm("flat", "conversation-ai", json!({})).await;
-        let updates = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-        let full = world.crm("full", "canonical", updates).await;
+        let full = world.crm("full", "canonical", both()).await;
         let elevenlabs = world.elevenlabs().await;
         Self { world, crm, full, elevenlabs }
     }
@@ -176,13 +175,7 @@ async fn the_conversation_is_found_by_the_calls_id_among_others() {
     let mut search = Search::new().await;
     for (id, sid) in [("conv_a", "CA7"), ("conv_b", "CA8"), ("conv_c", "CA9")] {
         let summary = "Another customer's.";
-        search.elevenlabs.holds(Talk {
-            id,
-            call_sid: Some(sid),
-            ready_at: later(0),
-            end: "done",
-            summary,
-        });
+        search.elevenlabs.holds(Talk { id, summary, ..Talk::on(sid, later(0)) });
     }
     search.elevenlabs.holds(talk(later(0), "done"));
     search.delivered(PLAIN, 0, "A fake summary.", LookupState::Found).await;
@@ -223,8 +216,7 @@ async fn by_its_id_it_takes_one_request_and_no_list() {
 async fn calls_that_nobody_answered_are_told_without_asking() {
     for state in ["busy", "no-answer", "failed", "canceled"] {
         let mut search = Search::new().await;
-        search.world.take(&call_status("CA1", state)).await;
-        search.world.settle(minutes(60)).await;
+        search.world.settled(&call_status("CA1", state), minutes(60)).await;
         assert_eq!((search.crm.received().len(), search.elevenlabs.received().len()), (1, 0));
         assert_eq!(search.crm.received()[0].at, later(SETTLE));
     }
@@ -234,8 +226,7 @@ async fn calls_that_nobody_answered_are_told_without_asking() {
 async fn a_conversation_source_that_is_not_configured_holds_nothing_up() {
     let mut search = Search::new().await;
     search.world.unconfigure("sources/elevenlabs/elevenlabs");
-    search.world.take(&call_status("CA1", "completed")).await;
-    search.world.settle(minutes(60)).await;
+    search.world.settled(&call_status("CA1", "completed"), minutes(60)).await;
     assert_eq!(search.crm.received()[0].at, later(SETTLE));
     let said = search.world.log.lines().concat();
     assert!(said.contains("conversation source is not configured"));
@@ -245,13 +236,11 @@ async fn a_conversation_source_that_is_not_configured_holds_nothing_up() {
 async fn news_after_the_delivery_is_one_update_for_who_takes_updates_and_never_a_second() {
     let mut search = Search::new().await;
     search.world.configure("sources/twilio/twilio", twilio_source(json!({})));
-    search.world.take(&call_status("CA1", "completed")).await;
-    search.world.settle(minutes(10)).await;
+    search.world.settled(&call_status("CA1", "completed"), minutes(10)).await;
     assert_eq!((search.crm.received().len(), search.full.received().len()), (1, 1));
 
     search.world.pass(minutes(3)).await;
-    search.world.take(&machine("CA1")).await;
-    search.world.settle(minutes(10)).await;
+    search.world.settled(&machine("CA1"), minutes(10)).await;
     assert_eq!((search.crm.received().len(), search.full.received().len()), (1, 2));
     let [first, second] = &search.full.received()[..] else { panic!("two") };
     assert_eq!(first.json()["data"]["outcome"], "answered");
@@ -262,8 +251,7 @@ async fn news_after_the_delivery_is_one_update_for_who_takes_updates_and_never_a
     assert_ne!(first.header("idempotency-key"), second.header("idempotency-key"));
 
     search.world.pass(minutes(3)).await;
-    search.world.take(&recording("CA1")).await;
-    search.world.settle(minutes(10)).await;
+    search.world.settled(&recording("CA1"), minutes(10)).await;
     assert!(!search.world.owes().await);
     assert_eq!((search.crm.received().len(), search.full.received().len()), (1, 2));
     assert_eq!(search.world.call().call.facts.recordings.len(), 1);
@@ -273,12 +261,10 @@ async fn news_after_the_delivery_is_one_update_for_who_takes_updates_and_never_a
 async fn news_that_comes_before_the_update_was_tried_goes_with_it() {
     let mut search = Search::new().await;
     search.world.configure("sources/twilio/twilio", twilio_source(json!({})));
-    search.world.take(&call_status("CA1", "completed")).await;
-    search.world.settle(minutes(10)).await;
+    search.world.settled(&call_status("CA1", "completed"), minutes(10)).await;
     search.world.take(&machine("CA1")).await;
     search.world.pass(seconds(1)).await;
-    search.world.take(&recording("CA1")).await;
-    search.world.settle(minutes(10)).await;
+    search.world.settled(&recording("CA1"), minutes(10)).await;
     assert_eq!(search.full.received().len(), 2);
     let body = search.full.received()[1].json();
     assert_eq!(body["data"]["outcome"], "voicemail");
@@ -289,10 +275,8 @@ async fn news_that_comes_before_the_update_was_tried_goes_with_it() {
 async fn a_message_without_news_is_no_update() {
     let mut search = Search::new().await;
     search.world.configure("sources/twilio/twilio", twilio_source(json!({})));
-    search.world.take(&call_status("CA1", "completed")).await;
-    search.world.settle(minutes(10)).await;
-    search.world.take(&call_status("CA1", "ringing")).await;
-    search.world.settle(minutes(10)).await;
+    search.world.settled(&call_status("CA1", "completed"), minutes(10)).await;
+    search.world.settled(&call_status("CA1", "ringing"), minutes(10)).await;
     assert_eq!((search.crm.received().len(), search.full.received().len()), (1, 1));
     assert_eq!(search.world.call().updates.len(), 2);
 }

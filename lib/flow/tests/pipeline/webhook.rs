@@ -5,7 +5,7 @@ use switchboard_domain::LookupState;
 
 use crate::samples::{Webhook, call_status, conversation};
 use crate::servers::{Crm, ElevenLabs, Talk};
-use crate::world::{World, minutes, seconds};
+use crate::world::{World, both, minutes, seconds};
 
 struct Both {
     world: World,
@@ -35,8 +35,7 @@ impl Both {
     async fn new() -> Self {
         let mut world = World::new();
         let flat = world.crm("flat", "conversation-ai", json!({})).await;
-        let updates = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-        let full = world.crm("full", "canonical", updates).await;
+        let full = world.crm("full", "canonical", both()).await;
         let elevenlabs = world.elevenlabs().await;
         Self { world, flat, full, elevenlabs }
     }
@@ -64,8 +63,7 @@ async fn a_webhook_before_the_end_of_the_call_saves_the_search() {
     both.world.take(&both.webhook(Some("CA1"), Some("Renewed."))).await;
     both.world.pass(minutes(5)).await;
     assert_eq!(both.delivered(), (vec![], vec![]), "a call that has not ended is not delivered");
-    both.world.take(&call_status("CA1", "completed")).await;
-    both.world.settle(minutes(30)).await;
+    both.world.settled(&call_status("CA1", "completed"), minutes(30)).await;
     assert_eq!(both.delivered(), (vec!["Renewed.".into()], vec![completed("Renewed.")]));
     assert!(both.elevenlabs.received().is_empty());
     assert_eq!(both.world.call().updates.len(), 2);
@@ -87,14 +85,12 @@ async fn a_webhook_during_the_search_ends_it() {
 #[tokio::test]
 async fn a_webhook_after_the_delivery_is_one_update_and_no_second_entry() {
     let mut both = Both::new().await;
-    both.world.take(&call_status("CA1", "completed")).await;
-    both.world.settle(minutes(30)).await;
+    both.world.settled(&call_status("CA1", "completed"), minutes(30)).await;
     assert_eq!(both.delivered(), (vec!["".into()], vec![completed(Value::Null)]));
 
     let webhook = both.webhook(Some("CA1"), Some("Renewed."));
     both.world.take(&webhook).await;
-    both.world.take(&webhook).await;
-    both.world.settle(minutes(30)).await;
+    both.world.settled(&webhook, minutes(30)).await;
     let updated = (json!("call.updated"), json!("Renewed."));
     assert_eq!(both.delivered(), (vec!["".into()], vec![completed(Value::Null), updated]));
 }
@@ -102,15 +98,12 @@ async fn a_webhook_after_the_delivery_is_one_update_and_no_second_entry() {
 #[tokio::test]
 async fn a_conversation_that_is_named_late_and_not_analysed_yet_is_fetched() {
     let mut both = Both::new().await;
-    both.world.take(&call_status("CA1", "completed")).await;
-    both.world.settle(minutes(30)).await;
+    both.world.settled(&call_status("CA1", "completed"), minutes(30)).await;
     assert_eq!(both.world.call().lookup.unwrap().state, LookupState::NoConversation);
 
     both.world.take(&both.webhook(Some("CA1"), None)).await;
     let ready_at = both.world.now().checked_add(seconds(12)).unwrap();
-    let talk =
-        Talk { id: "conv_1", call_sid: Some("CA1"), ready_at, end: "done", summary: "Late." };
-    both.elevenlabs.holds(talk);
+    both.elevenlabs.holds(Talk { summary: "Late.", ..Talk::on("CA1", ready_at) });
     both.world.settle(minutes(30)).await;
     let updated = (json!("call.updated"), json!("Late."));
     assert_eq!(both.delivered(), (vec!["".into()], vec![completed(Value::Null), updated]));
@@ -120,8 +113,7 @@ async fn a_conversation_that_is_named_late_and_not_analysed_yet_is_fetched() {
 #[tokio::test]
 async fn a_conversation_on_no_phone_call_is_told_by_itself() {
     let mut both = Both::new().await;
-    both.world.take(&both.webhook(None, Some("Asked about opening hours."))).await;
-    both.world.settle(minutes(30)).await;
+    both.world.settled(&both.webhook(None, Some("Asked about opening hours.")), minutes(30)).await;
     let summary = "Asked about opening hours.";
     assert_eq!(both.delivered(), (vec![summary.into()], vec![completed(summary)]));
     assert_eq!(both.world.call().key.to_string(), "elevenlabs/elevenlabs/conv_1");

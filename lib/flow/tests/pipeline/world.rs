@@ -236,6 +236,19 @@ impl World {
         assert_eq!(reply.status, 200, "{}", reply.body);
     }
 
+    /// Posts what must be taken, and lets time pass until nothing is owed, at most so long.
+    pub async fn settled(&mut self, webhook: &Webhook, at_most: SignedDuration) {
+        self.take(webhook).await;
+        self.settle(at_most).await;
+    }
+
+    /// Does one job, as two workers at once.
+    pub async fn work_twice(&self, job: &Job) {
+        let (one, two) = tokio::join!(self.work(job), self.work(job));
+        one.unwrap();
+        two.unwrap();
+    }
+
     /// Does one job, as a worker.
     pub async fn work(&self, job: &Job) -> Result<(), JobError> {
         self.work_on(job).instrument(job_span(Some(job), "message")).await
@@ -412,6 +425,11 @@ pub fn twilio_source(more: Value) -> Value {
         "country": "AU",
     });
     merged(base, more)
+}
+
+/// A destination that takes calls and updates of them.
+pub fn both() -> Value {
+    json!({"filter": {"events": ["call.completed", "call.updated"]}})
 }
 
 pub fn merged(mut base: Value, more: Value) -> Value {

@@ -10,9 +10,9 @@ use switchboard_domain::sync::{Counts, Kind, Progress};
 use switchboard_http::SendError;
 use switchboard_queue::{Job as Message, Queue as _};
 
+use super::place::{Place, answer, asked};
+use super::providers::refusal;
 use crate::effects::{Effects, Fault, WatchedQueue, Which};
-use crate::place::{Place, answer, asked};
-use crate::providers::refusal;
 
 /// The id of the n-th record: every 50th has none, some are listed twice on a page, and some once
 /// more on the next.

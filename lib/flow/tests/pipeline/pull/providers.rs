@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 use switchboard_http::{Request, Response};
 
-use crate::place::{Place, answer, asked};
+use super::place::{Place, answer, asked};
 use crate::samples::{Webhook, conversation, twilio};
 use crate::world::{START, twilio_source};
 

@@ -8,9 +8,9 @@ use proptest::test_runner::{Config, TestCaseError, TestRunner};
 use serde_json::{Value, json};
 use switchboard_domain::{Call, CallKey, CallRecord, Direction};
 
-use crate::place::Place;
-use crate::providers::{Day, day, serve};
-use crate::world::{World, minutes};
+use super::place::Place;
+use super::providers::{Day, day, serve};
+use crate::world::{World, both, minutes};
 
 /// What a pulled call lacks, as docs/sync.md says; the law is about the rest.
 fn without_what_is_not_listed(provider: &str, call: &Call) -> Call {
@@ -83,8 +83,7 @@ struct Lived {
 
 async fn live(day: &Day, comes: &[bool]) -> Lived {
     let mut world = World::new();
-    let updates = json!({"filter": {"events": ["call.completed", "call.updated"]}});
-    let crm = world.crm("crm", "canonical", updates).await;
+    let crm = world.crm("crm", "canonical", both()).await;
     if day.provider == "elevenlabs" {
         let twilio = crate::world::twilio_source(json!({}));
         world.configure("sources/twilio/twilio", twilio);

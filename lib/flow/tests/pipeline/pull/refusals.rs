@@ -7,8 +7,8 @@ use serde_json::json;
 use switchboard_domain::sync::{Kind, Progress};
 use switchboard_store::Store;
 
-use crate::place::{Place, answer, asked};
-use crate::providers::{day, refusal, serve};
+use super::place::{Place, answer, asked};
+use super::providers::{day, refusal, serve};
 use crate::world::START;
 
 #[tokio::test]
