@@ -54,8 +54,7 @@ fn assert_all_delivered(crm: &Crm, calls: usize) {
 
 #[tokio::test]
 async fn a_destination_that_fails_is_left_alone_probed_and_told_everything_when_it_is_back() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+    let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
     let other = world.crm("other", "canonical", json!({})).await;
     crm.always(status(500));
     for n in 0..90 {
@@ -93,8 +92,7 @@ async fn a_destination_that_fails_is_left_alone_probed_and_told_everything_when_
 
 #[tokio::test]
 async fn while_a_gate_is_shut_nothing_is_written_twice_and_no_job_is_queued() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     operate(&world, Change::Pause).await;
     take(&world, 0..3).await;
     world.pass(minutes(1)).await;
@@ -114,8 +112,7 @@ async fn while_a_gate_is_shut_nothing_is_written_twice_and_no_job_is_queued() {
 
 #[tokio::test]
 async fn what_waited_goes_out_oldest_first_and_ten_a_second_at_most() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     operate(&world, Change::Pause).await;
     for n in 0..45 {
         take(&world, [n]).await;
@@ -142,8 +139,7 @@ async fn what_waited_goes_out_oldest_first_and_ten_a_second_at_most() {
 
 #[tokio::test]
 async fn draining_sends_what_was_planned_and_holds_what_comes_until_it_is_resumed() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     // The first one fails, and is due again in five minutes and more; the second waits.
     crm.answers([status(500), status(500)]);
     take(&world, [0]).await;
@@ -170,8 +166,7 @@ async fn draining_sends_what_was_planned_and_holds_what_comes_until_it_is_resume
 
 #[tokio::test]
 async fn a_410_stops_the_destination_says_so_and_loses_nothing() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     let other = world.crm("other", "canonical", json!({})).await;
     crm.always(status(410));
     take(&world, [0]).await;
@@ -203,8 +198,7 @@ async fn a_410_stops_the_destination_says_so_and_loses_nothing() {
 
 #[tokio::test]
 async fn a_destination_that_is_still_gone_when_it_is_resumed_is_stopped_again_after_one_request() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     crm.always(status(410));
     take(&world, 0..1).await;
     world.pass(minutes(1)).await;
@@ -230,8 +224,7 @@ async fn retry_after_is_obeyed_in_full_for_the_whole_destination() {
         (503, date(1), minutes(60)),
         (429, "30".to_owned(), seconds(30)),
     ] {
-        let mut world = World::new();
-        let crm = world.crm("crm", "canonical", json!({})).await;
+        let (mut world, crm) = World::with_crm(json!({})).await;
         let other = world.crm("other", "canonical", json!({})).await;
         crm.answers([with(code, "retry-after", said.clone())]);
         take(&world, [0]).await;
@@ -254,8 +247,7 @@ async fn retry_after_is_obeyed_in_full_for_the_whole_destination() {
 
 #[tokio::test]
 async fn the_others_go_out_as_soon_as_the_first_is_taken_after_a_short_wait() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     crm.answers([with(429, "retry-after", "4")]);
     take(&world, [0]).await;
     world.pass(seconds(1)).await;
@@ -270,8 +262,7 @@ async fn the_others_go_out_as_soon_as_the_first_is_taken_after_a_short_wait() {
 
 #[tokio::test]
 async fn one_probe_at_a_time_goes_to_a_destination_that_may_be_back() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+    let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
     crm.always(status(500));
     take(&world, 0..5).await;
     world.pass(seconds(1)).await;
@@ -288,8 +279,7 @@ async fn one_probe_at_a_time_goes_to_a_destination_that_may_be_back() {
 
 #[tokio::test]
 async fn a_prober_that_dies_is_followed_by_another() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+    let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
     crm.always(status(500));
     take(&world, 0..5).await;
     world.pass(seconds(1)).await;
@@ -308,8 +298,7 @@ async fn a_fault_at_any_effect_of_an_outage_is_repaired() {
     for fault in [Fault::Crash, Fault::AnswerLost, Fault::Refused] {
         let mut k = 1;
         loop {
-            let mut world = World::new();
-            let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+            let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
             world.returns = false;
             // From the first call's delivery on.
             world.effects.arm(Which::Nth(4 + k), fault);

@@ -25,8 +25,7 @@ async fn planned(world: &mut World) -> Job {
 
 #[tokio::test]
 async fn two_deliver_workers_at_once_send_one_request() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+    let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
     let job = planned(&mut world).await;
     world.work_twice(&job).await;
     assert_eq!(crm.received().len(), 1);
@@ -51,8 +50,7 @@ async fn two_enrich_workers_at_once_ask_once_and_plan_once() {
 
 #[tokio::test]
 async fn two_enrich_workers_at_once_plan_once_without_a_conversation_too() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     world.take(&call_status("CA1", "completed")).await;
     world.clock.pass(seconds(3));
     let job = world.take_jobs().remove(0);
@@ -63,8 +61,7 @@ async fn two_enrich_workers_at_once_plan_once_without_a_conversation_too() {
 
 #[tokio::test]
 async fn a_worker_that_dies_after_the_crms_200_is_followed_by_another_after_the_lease() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+    let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
     world.returns = false;
     let job = planned(&mut world).await;
     world.effects.arm(Which::Next("crm"), Fault::Crash);
@@ -93,8 +90,7 @@ async fn a_worker_that_dies_after_the_crms_200_is_followed_by_another_after_the_
 
 #[tokio::test]
 async fn a_worker_that_is_overtaken_does_not_undo_what_the_other_did() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"timeout_seconds": 1})).await;
+    let (mut world, crm) = World::with_crm(json!({"timeout_seconds": 1})).await;
     crm.answers([Answer::Hang]);
     let job = planned(&mut world).await;
     let other = async {

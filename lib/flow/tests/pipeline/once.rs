@@ -52,8 +52,7 @@ async fn fifty_at_once_ask_for_the_conversation_once() {
 
 #[tokio::test]
 async fn many_different_messages_of_one_call_at_once_all_land() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     let mut webhooks: Vec<Webhook> = ["initiated", "ringing", "in-progress", "completed"]
         .map(|status| call_status("CA1", status))
         .to_vec();

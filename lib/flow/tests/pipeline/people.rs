@@ -100,8 +100,7 @@ async fn seed(world: &World, contact: &Contact) {
 
 #[tokio::test]
 async fn a_hundred_first_calls_of_one_number_at_once_create_one_contact() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     let calls: Vec<Webhook> = (0..100)
         .map(|n| {
             let ended = format!("2026-02-20T09:{:02}:{:02}Z", 1 + n / 60, n % 60);
@@ -177,8 +176,7 @@ async fn what_a_call_costs_in_requests() {
 
 #[tokio::test]
 async fn a_reference_links_a_call_to_a_lead_that_there_is_and_the_rules_move_it() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     let flat = world.crm("flat", "conversation-ai", json!({})).await;
     seed(&world, &contact("kim", ContactKind::Lead, &["+79991234567"], &["lead-7"])).await;
     settled(&mut world, &[call("1", json!({"ref_id": "lead-7"}))]).await;
@@ -326,8 +324,7 @@ async fn a_leg_is_on_no_timeline_and_leaves_it_where_it_turns_out_to_be_one() {
 
 #[tokio::test]
 async fn a_call_that_is_matched_anew_moves_and_is_told_once_more() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", both()).await;
+    let (mut world, crm) = World::with_crm(both()).await;
     settled(&mut world, &[call("1", json!({}))]).await;
     let created = world.directory.all_contacts().remove(0);
     // Another contact now has the number alone.

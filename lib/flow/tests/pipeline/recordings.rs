@@ -413,8 +413,7 @@ async fn without_links_crms_are_told_the_providers_address_and_without_a_bucket_
     assert_eq!(bucket.puts(), 1);
     assert!(told_address(&crm.received()[0]).starts_with(&phones.base));
 
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     record_at(&mut world, &phones, json!({}));
     call_with_recording(&mut world, &phones).await;
     world.settle(minutes(30)).await;

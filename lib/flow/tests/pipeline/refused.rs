@@ -111,8 +111,7 @@ async fn both_secrets_open_during_a_rotation() {
 
 #[tokio::test]
 async fn a_body_that_is_not_understood_is_named_and_kept_whole() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     let webhook = sample("intake", "hole-in-the-template").remove(0);
     let reply = world.post(&webhook).await.unwrap();
     assert_eq!(reply.status, 400);
@@ -138,8 +137,7 @@ async fn a_body_that_is_not_understood_is_named_and_kept_whole() {
 #[tokio::test]
 async fn one_bad_record_of_a_batch_harms_no_other_wherever_it_stands() {
     for bad in 0..5 {
-        let mut world = World::new();
-        let crm = world.crm("crm", "canonical", json!({})).await;
+        let (mut world, crm) = World::with_crm(json!({})).await;
         let records: Vec<Value> = (0..5)
             .map(|n| match n == bad {
                 true => json!({"provider": "asterisk", "clientPhone": "+79991234567"}),

@@ -53,8 +53,7 @@ async fn a_filter_keeps_back_what_it_does_not_list_and_nothing_else() {
         (json!({"min_talk_seconds": 6}), vec!["CA1"]),
         (json!({"outcomes": ["voicemail"]}), vec![]),
     ] {
-        let mut world = World::new();
-        let crm = world.crm("crm", "canonical", json!({"filter": filter})).await;
+        let (mut world, crm) = World::with_crm(json!({"filter": filter})).await;
         let all = world.crm("all", "canonical", json!({})).await;
         for webhook in &webhooks {
             world.take(webhook).await;
@@ -68,8 +67,7 @@ async fn a_filter_keeps_back_what_it_does_not_list_and_nothing_else() {
 
 #[tokio::test]
 async fn a_paused_destination_gets_nothing_until_it_is_unpaused_and_then_everything() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"paused": true})).await;
+    let (mut world, crm) = World::with_crm(json!({"paused": true})).await;
     let other = world.crm("other", "canonical", json!({})).await;
     for n in 1..=3 {
         world.take(&call_status(&format!("CA{n}"), "no-answer")).await;
@@ -92,8 +90,7 @@ async fn a_paused_destination_gets_nothing_until_it_is_unpaused_and_then_everyth
 
 #[tokio::test]
 async fn a_destination_that_is_gone_keeps_its_deliveries_and_gets_them_when_it_is_back() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"paused": true})).await;
+    let (mut world, crm) = World::with_crm(json!({"paused": true})).await;
     world.take(&call_status("CA1", "no-answer")).await;
     world.pass(minutes(1)).await;
     world.unconfigure("destinations/crm");
@@ -111,8 +108,7 @@ async fn a_destination_that_is_gone_keeps_its_deliveries_and_gets_them_when_it_i
 
 #[tokio::test]
 async fn a_destination_that_never_comes_back_ends_in_failed_after_days_and_is_kept() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({"paused": true})).await;
+    let (mut world, crm) = World::with_crm(json!({"paused": true})).await;
     world.take(&call_status("CA1", "no-answer")).await;
     world.pass(minutes(1)).await;
     world.unconfigure("destinations/crm");
@@ -130,8 +126,7 @@ async fn a_destination_that_cannot_be_read_waits_and_is_told_when_mended_if_it_w
         (json!({}), DeliveryState::Delivered, 1),
         (json!({"outcomes": ["answered"]}), DeliveryState::Unwanted, 0),
     ] {
-        let mut world = World::new();
-        let crm = world.crm("crm", "canonical", json!({})).await;
+        let (mut world, crm) = World::with_crm(json!({})).await;
         let other = world.crm("other", "canonical", json!({})).await;
         let said = world.misconfigure("destinations/crm", r#"{"url": "fake-misplaced-secret"}"#);
         assert!(said.contains("destinations/crm") && !said.contains("fake-misplaced"), "{said}");
@@ -162,8 +157,7 @@ async fn numbers_are_told_in_e164_with_the_country_of_the_source() {
 
 #[tokio::test]
 async fn the_correlation_id_of_the_answer_is_that_of_the_request_to_the_crm() {
-    let mut world = World::new();
-    let crm = world.crm("crm", "canonical", json!({})).await;
+    let (mut world, crm) = World::with_crm(json!({})).await;
     let reply = world.post(&call_status("CA1", "no-answer")).await.unwrap();
     world.settle(minutes(30)).await;
     assert_eq!(reply.headers["x-correlation-id"], crm.received()[0].header("x-correlation-id"));

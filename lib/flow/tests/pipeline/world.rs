@@ -126,6 +126,13 @@ impl World {
         world
     }
 
+    /// A world with one CRM, `crm`, that gets calls in the canonical format.
+    pub async fn with_crm(more: Value) -> (Self, Crm) {
+        let mut world = Self::new();
+        let crm = world.crm("crm", "canonical", more).await;
+        (world, crm)
+    }
+
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }
