@@ -8,7 +8,7 @@ use lambda_http::aws_lambda_events::apigw::ApiGatewayV2httpResponse;
 use lambda_http::{Error, LambdaEvent, lambda_runtime, service_fn};
 use switchboard_flow::{Values, config};
 use switchboard_providers::{Provider, Sources};
-use switchboard_queue::SqsQueue;
+use switchboard_queue::{Addresses, SqsQueue};
 use switchboard_shell::aws;
 use switchboard_shell::environment::{invocation, parsed, required, start_logs};
 use switchboard_shell::gateway::{Event, HttpRequest, Response};
@@ -79,7 +79,10 @@ impl Function {
             store
         };
         let queue = async {
-            let queue = SqsQueue::new(aws::sqs(aws), Some(places.queue), None);
+            let queue = SqsQueue::new(
+                aws::sqs(aws),
+                Addresses { enrich: Some(places.queue), ..Addresses::default() },
+            );
             aws::briefly(queue.connect()).await;
             queue
         };

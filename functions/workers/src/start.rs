@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use switchboard_flow::pull_jobs::{self, Pullable};
 use switchboard_flow::{JobError, Values};
 use switchboard_providers::rest::Logins;
-use switchboard_queue::{Job, SqsQueue};
+use switchboard_queue::{Addresses, Job, SqsQueue};
 use switchboard_recordings::Bucket;
 use switchboard_shell::aws;
 use switchboard_shell::environment::{invocation, optional, parsed, required, start_logs};
@@ -51,16 +51,16 @@ fn parts(function: &'static str) -> Result<Parts, Error> {
             required("CALLS_TABLE")?,
             parsed("RETENTION_DAYS", 400)?,
         ),
-        queue: Arc::new(
-            SqsQueue::new(
-                aws::sqs(&aws),
-                optional("ENRICH_QUEUE_URL"),
-                optional("DELIVER_QUEUE_URL"),
-            )
-            .with_analyze(optional("ANALYZE_QUEUE_URL"))
-            .with_pull(optional("PULL_QUEUE_URL"))
-            .with_recordings(optional("RECORDINGS_QUEUE_URL")),
-        ),
+        queue: Arc::new(SqsQueue::new(
+            aws::sqs(&aws),
+            Addresses {
+                enrich: optional("ENRICH_QUEUE_URL"),
+                analyze: optional("ANALYZE_QUEUE_URL"),
+                deliver: optional("DELIVER_QUEUE_URL"),
+                pull: optional("PULL_QUEUE_URL"),
+                recordings: optional("RECORDINGS_QUEUE_URL"),
+            },
+        )),
         stage,
         aws,
     })

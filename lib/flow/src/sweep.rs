@@ -115,7 +115,7 @@ struct Shares {
 impl Shares {
     /// Whether one more is sent; then it is counted.
     fn takes(&mut self, job: &Job) -> bool {
-        let is_crowded = self.waiting.of(job) >= CROWDED;
+        let is_crowded = *self.waiting.of(job) >= CROWDED;
         let Some(destination) = job.group() else { return !is_crowded };
         let sent = self.sent.entry(destination.clone()).or_default();
         let most = if is_crowded { ALL_THE_SAME } else { MOST_FOR_ONE };

@@ -13,7 +13,7 @@ pub mod memory;
 pub mod sqs;
 
 pub use memory::MemoryQueue;
-pub use sqs::SqsQueue;
+pub use sqs::{Addresses, SqsQueue};
 
 /// The longest that SQS holds a message back, seconds. What is due later is left to the sweep.
 pub const LONGEST_DELAY: u32 = 900;
@@ -127,41 +127,32 @@ pub trait Queue: std::marker::Send + Sync {
 }
 
 /// How many jobs wait, by kind.
+pub type Waiting = ByKind<u64>;
+
+/// Something for each kind of jobs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Waiting {
+pub struct ByKind<T> {
     /// For `enrich`.
-    pub enrich: u64,
+    pub enrich: T,
     /// For `analyze`.
-    pub analyze: u64,
+    pub analyze: T,
     /// For `deliver`.
-    pub deliver: u64,
+    pub deliver: T,
     /// For `pull`.
-    pub pull: u64,
+    pub pull: T,
     /// For `recordings`.
-    pub recordings: u64,
+    pub recordings: T,
 }
 
-impl Waiting {
-    /// Counts a job.
-    fn add(&mut self, job: &Job) {
-        let count = match job {
-            Job::Enrich { .. } => &mut self.enrich,
-            Job::Analyze { .. } => &mut self.analyze,
-            Job::Deliver { .. } => &mut self.deliver,
-            Job::Pull { .. } => &mut self.pull,
-            Job::Recordings { .. } => &mut self.recordings,
-        };
-        *count += 1;
-    }
-
-    /// How many of a job's kind wait.
-    pub fn of(&self, job: &Job) -> u64 {
+impl<T> ByKind<T> {
+    /// That of a job's kind.
+    pub fn of(&self, job: &Job) -> &T {
         match job {
-            Job::Enrich { .. } => self.enrich,
-            Job::Analyze { .. } => self.analyze,
-            Job::Deliver { .. } => self.deliver,
-            Job::Pull { .. } => self.pull,
-            Job::Recordings { .. } => self.recordings,
+            Job::Enrich { .. } => &self.enrich,
+            Job::Analyze { .. } => &self.analyze,
+            Job::Deliver { .. } => &self.deliver,
+            Job::Pull { .. } => &self.pull,
+            Job::Recordings { .. } => &self.recordings,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 
-use crate::{Queue, QueueError, Send, Waiting};
+use crate::{Job, Queue, QueueError, Send, Waiting};
 
 /// A queue that only remembers what was sent.
 #[derive(Clone, Default)]
@@ -26,8 +26,13 @@ impl Queue for MemoryQueue {
 
     async fn waiting(&self) -> Result<Waiting, QueueError> {
         let jobs = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut waiting = Waiting::default();
-        jobs.iter().for_each(|send| waiting.add(&send.job));
-        Ok(waiting)
+        let count = |is: fn(&Job) -> bool| jobs.iter().filter(|send| is(&send.job)).count() as u64;
+        Ok(Waiting {
+            enrich: count(|job| matches!(job, Job::Enrich { .. })),
+            analyze: count(|job| matches!(job, Job::Analyze { .. })),
+            deliver: count(|job| matches!(job, Job::Deliver { .. })),
+            pull: count(|job| matches!(job, Job::Pull { .. })),
+            recordings: count(|job| matches!(job, Job::Recordings { .. })),
+        })
     }
 }

@@ -8,7 +8,7 @@ use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{QueueAttributeName, SendMessageBatchRequestEntry};
 use futures_util::{StreamExt as _, stream};
 
-use crate::{Job, Queue, QueueError, Send, Waiting};
+use crate::{ByKind, Job, Queue, QueueError, Send, Waiting};
 
 /// SQS takes at most this many messages in one request.
 const BATCH: usize = 10;
@@ -16,57 +16,35 @@ const BATCH: usize = 10;
 /// for the workers that are busy with its first jobs already.
 const AT_ONCE: usize = 8;
 
-/// The queues of the stack. A function knows the addresses of those it may send to.
+/// The addresses of the queues of the stack. A function knows those of the queues that it may send to.
+pub type Addresses = ByKind<Option<String>>;
+
+/// The queues of the stack.
 #[derive(Clone)]
 pub struct SqsQueue {
     client: Client,
-    enrich: Option<String>,
-    analyze: Option<String>,
-    deliver: Option<String>,
-    pull: Option<String>,
-    recordings: Option<String>,
+    addresses: Addresses,
 }
 
 impl SqsQueue {
     /// Queues by their addresses.
-    pub fn new(client: Client, enrich: Option<String>, deliver: Option<String>) -> Self {
-        Self { client, enrich, analyze: None, deliver, pull: None, recordings: None }
-    }
-
-    /// With the queue of `analyze`.
-    pub fn with_analyze(self, analyze: Option<String>) -> Self {
-        Self { analyze, ..self }
-    }
-
-    /// With the queue of `pull`.
-    pub fn with_pull(self, pull: Option<String>) -> Self {
-        Self { pull, ..self }
-    }
-
-    /// With the queue of `recordings`.
-    pub fn with_recordings(self, recordings: Option<String>) -> Self {
-        Self { recordings, ..self }
+    pub fn new(client: Client, addresses: Addresses) -> Self {
+        Self { client, addresses }
     }
 
     /// Opens a connection, so that the first job need not wait for it. It asks for what the
     /// function may do and SQS refuses: a message without a body. Whether it succeeds does not matter.
     pub async fn connect(&self) {
-        let known = [&self.enrich, &self.deliver, &self.pull, &self.recordings];
+        let Addresses { enrich, deliver, pull, recordings, .. } = &self.addresses;
+        let known = [enrich, deliver, pull, recordings];
         if let Some(address) = known.into_iter().flatten().next() {
             let _ = self.client.send_message().queue_url(address).message_body("").send().await;
         }
     }
 
     fn address(&self, job: &Job) -> Result<&str, QueueError> {
-        let address = match job {
-            Job::Enrich { .. } => &self.enrich,
-            Job::Analyze { .. } => &self.analyze,
-            Job::Deliver { .. } => &self.deliver,
-            Job::Pull { .. } => &self.pull,
-            Job::Recordings { .. } => &self.recordings,
-        };
         let unknown = || QueueError { code: "this function has no such queue".into() };
-        address.as_deref().ok_or_else(unknown)
+        self.addresses.of(job).as_deref().ok_or_else(unknown)
     }
 
     async fn depth(&self, address: Option<&str>) -> Result<u64, QueueError> {
@@ -132,12 +110,13 @@ impl Queue for SqsQueue {
     }
 
     async fn waiting(&self) -> Result<Waiting, QueueError> {
+        let Addresses { enrich, analyze, deliver, pull, recordings } = &self.addresses;
         Ok(Waiting {
-            enrich: self.depth(self.enrich.as_deref()).await?,
-            analyze: self.depth(self.analyze.as_deref()).await?,
-            deliver: self.depth(self.deliver.as_deref()).await?,
-            pull: self.depth(self.pull.as_deref()).await?,
-            recordings: self.depth(self.recordings.as_deref()).await?,
+            enrich: self.depth(enrich.as_deref()).await?,
+            analyze: self.depth(analyze.as_deref()).await?,
+            deliver: self.depth(deliver.as_deref()).await?,
+            pull: self.depth(pull.as_deref()).await?,
+            recordings: self.depth(recordings.as_deref()).await?,
         })
     }
 }

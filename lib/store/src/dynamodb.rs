@@ -1,13 +1,13 @@
 //! The port on DynamoDB.
 
 use std::collections::HashMap;
+use std::error::Error;
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
-use aws_sdk_dynamodb::operation::put_item::PutItemError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
+use aws_sdk_dynamodb::types::error::ConditionalCheckFailedException;
 use aws_sdk_dynamodb::types::{
     AttributeValue, CancellationReason, ConditionCheck, Delete, KeysAndAttributes, Put,
     ReturnValue, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
@@ -29,6 +29,18 @@ const ATTEMPTS: usize = 10;
 
 type Attributes = HashMap<String, AttributeValue>;
 
+/// A request or a part of a transaction, with its condition: the SDK has seven types for them.
+macro_rules! conditional {
+    ($builder:expr, $table:expr, $condition:expr, $names:expr, $values:expr) => {
+        $builder
+            .table_name(&$table)
+            .set_condition_expression($condition)
+            .set_expression_attribute_names($names)
+            .set_expression_attribute_values($values)
+            .return_values_on_condition_check_failure(OnFailure::AllOld)
+    };
+}
+
 /// A table on DynamoDB. Clones share the client.
 #[derive(Clone)]
 pub struct DynamoTable {
@@ -43,123 +55,58 @@ impl DynamoTable {
         Self { client: Client::from_conf(config), name }
     }
 
-    async fn put(&self, item: Item, condition: Option<Condition>) -> Result<Written, StoreError> {
-        let mut expression = Expression::default();
-        let condition = condition.map(|condition| expression.condition(&condition));
-        let sent = self
-            .client
-            .put_item()
-            .table_name(&self.name)
-            .set_item(Some(item.into()))
-            .set_condition_expression(condition)
-            .set_expression_attribute_names(expression.names)
-            .set_expression_attribute_values(expression.values)
-            .return_values_on_condition_check_failure(OnFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = sent else { return Ok(done(None)) };
-        match error.as_service_error() {
-            Some(PutItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(Written::Unmet(stored(failed.item())))
-            }
-            _ => Err(fault("write", &error)),
-        }
-    }
-
-    async fn update(
-        &self,
-        action: Action,
-        condition: Option<Condition>,
-    ) -> Result<Written, StoreError> {
-        let Action::Update(key, changes) = action else { return Err(incomplete("write")) };
-        let mut expression = Expression::default();
-        let update = expression.changes(&changes);
-        let condition = condition.map(|condition| expression.condition(&condition));
-        let sent = self
-            .client
-            .update_item()
-            .table_name(&self.name)
-            .set_key(Some(key.item().into()))
-            .update_expression(update)
-            .set_condition_expression(condition)
-            .set_expression_attribute_names(expression.names)
-            .set_expression_attribute_values(expression.values)
-            .return_values(ReturnValue::AllNew)
-            .return_values_on_condition_check_failure(OnFailure::AllOld)
-            .send()
-            .await;
-        let error = match sent {
-            Ok(response) => return Ok(done(response.attributes)),
-            Err(error) => error,
-        };
-        match error.as_service_error() {
-            Some(UpdateItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(Written::Unmet(stored(failed.item())))
-            }
-            _ => Err(fault("write", &error)),
-        }
-    }
-
-    async fn delete(&self, key: Key, condition: Option<Condition>) -> Result<Written, StoreError> {
-        let mut expression = Expression::default();
-        let condition = condition.map(|condition| expression.condition(&condition));
-        let sent = self
-            .client
-            .delete_item()
-            .table_name(&self.name)
-            .set_key(Some(key.item().into()))
-            .set_condition_expression(condition)
-            .set_expression_attribute_names(expression.names)
-            .set_expression_attribute_values(expression.values)
-            .return_values_on_condition_check_failure(OnFailure::AllOld)
-            .send()
-            .await;
-        let Err(error) = sent else { return Ok(done(None)) };
-        match error.as_service_error() {
-            Some(DeleteItemError::ConditionalCheckFailedException(failed)) => {
-                Ok(Written::Unmet(stored(failed.item())))
-            }
-            _ => Err(fault("deletion", &error)),
-        }
-    }
-
     /// A write as a part of a transaction.
     fn part(&self, Write { action, condition }: Write) -> Result<TransactWriteItem, StoreError> {
-        let mut expression = Expression::default();
-        let update = match &action {
-            Action::Update(_, changes) => expression.changes(changes),
-            _ => String::new(),
-        };
-        let condition = condition.map(|condition| expression.condition(&condition));
-        let Expression { names, values } = expression;
+        let (update, condition, Expression { names, values }) = expressions(&action, condition);
         let part = TransactWriteItem::builder();
-        macro_rules! filled {
+        macro_rules! built {
             ($builder:expr) => {
-                $builder
-                    .table_name(&self.name)
-                    .set_condition_expression(condition)
-                    .set_expression_attribute_names(names)
-                    .set_expression_attribute_values(values)
-                    .return_values_on_condition_check_failure(OnFailure::AllOld)
+                conditional!($builder, self.name, condition, names, values)
                     .build()
                     .map_err(|_| incomplete("transaction"))?
             };
         }
         let part = match action {
-            Action::Put(item) => part.put(filled!(Put::builder().set_item(Some(item.into())))),
+            Action::Put(item) => part.put(built!(Put::builder().set_item(Some(item.into())))),
             Action::Update(key, _) => {
                 let key = Some(key.item().into());
-                part.update(filled!(Update::builder().set_key(key).update_expression(update)))
+                part.update(built!(Update::builder().set_key(key).update_expression(update)))
             }
             Action::Delete(key) => {
-                part.delete(filled!(Delete::builder().set_key(Some(key.item().into()))))
+                part.delete(built!(Delete::builder().set_key(Some(key.item().into()))))
             }
             Action::Check(key) => {
                 let key = Some(key.item().into());
-                part.condition_check(filled!(ConditionCheck::builder().set_key(key)))
+                part.condition_check(built!(ConditionCheck::builder().set_key(key)))
             }
         };
         Ok(part.build())
+    }
+}
+
+/// The update expression (empty for another action), the condition, and their names and values.
+fn expressions(
+    action: &Action,
+    condition: Option<Condition>,
+) -> (String, Option<String>, Expression) {
+    let mut expression = Expression::default();
+    let update = match action {
+        Action::Update(_, changes) => expression.changes(changes),
+        _ => String::new(),
+    };
+    let condition = condition.map(|condition| expression.condition(&condition));
+    (update, condition, expression)
+}
+
+/// What a failed write means: a condition that did not hold is no fault.
+fn unmet<E: Error + ProvideErrorMetadata + 'static>(
+    operation: &'static str,
+    error: SdkError<E>,
+) -> Result<Written, StoreError> {
+    let cause = error.as_service_error().and_then(Error::source);
+    match cause.and_then(|cause| cause.downcast_ref::<ConditionalCheckFailedException>()) {
+        Some(failed) => Ok(Written::Unmet(stored(failed.item()))),
+        None => Err(fault(operation, &error)),
     }
 }
 
@@ -253,10 +200,32 @@ impl Table for DynamoTable {
     }
 
     async fn write(&self, Write { action, condition }: Write) -> Result<Written, StoreError> {
+        let (update, condition, Expression { names, values }) = expressions(&action, condition);
+        macro_rules! sent {
+            ($request:expr) => {
+                conditional!($request, self.name, condition, names, values).send().await
+            };
+        }
         match action {
-            Action::Put(item) => self.put(item, condition).await,
-            Action::Delete(key) => self.delete(key, condition).await,
-            Action::Update(..) | Action::Check(_) => self.update(action, condition).await,
+            Action::Put(item) => match sent!(self.client.put_item().set_item(Some(item.into()))) {
+                Ok(_) => Ok(done(None)),
+                Err(error) => unmet("write", error),
+            },
+            Action::Update(key, _) => {
+                let request = self.client.update_item().set_key(Some(key.item().into()));
+                let request = request.return_values(ReturnValue::AllNew);
+                match sent!(request.update_expression(update)) {
+                    Ok(response) => Ok(done(response.attributes)),
+                    Err(error) => unmet("write", error),
+                }
+            }
+            Action::Delete(key) => {
+                match sent!(self.client.delete_item().set_key(Some(key.item().into()))) {
+                    Ok(_) => Ok(done(None)),
+                    Err(error) => unmet("deletion", error),
+                }
+            }
+            Action::Check(_) => Err(incomplete("write")),
         }
     }
 

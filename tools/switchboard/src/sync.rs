@@ -11,7 +11,7 @@ use switchboard_domain::sync::{Job, Kind, Progress};
 use switchboard_flow::Values;
 use switchboard_flow::pull_jobs::{NotStarted, Pullable, start};
 use switchboard_providers::pull;
-use switchboard_queue::SqsQueue;
+use switchboard_queue::{Addresses, SqsQueue};
 use switchboard_store::Store;
 
 use crate::{Failure, Table};
@@ -72,7 +72,8 @@ impl Sync {
         if range.1 <= range.0 {
             return Err(wrong("--to must be after --from"));
         }
-        let queue = SqsQueue::new(sqs, None, None).with_pull(self.queue.clone());
+        let queue =
+            SqsQueue::new(sqs, Addresses { pull: self.queue.clone(), ..Addresses::default() });
         let what = (Kind::Sync, provider, &name);
         let started = start((store, &queue), &pullable, what, range, now).await;
         let (job, is_new) = started.map_err(|error| match error {

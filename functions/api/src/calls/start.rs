@@ -9,7 +9,7 @@ use switchboard_domain::Name;
 use switchboard_flow::{Values, config};
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
-use switchboard_queue::SqsQueue;
+use switchboard_queue::{Addresses, SqsQueue};
 use switchboard_recordings::{Bucket, Links};
 use switchboard_shell::aws;
 use switchboard_shell::environment::{optional, parsed, required};
@@ -29,8 +29,12 @@ pub async fn calls() -> Result<(), Error> {
         required("CALLS_TABLE")?,
         parsed("RETENTION_DAYS", 400)?,
     );
-    let queue =
-        SqsQueue::new(aws::sqs(&aws), optional("ENRICH_QUEUE_URL"), optional("DELIVER_QUEUE_URL"));
+    let addresses = Addresses {
+        enrich: optional("ENRICH_QUEUE_URL"),
+        deliver: optional("DELIVER_QUEUE_URL"),
+        ..Addresses::default()
+    };
+    let queue = SqsQueue::new(aws::sqs(&aws), addresses);
     let sources = Cached::new(
         Parameters::new(aws::ssm(&aws)),
         prefix.clone(),

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lambda_http::Error;
 use switchboard_flow::pull_jobs::{Pullable, folders};
-use switchboard_queue::SqsQueue;
+use switchboard_queue::{Addresses, SqsQueue};
 use switchboard_shell::aws;
 use switchboard_shell::environment::{parsed, required};
 use switchboard_shell::parameters::{Cached, ParameterError, Parameters};
@@ -29,8 +29,8 @@ pub async fn run() -> Result<(), Error> {
     let Parts { aws, access, prefix } = parts("sync")?;
     let table = required("CALLS_TABLE")?;
     let store = Store::dynamodb(&aws::dynamodb(&aws), table, parsed("RETENTION_DAYS", 400)?);
-    let pull = Some(required("PULL_QUEUE_URL")?);
-    let queue = Arc::new(SqsQueue::new(aws::sqs(&aws), None, None).with_pull(pull));
+    let addresses = Addresses { pull: Some(required("PULL_QUEUE_URL")?), ..Addresses::default() };
+    let queue = Arc::new(SqsQueue::new(aws::sqs(&aws), addresses));
     let sources = Cached::new(Parameters::new(aws::ssm(&aws)), prefix, folders(), Pullable::read);
     let (known, (), ()) =
         tokio::join!(sources.get(), aws::briefly(store.connect()), aws::briefly(queue.connect()),);

@@ -1,146 +1,33 @@
-//! The contract on DynamoDB: an in-process server that a public conformance suite compares with the real one.
+//! Calls and what belongs to them on DynamoDB: the items, and the faults of the service.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod contract;
-mod server;
-
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BillingMode, GlobalSecondaryIndex, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
-};
-use server::{attribute, config, schema};
+use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_domain::{Blob, CallRecord, Delivery, DeliveryId, Personal};
 use switchboard_store::{Between, Put, Quarantined, Store, StoreError};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-type Item = HashMap<String, AttributeValue>;
-
-const TABLE: &str = "calls";
-
-/// A server of its own with the table as the template makes it. It ends with the test's runtime.
-async fn client() -> Client {
-    let client = server::start().await;
-    let due = GlobalSecondaryIndex::builder()
-        .index_name("due")
-        .key_schema(schema("due_shard", KeyType::Hash))
-        .key_schema(schema("due_at", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-        .build()
-        .unwrap();
-    // As the template projects them: the lines alone, never the calls.
-    let list = |name: &str, by: &str| {
-        let line = Projection::builder().projection_type(ProjectionType::Include);
-        GlobalSecondaryIndex::builder()
-            .index_name(name)
-            .key_schema(schema(by, KeyType::Hash))
-            .key_schema(schema("began", KeyType::Range))
-            .projection(line.non_key_attributes("line").build())
-            .build()
-            .unwrap()
-    };
-    client
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("sk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("due_shard", ScalarAttributeType::S))
-        .attribute_definitions(attribute("due_at", ScalarAttributeType::N))
-        .attribute_definitions(attribute("day_shard", ScalarAttributeType::S))
-        .attribute_definitions(attribute("contact", ScalarAttributeType::S))
-        .attribute_definitions(attribute("began", ScalarAttributeType::S))
-        .key_schema(schema("pk", KeyType::Hash))
-        .key_schema(schema("sk", KeyType::Range))
-        .global_secondary_indexes(due)
-        .global_secondary_indexes(list("day", "day_shard"))
-        .global_secondary_indexes(list("contact", "contact"))
-        .send()
-        .await
-        .unwrap();
-    client
-}
-
-async fn store() -> Store {
-    Store::dynamodb(&client().await, TABLE.into(), 400)
-}
-
-macro_rules! contract {
-    ($($test:ident),* $(,)?) => {$(
-        #[tokio::test]
-        async fn $test() {
-            contract::$test(&store().await).await;
-        }
-    )*};
-}
-
-contract!(
-    a_first_put_stores_and_a_second_shows_what_is_stored,
-    a_full_call_comes_back_as_it_went,
-    any_call_comes_back_as_it_went,
-    a_delivery_comes_back_as_it_went,
-    no_call_id_is_taken_for_another,
-    equal_ids_of_two_sources_are_two_calls,
-    a_write_needs_the_version_that_it_read,
-    a_write_on_a_call_that_is_gone_is_an_error,
-    of_many_first_puts_one_stores,
-    blobs_come_back_whole,
-    a_blob_that_is_not_as_expected_is_not_given_out,
-    what_is_due_is_found_until_it_is_done,
-    due_work_comes_in_pages_oldest_first,
-    due_times_count_in_milliseconds,
-    a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile,
-    deliveries_are_created_with_the_call_or_not_at_all,
-    an_analysis_is_written_with_its_call_or_not_at_all,
-    an_analysis_of_a_call_that_is_gone_is_an_error,
-    a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
-    the_traces_of_calls_are_those_that_are_stored,
-    quarantined_bodies_come_newest_first,
-    what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it,
-    the_pages_of_calls_hold_each_of_them_once,
-    a_day_lists_its_calls_newest_first,
-    a_contact_lists_its_calls_newest_first,
-    a_call_stands_once_where_it_belongs_now,
-    any_call_can_stand_in_a_list,
-    a_job_comes_back_as_it_went,
-    a_job_is_written_as_it_was_read_or_not_at_all,
-    one_job_of_a_slot_runs_at_a_time,
-    jobs_are_listed_newest_first,
-    a_job_is_due_until_it_is_over,
-    what_was_missing_is_noted_once,
-    a_gate_comes_back_as_it_went,
-    a_gate_is_written_as_it_was_read_or_not_at_all,
-    all_gates_are_read_together,
-    no_place_in_a_line_is_given_out_twice,
-    what_is_parked_waits_apart_the_longest_due_first,
-);
-
-async fn everything(client: &Client) -> Vec<Item> {
-    let pages = client.scan().table_name(TABLE).into_paginator().items().send();
-    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
-}
+use crate::calls;
+use crate::server::{CALLS as TABLE, Item, client, config, everything, put};
 
 #[tokio::test]
 async fn every_item_has_its_place_and_expires() {
     let client = client().await;
     let store = Store::dynamodb(&client, TABLE.into(), 30);
-    let call = contract::record("CA#1");
+    let call = calls::record("CA#1");
     let id: DeliveryId = "crm#call.completed".parse().unwrap();
-    let delivery = Delivery::planned(call.key.clone(), id, contract::at(0));
+    let delivery = Delivery::planned(call.key.clone(), id, calls::at(0));
     store.put_call_and_deliveries(&call, &[delivery], &[]).await.unwrap();
     let blob = Blob::new(b"agent: hello".to_vec());
     store.put_blob(&call.key, &blob).await.unwrap();
     let body = Quarantined {
         provider: call.key.provider.clone(),
         source: "twilio".into(),
-        received_at: contract::at(0),
+        received_at: calls::at(0),
         digest: blob.digest.clone(),
         target: "/call-status-callback".into(),
         content_type: String::new(),
@@ -149,7 +36,7 @@ async fn every_item_has_its_place_and_expires() {
     };
     store.put_quarantined(&body, &[]).await.unwrap();
 
-    let items = everything(&client).await;
+    let items = everything(&client, TABLE).await;
     let in_a_month = jiff::Timestamp::now().as_second() + 30 * 86_400;
     for item in &items {
         let expires_at: i64 = item["expires_at"].as_n().unwrap().parse().unwrap();
@@ -174,9 +61,9 @@ async fn a_quarantined_body_that_has_expired_is_not_listed() {
     let client = client().await;
     let body = |store: Store, second: i64| async move {
         let body = Quarantined {
-            provider: contract::key("CA").provider,
+            provider: calls::key("CA").provider,
             source: "twilio".into(),
-            received_at: contract::at(second),
+            received_at: calls::at(second),
             digest: Blob::new(vec![]).digest,
             target: "/call-status-callback".into(),
             content_type: String::new(),
@@ -193,7 +80,7 @@ async fn a_quarantined_body_that_has_expired_is_not_listed() {
         body(store(0), second).await;
     }
     let [old, new] = kept;
-    let listed = contract::quarantined(&store(400), "twilio", Between::default()).await;
+    let listed = calls::quarantined(&store(400), "twilio", Between::default()).await;
     assert_eq!(listed, [new, old]);
 }
 
@@ -201,14 +88,14 @@ async fn a_quarantined_body_that_has_expired_is_not_listed() {
 async fn what_the_table_cannot_take_is_refused_and_nothing_of_it_written() {
     let client = client().await;
     let store = Store::dynamodb(&client, TABLE.into(), 400);
-    let mut large = contract::record("CA-large");
+    let mut large = calls::record("CA-large");
     let summary = Personal::new("+61491570156 ".repeat(420_000 / 13));
     large.call.facts.summary = Some(summary.clone());
     let id = |n: usize| format!("crm-{n}#call.completed").parse::<DeliveryId>().unwrap();
-    let delivery = |n| Delivery::planned(large.key.clone(), id(n), contract::at(0));
+    let delivery = |n| Delivery::planned(large.key.clone(), id(n), calls::at(0));
     let mut large_delivery = delivery(0);
     large_delivery.nonce = Some(summary.expose().into());
-    let small = contract::record("CA-large");
+    let small = calls::record("CA-large");
     let many: Vec<Delivery> = (0..100).map(delivery).collect();
     for error in [
         store.put_call(&large).await.unwrap_err(),
@@ -220,29 +107,25 @@ async fn what_the_table_cannot_take_is_refused_and_nothing_of_it_written() {
         assert!(matches!(error, StoreError::Refused { .. }), "{error}");
         assert!(!error.is_retryable() && !format!("{error} {error:?}").contains("6149"));
     }
-    assert_eq!(everything(&client).await, []);
+    assert_eq!(everything(&client, TABLE).await, []);
     let put = store.put_call_and_deliveries(&small, &many[1..], &[]).await.unwrap();
     assert_eq!(put, Put::Stored(1));
-    assert_eq!(everything(&client).await.len(), 100);
+    assert_eq!(everything(&client, TABLE).await.len(), 100);
 }
 
 async fn parts(client: &Client) -> Vec<Item> {
-    let items = everything(client).await.into_iter();
+    let items = everything(client, TABLE).await.into_iter();
     let mut parts: Vec<Item> = items.filter(|item| item.contains_key("bytes")).collect();
     parts.sort_by_key(|part| part["sk"].as_s().unwrap().clone());
     parts
-}
-
-async fn put(client: &Client, item: Item) {
-    client.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
 }
 
 #[tokio::test]
 async fn a_blob_that_lost_a_part_is_not_given_out() {
     let client = client().await;
     let store = Store::dynamodb(&client, TABLE.into(), 400);
-    let key = contract::key("CA-damaged");
-    let blob = Blob::new(contract::noise(1_000_000));
+    let key = calls::key("CA-damaged");
+    let blob = Blob::new(calls::noise(1_000_000));
     store.put_blob(&key, &blob).await.unwrap();
     let whole = parts(&client).await;
     assert_eq!(whole.len(), 3);
@@ -255,14 +138,14 @@ async fn a_blob_that_lost_a_part_is_not_given_out() {
         let delete = delete.key("pk", part["pk"].clone()).key("sk", part["sk"].clone());
         delete.send().await.unwrap();
         assert_eq!(problem().await, "a part is missing", "{:?}", part["sk"]);
-        put(&client, part.clone()).await;
+        put(&client, TABLE, part.clone()).await;
     }
     // Nor one with a part of another in its place.
     let mut other = whole[1].clone();
     other.insert("bytes".into(), whole[2]["bytes"].clone());
-    put(&client, other).await;
+    put(&client, TABLE, other).await;
     assert_eq!(problem().await, "it cannot be decompressed");
-    put(&client, whole[1].clone()).await;
+    put(&client, TABLE, whole[1].clone()).await;
     assert!(store.blob(&key, &blob.reference()).await.unwrap() == blob.bytes);
 
     // Nor, under its name, one that is whole and of its length.
@@ -273,7 +156,7 @@ async fn a_blob_that_lost_a_part_is_not_given_out() {
     let mut part = parts(&client).await;
     part.retain(|part| part["sk"] == sk(&wrong));
     part[0].insert("sk".into(), sk(&right));
-    put(&client, part.remove(0)).await;
+    put(&client, TABLE, part.remove(0)).await;
     let error = store.blob(&key, &right.reference()).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { what: "blob", .. }));
 }
@@ -282,8 +165,8 @@ async fn a_blob_that_lost_a_part_is_not_given_out() {
 async fn a_blob_written_again_in_fewer_parts_is_whole() {
     let client = client().await;
     let store = Store::dynamodb(&client, TABLE.into(), 400);
-    let key = contract::key("CA-again");
-    let blob = Blob::new(contract::noise(500_000));
+    let key = calls::key("CA-again");
+    let blob = Blob::new(calls::noise(500_000));
     store.put_blob(&key, &blob).await.unwrap();
     // As if an earlier release had compressed it worse, into three parts.
     let written = parts(&client).await;
@@ -292,7 +175,7 @@ async fn a_blob_written_again_in_fewer_parts_is_whole() {
         let mut old = written[0].clone();
         old.insert("sk".into(), AttributeValue::S(format!("blob#{}#{n:04}", blob.digest)));
         old.insert("parts".into(), AttributeValue::N("3".into()));
-        put(&client, old).await;
+        put(&client, TABLE, old).await;
     }
     store.put_blob(&key, &blob).await.unwrap();
     assert_eq!(parts(&client).await.len(), 3);
@@ -303,7 +186,7 @@ async fn a_blob_written_again_in_fewer_parts_is_whole() {
 async fn everything_written_expires_and_only_what_is_due_is_in_the_index() {
     let client = client().await;
     let store = Store::dynamodb(&client, TABLE.into(), 400);
-    let mut call = contract::record("CA-attributes");
+    let mut call = calls::record("CA-attributes");
     store.put_call(&call).await.unwrap();
     let item = || async {
         let key = AttributeValue::S("call#twilio#twilio#CA-attributes".into());
@@ -375,12 +258,12 @@ fn canceled(codes: &[&str]) -> String {
 
 fn planned(call: &CallRecord) -> Delivery {
     let id = "crm#call.completed".parse().unwrap();
-    Delivery::planned(call.key.clone(), id, contract::at(0))
+    Delivery::planned(call.key.clone(), id, calls::at(0))
 }
 
 #[tokio::test]
 async fn faults_are_told_apart_by_code_and_told_without_their_text() {
-    let call = contract::record("CA1");
+    let call = calls::record("CA1");
     let says = |error: &StoreError, code: &str| {
         let text = format!("{error} {error:?}");
         assert!(text.contains(code) && !text.contains("6149"), "{text}");
@@ -414,7 +297,7 @@ async fn faults_are_told_apart_by_code_and_told_without_their_text() {
 async fn a_service_out_of_reach_is_worth_a_retry() {
     let config = config("http://127.0.0.1:1".into()).retry_config(RetryConfig::disabled()).build();
     let store = Store::dynamodb(&Client::from_conf(config), TABLE.into(), 400);
-    let error = store.put_call(&contract::record("CA1")).await.unwrap_err();
+    let error = store.put_call(&calls::record("CA1")).await.unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
 
@@ -427,7 +310,7 @@ async fn in_the_way(call: &CallRecord) -> (Store, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_canceled_transaction_says_what_was_in_the_way() {
-    let call = contract::record("CA1");
+    let call = calls::record("CA1");
     let put = async |codes: &[&str]| {
         let (store, _) = saying(vec![(400, canceled(codes))]).await;
         store.put_call_and_deliveries(&call, &[planned(&call)], &[]).await
@@ -453,7 +336,7 @@ async fn a_canceled_transaction_says_what_was_in_the_way() {
 
 #[tokio::test]
 async fn another_transaction_on_the_same_call_is_waited_for() {
-    let call = contract::record("CA1");
+    let call = calls::record("CA1");
     let busy = (400, error("TransactionConflictException"));
     let (store, asked) = saying(vec![busy.clone(), busy.clone(), (200, "{}".into())]).await;
     assert_eq!(store.put_call(&call).await.unwrap(), Put::Stored(1));
@@ -478,7 +361,7 @@ async fn another_transaction_on_the_same_call_is_waited_for() {
 #[tokio::test]
 async fn a_missing_table_is_our_fault_and_not_worth_a_retry() {
     let store = Store::dynamodb(&client().await, "another".into(), 400);
-    let error = store.call(&contract::key("CA1")).await.unwrap_err();
+    let error = store.call(&calls::key("CA1")).await.unwrap_err();
     assert_eq!(
         error.to_string(),
         "the table read was refused (ResourceNotFoundException); check the function's role and table"

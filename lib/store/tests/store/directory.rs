@@ -1,4 +1,4 @@
-//! What the directory must do over every table.
+//! The directory, over both tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,6 +12,27 @@ use switchboard_domain::directory::{
 };
 use switchboard_domain::{CallKey, Direction, Name, Outcome, Personal, Seconds};
 use switchboard_store::{Directory, EntryCursor, EntryPage, PutIf, StoreError, Upserted, Upserts};
+
+use crate::server;
+
+over_both_tables!(
+    Directory::in_memory(), server::directory().await;
+    an_entry_comes_back_as_it_went,
+    a_write_needs_the_version_that_it_read,
+    an_entry_that_could_not_be_found_again_is_refused,
+    every_holder_of_a_handle_is_found_until_it_gives_it_up,
+    many_handles_are_found_at_once,
+    each_of_many_writes_is_done_or_not_for_itself,
+    of_many_first_calls_one_creates,
+    first_calls_and_imports_at_once_make_one_contact,
+    a_number_that_is_free_again_gets_a_new_contact,
+    lists_come_in_pages_in_order,
+    a_cursor_that_was_not_made_here_is_no_panic,
+    a_timeline_is_newest_first_and_goes_with_its_contact,
+    what_is_found_is_what_the_entries_say,
+    a_draft_finds_whom_it_is_about_and_erases_nothing,
+    a_dry_run_foretells_what_the_run_does,
+);
 
 pub fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_771_577_000 + second).unwrap()
@@ -69,13 +90,13 @@ async fn stored(directory: &Directory, contact: &Contact) -> Contact {
 }
 
 /// Who holds a number.
-pub async fn holders(directory: &Directory, n: u32) -> BTreeSet<Holder> {
+async fn holders(directory: &Directory, n: u32) -> BTreeSet<Holder> {
     let handle = of_number(n);
     let mut held = directory.holders(&BTreeSet::from([handle.clone()])).await.unwrap();
     held.remove(&handle).unwrap_or_default()
 }
 
-pub async fn an_entry_comes_back_as_it_went(directory: Directory) {
+async fn an_entry_comes_back_as_it_went(directory: Directory) {
     let full = Contact {
         kind: ContactKind::Lead,
         name: Some(Personal::new("\u{202e}名 «Zoë» {\"S\":1}")),
@@ -120,7 +141,7 @@ pub async fn an_entry_comes_back_as_it_went(directory: Directory) {
     assert_eq!(found, wanted);
 }
 
-pub async fn a_write_needs_the_version_that_it_read(directory: Directory) {
+async fn a_write_needs_the_version_that_it_read(directory: Directory) {
     let first = with_numbers("c-1", [1]);
     let one = stored(&directory, &first).await;
     let conflict = |put| assert_eq!(put, PutIf::Conflict);
@@ -153,7 +174,7 @@ pub async fn a_write_needs_the_version_that_it_read(directory: Directory) {
     assert_eq!(directory.employee(&one.id).await.unwrap(), None);
 }
 
-pub async fn an_entry_that_could_not_be_found_again_is_refused(directory: Directory) {
+async fn an_entry_that_could_not_be_found_again_is_refused(directory: Directory) {
     let wrong = Contact { numbers: personal(["0491570156"]), ..contact("c-1") };
     let error = directory.put_contact(&wrong).await.unwrap_err();
     assert!(matches!(error, StoreError::Refused { .. }));
@@ -161,7 +182,7 @@ pub async fn an_entry_that_could_not_be_found_again_is_refused(directory: Direct
     assert_eq!(directory.contact(&wrong.id).await.unwrap(), None);
 }
 
-pub async fn every_holder_of_a_handle_is_found_until_it_gives_it_up(directory: Directory) {
+async fn every_holder_of_a_handle_is_found_until_it_gives_it_up(directory: Directory) {
     let one = stored(&directory, &with_numbers("c-1", [1, 2])).await;
     let two = stored(&directory, &with_numbers("c-2", [2])).await;
     let agent = Employee {
@@ -223,7 +244,7 @@ pub async fn every_holder_of_a_handle_is_found_until_it_gives_it_up(directory: D
     assert_eq!(holders(&directory, 5).await, [of_contact("c-1")].into());
 }
 
-pub async fn many_handles_are_found_at_once(directory: Directory) {
+async fn many_handles_are_found_at_once(directory: Directory) {
     let write = |n: u32| EntryWrite {
         entry: Entry::Contact(with_numbers(&format!("c-{n}"), [n])),
         alone: [of_number(n)].into(),
@@ -236,7 +257,7 @@ pub async fn many_handles_are_found_at_once(directory: Directory) {
     assert_eq!(found, wanted.collect::<Holders>());
 }
 
-pub async fn each_of_many_writes_is_done_or_not_for_itself(directory: Directory) {
+async fn each_of_many_writes_is_done_or_not_for_itself(directory: Directory) {
     let old = stored(&directory, &with_numbers("old", [1])).await;
     let write = |contact: Contact, alone: &[u32]| EntryWrite {
         entry: Entry::Contact(contact),
@@ -281,7 +302,7 @@ fn new_of_call(n: u32, id: &str) -> Contact {
     Contact { origin: Origin::Call(call(id)), ..with_numbers(&format!("call-{id}"), [n]) }
 }
 
-pub async fn of_many_first_calls_one_creates(directory: Directory) {
+async fn of_many_first_calls_one_creates(directory: Directory) {
     let calls = (0..100).map(|n| {
         let directory = directory.clone();
         tokio::spawn(async move {
@@ -303,7 +324,7 @@ pub async fn of_many_first_calls_one_creates(directory: Directory) {
     assert_eq!((listed.entries.len(), listed.next), (1, None));
 }
 
-pub async fn first_calls_and_imports_at_once_make_one_contact(directory: Directory) {
+async fn first_calls_and_imports_at_once_make_one_contact(directory: Directory) {
     let mut tasks = Vec::new();
     for round in 0..8 {
         for import in 0..2 {
@@ -343,7 +364,7 @@ pub async fn first_calls_and_imports_at_once_make_one_contact(directory: Directo
     assert!(listed.iter().all(|contact| contact.name.is_some()), "an import was forgotten");
 }
 
-pub async fn a_number_that_is_free_again_gets_a_new_contact(directory: Directory) {
+async fn a_number_that_is_free_again_gets_a_new_contact(directory: Directory) {
     let new = new_of_call(1, "1");
     let create = || directory.create_contact_once(new.numbers.first().unwrap(), &new);
     let first = create().await.unwrap();
@@ -387,7 +408,7 @@ where
     panic!("the pages do not end");
 }
 
-pub async fn lists_come_in_pages_in_order(directory: Directory) {
+async fn lists_come_in_pages_in_order(directory: Directory) {
     let lead = |id: &str, status: Option<&str>| Contact {
         kind: ContactKind::Lead,
         status: status.map(str::to_owned),
@@ -440,7 +461,7 @@ pub async fn lists_come_in_pages_in_order(directory: Directory) {
     assert_eq!(ids(pages(|page| directory.leads(None, page, 2)).await)[0], "a");
 }
 
-pub async fn a_cursor_that_was_not_made_here_is_no_panic(directory: Directory) {
+async fn a_cursor_that_was_not_made_here_is_no_panic(directory: Directory) {
     for text in ["", "#", "a b", "new#", "é", "2026-02-20T09:00:00Z#", &"x".repeat(5_000)] {
         let cursor = || Some(EntryCursor(text.to_owned()));
         let _ = directory.contacts(cursor(), 2).await;
@@ -465,7 +486,7 @@ fn activity(contact: &str, id: &str, second: i64) -> Activity {
     }
 }
 
-pub async fn a_timeline_is_newest_first_and_goes_with_its_contact(directory: Directory) {
+async fn a_timeline_is_newest_first_and_goes_with_its_contact(directory: Directory) {
     let contact = stored(&directory, &with_numbers("c-1", [1])).await;
     stored(&directory, &with_numbers("c-10", [2])).await;
     let plain = Activity {
@@ -533,7 +554,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Who is found is who the entries say, whatever was done before.
-pub async fn what_is_found_is_what_the_entries_say(directory: Directory) {
+async fn what_is_found_is_what_the_entries_say(directory: Directory) {
     let mut runner = TestRunner::deterministic();
     let mut own = BTreeSet::new();
     let mut all: BTreeMap<Holder, BTreeSet<u32>> = BTreeMap::new();
@@ -619,7 +640,7 @@ fn draft(n: u32) -> Draft {
     }
 }
 
-pub async fn a_draft_finds_whom_it_is_about_and_erases_nothing(directory: Directory) {
+async fn a_draft_finds_whom_it_is_about_and_erases_nothing(directory: Directory) {
     let mut upserts = Upserts::new(&directory, Origin::Import, false);
     let mut put = async |draft: Draft| upserts.put(&[draft], at(1)).await.unwrap().remove(0);
     let Upserted::Created(id) = put(draft(1)).await else { panic!() };
@@ -665,7 +686,7 @@ pub async fn a_draft_finds_whom_it_is_about_and_erases_nothing(directory: Direct
     assert_eq!(directory.put_contact(&other).await.unwrap(), PutIf::Stored(1));
     let bare = |n| Draft { external_ids: BTreeSet::new(), ..draft(n) };
     let said = rejected(put(bare(1)).await).await;
-    assert!(said.contains("are those of several entries"), "{said}");
+    assert!(said.contains("belong to several entries"), "{said}");
     // With something beside it that does tell, they may be shared.
     let third = Draft { external_ids: personal(["third"]), ..draft(1) };
     assert!(matches!(put(third).await, Upserted::Created(_)));
@@ -685,7 +706,7 @@ pub async fn a_draft_finds_whom_it_is_about_and_erases_nothing(directory: Direct
     assert!(matches!(put(agent).await, Upserted::Created(_)));
 }
 
-pub async fn a_dry_run_foretells_what_the_run_does(directory: Directory) {
+async fn a_dry_run_foretells_what_the_run_does(directory: Directory) {
     let before = Upserts::new(&directory, Origin::Import, false)
         .put(&[draft(1), draft(2)], at(0))
         .await

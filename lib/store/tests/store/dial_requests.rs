@@ -1,19 +1,22 @@
-//! What every store of dial requests must do, on DynamoDB and in memory.
+//! Dial requests, over both tables.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod server;
-
-use std::collections::HashMap;
-
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{AttributeValue, BillingMode, KeyType, ScalarAttributeType};
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use server::{attribute, schema};
 use switchboard_domain::dial_request::{Context, DialFault, DialRequest, DialState, Order};
 use switchboard_domain::{Digest, Name, Personal};
 use switchboard_store::{PutDialRequest, RateCounter, Store};
+
+use crate::server::{self, CALLS, client, everything};
+
+over_both_tables!(
+    &Store::in_memory(), &server::store().await;
+    a_key_is_taken_once,
+    every_state_comes_back_as_it_went,
+    a_write_needs_the_version_that_it_read,
+    a_write_that_is_tried_again_is_the_same_write,
+    of_many_presses_at_once_one_takes_the_key,
+    no_more_are_counted_than_may_be,
+);
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_771_577_000 + second).unwrap()
@@ -123,62 +126,15 @@ async fn no_more_are_counted_than_may_be(dial_requests: &Store) {
     assert!(dial_requests.count(&tally("ann", "minute 2"), 3).await.unwrap());
 }
 
-const TABLE: &str = "calls";
-
-async fn client() -> Client {
-    let client = server::start().await;
-    client
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("sk", ScalarAttributeType::S))
-        .key_schema(schema("pk", KeyType::Hash))
-        .key_schema(schema("sk", KeyType::Range))
-        .send()
-        .await
-        .unwrap();
-    client
-}
-
-macro_rules! contract {
-    ($($test:ident),* $(,)?) => {
-        mod memory {
-            $(#[tokio::test]
-            async fn $test() {
-                super::$test(&super::Store::in_memory()).await;
-            })*
-        }
-        mod dynamodb {
-            $(#[tokio::test]
-            async fn $test() {
-                let client = super::client().await;
-                super::$test(&super::Store::dynamodb(&client, super::TABLE.into(), 400)).await;
-            })*
-        }
-    };
-}
-
-contract!(
-    a_key_is_taken_once,
-    every_state_comes_back_as_it_went,
-    a_write_needs_the_version_that_it_read,
-    a_write_that_is_tried_again_is_the_same_write,
-    of_many_presses_at_once_one_takes_the_key,
-    no_more_are_counted_than_may_be,
-);
-
 #[tokio::test]
 async fn everything_lies_under_a_prefix_of_its_own_and_expires() {
     let client = client().await;
-    let dial_requests = Store::dynamodb(&client, TABLE.into(), 1);
+    let dial_requests = Store::dynamodb(&client, CALLS.into(), 1);
     dial_requests.put_dial_request(&dial_request("place", "a")).await.unwrap();
     let who = Digest::of(&[b"ann"]);
     let tally = RateCounter { who, window: "minute 1".into(), expires_at: at(100) };
     dial_requests.count(&tally, 3).await.unwrap();
-    let pages = client.scan().table_name(TABLE).into_paginator().items().send();
-    let items: Vec<HashMap<String, AttributeValue>> =
-        pages.collect::<Result<_, _>>().await.unwrap();
+    let items = everything(&client, CALLS).await;
     let now = Timestamp::now().as_second();
     for item in &items {
         assert!(item["pk"].as_s().unwrap().starts_with("press"), "{:?}", item["pk"]);

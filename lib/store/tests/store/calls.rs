@@ -1,4 +1,4 @@
-//! What the store must do over every table.
+//! Calls and what belongs to them, over both tables.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,6 +22,50 @@ use switchboard_store::{
     Between, CallStub, Due, Line, List, Overdue, Page, Place, Put, PutIf, Quarantined, Started,
     Store, StoreError,
 };
+
+use crate::server;
+
+over_both_tables!(
+    &Store::in_memory(), &server::store().await;
+    a_first_put_stores_and_a_second_shows_what_is_stored,
+    a_full_call_comes_back_as_it_went,
+    any_call_comes_back_as_it_went,
+    a_delivery_comes_back_as_it_went,
+    no_call_id_is_taken_for_another,
+    equal_ids_of_two_sources_are_two_calls,
+    a_write_needs_the_version_that_it_read,
+    a_write_on_a_call_that_is_gone_is_an_error,
+    of_many_first_puts_one_stores,
+    blobs_come_back_whole,
+    a_blob_that_is_not_as_expected_is_not_given_out,
+    what_is_due_is_found_until_it_is_done,
+    due_work_comes_in_pages_oldest_first,
+    due_times_count_in_milliseconds,
+    a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile,
+    deliveries_are_created_with_the_call_or_not_at_all,
+    an_analysis_is_written_with_its_call_or_not_at_all,
+    an_analysis_of_a_call_that_is_gone_is_an_error,
+    a_delivery_is_taken_up_once_and_only_as_the_call_was_read,
+    the_traces_of_calls_are_those_that_are_stored,
+    quarantined_bodies_come_newest_first,
+    what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it,
+    the_pages_of_calls_hold_each_of_them_once,
+    a_day_lists_its_calls_newest_first,
+    a_contact_lists_its_calls_newest_first,
+    a_call_stands_once_where_it_belongs_now,
+    any_call_can_stand_in_a_list,
+    a_job_comes_back_as_it_went,
+    a_job_is_written_as_it_was_read_or_not_at_all,
+    one_job_of_a_slot_runs_at_a_time,
+    jobs_are_listed_newest_first,
+    a_job_is_due_until_it_is_over,
+    what_was_missing_is_noted_once,
+    a_gate_comes_back_as_it_went,
+    a_gate_is_written_as_it_was_read_or_not_at_all,
+    all_gates_are_read_together,
+    no_place_in_a_line_is_given_out_twice,
+    what_is_parked_waits_apart_the_longest_due_first,
+);
 
 pub const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
@@ -79,7 +123,7 @@ async fn conflict(store: &Store, record: &CallRecord) -> CallRecord {
     }
 }
 
-pub async fn a_first_put_stores_and_a_second_shows_what_is_stored(store: &Store) {
+async fn a_first_put_stores_and_a_second_shows_what_is_stored(store: &Store) {
     let first = record("CA-first#with/every:sign é");
     let one = stored(store, &first).await;
     assert_eq!(one, CallRecord { version: 1, ..first.clone() });
@@ -163,7 +207,7 @@ fn full_record(call_id: &str) -> CallRecord {
     analysed(record, &analysis(2), 2)
 }
 
-pub async fn a_full_call_comes_back_as_it_went(store: &Store) {
+async fn a_full_call_comes_back_as_it_went(store: &Store) {
     let full = full_record("CA-full");
     assert_eq!(full.updates.len(), 40);
     let one = stored(store, &full).await;
@@ -222,7 +266,7 @@ prop_compose! {
     }
 }
 
-pub async fn any_call_comes_back_as_it_went(store: &Store) {
+async fn any_call_comes_back_as_it_went(store: &Store) {
     let mut runner = TestRunner::deterministic();
     let updates = prop::collection::vec(any_update(), 1..4);
     for n in 0..64 {
@@ -238,7 +282,7 @@ pub async fn any_call_comes_back_as_it_went(store: &Store) {
     }
 }
 
-pub async fn a_delivery_comes_back_as_it_went(store: &Store) {
+async fn a_delivery_comes_back_as_it_went(store: &Store) {
     let attempt = |status| Attempt { at: at(3), took_ms: u64::MAX, status, result: "né#".into() };
     let stored = BlobRef { digest: Digest::of(&[b"body"]), bytes: 70_000 };
     let delivery = Delivery {
@@ -263,7 +307,7 @@ pub async fn a_delivery_comes_back_as_it_went(store: &Store) {
     }
 }
 
-pub async fn no_call_id_is_taken_for_another(store: &Store) {
+async fn no_call_id_is_taken_for_another(store: &Store) {
     let ids = [
         "a",
         "a#call",
@@ -295,7 +339,7 @@ pub async fn no_call_id_is_taken_for_another(store: &Store) {
     }
 }
 
-pub async fn equal_ids_of_two_sources_are_two_calls(store: &Store) {
+async fn equal_ids_of_two_sources_are_two_calls(store: &Store) {
     for source in ["north", "south"] {
         let key = CallKey::new(name("asterisk"), name(source), "1708416000.1").unwrap();
         let first = CallRecord::first(key, update(source, State::Ended), POLICY, at(0));
@@ -309,7 +353,7 @@ pub async fn equal_ids_of_two_sources_are_two_calls(store: &Store) {
     }
 }
 
-pub async fn a_write_needs_the_version_that_it_read(store: &Store) {
+async fn a_write_needs_the_version_that_it_read(store: &Store) {
     let one = stored(store, &record("CA-versions")).await;
     let mut mine = one.clone();
     mine.absorb(update("mine", State::Ringing), POLICY, at(1));
@@ -324,7 +368,7 @@ pub async fn a_write_needs_the_version_that_it_read(store: &Store) {
     assert_eq!(stored(store, &merged).await.updates.len(), 3);
 }
 
-pub async fn a_write_on_a_call_that_is_gone_is_an_error(store: &Store) {
+async fn a_write_on_a_call_that_is_gone_is_an_error(store: &Store) {
     let ghost = CallRecord { version: 7, ..record("CA-ghost") };
     let error = store.put_call(&ghost).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }) && !error.is_retryable());
@@ -337,7 +381,7 @@ pub async fn a_write_on_a_call_that_is_gone_is_an_error(store: &Store) {
     assert_eq!(store.call(&ghost.key).await.unwrap(), None);
 }
 
-pub async fn of_many_first_puts_one_stores(store: &Store) {
+async fn of_many_first_puts_one_stores(store: &Store) {
     let mut tasks = Vec::new();
     for _ in 0..50 {
         let store = store.clone();
@@ -360,7 +404,7 @@ pub fn noise(length: usize) -> Vec<u8> {
     std::iter::repeat_with(next).take(length).collect()
 }
 
-pub async fn blobs_come_back_whole(store: &Store) {
+async fn blobs_come_back_whole(store: &Store) {
     let key = key("CA-blobs");
     for bytes in [vec![], vec![7], b"text ".repeat(10_000), noise(3_000_000)] {
         let blob = Blob::new(bytes.clone());
@@ -371,7 +415,7 @@ pub async fn blobs_come_back_whole(store: &Store) {
     }
 }
 
-pub async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &Store) {
+async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &Store) {
     let here = key("CA-blob");
     let there = key("CA-blob#2");
     let blob = Blob::new(b"agent: hello".to_vec());
@@ -388,7 +432,7 @@ pub async fn a_blob_that_is_not_as_expected_is_not_given_out(store: &Store) {
     }
 }
 
-pub async fn what_is_due_is_found_until_it_is_done(store: &Store) {
+async fn what_is_due_is_found_until_it_is_done(store: &Store) {
     let one = stored(store, &record("CA-due")).await;
     let shard = one.key.due_shard();
     let due = async |until| {
@@ -422,7 +466,7 @@ pub async fn what_is_due_is_found_until_it_is_done(store: &Store) {
     assert_eq!(due(at(900)).await, []);
 }
 
-pub async fn due_work_comes_in_pages_oldest_first(store: &Store) {
+async fn due_work_comes_in_pages_oldest_first(store: &Store) {
     let mut wanted = BTreeSet::new();
     for n in 0.. {
         let mut call = record(&format!("CA-page-{n}"));
@@ -456,7 +500,7 @@ pub async fn due_work_comes_in_pages_oldest_first(store: &Store) {
     assert_eq!(seen.iter().filter_map(|due| of(due).0.cloned()).collect::<BTreeSet<_>>(), wanted);
 }
 
-pub async fn due_times_count_in_milliseconds(store: &Store) {
+async fn due_times_count_in_milliseconds(store: &Store) {
     let mut call = record("CA-fraction");
     let moment = at(100) + SignedDuration::from_micros(1_900);
     let millisecond = at(100) + SignedDuration::from_millis(1);
@@ -471,7 +515,7 @@ pub async fn due_times_count_in_milliseconds(store: &Store) {
     assert_eq!(due(millisecond - SignedDuration::from_nanos(1)).await, []);
 }
 
-pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(store: &Store) {
+async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(store: &Store) {
     let shard = key("CA-0").due_shard();
     let keys = (0..).map(|n| key(&format!("CA-{n}")));
     let mut wanted = BTreeSet::new();
@@ -514,7 +558,7 @@ pub async fn a_page_goes_on_where_the_last_ended_though_that_was_done_meanwhile(
     assert_eq!(store.due(shard, at(0), None).await.unwrap(), Page::default());
 }
 
-pub async fn deliveries_are_created_with_the_call_or_not_at_all(store: &Store) {
+async fn deliveries_are_created_with_the_call_or_not_at_all(store: &Store) {
     let one = stored(store, &record("CA-together")).await;
     let planned = |destination: &str| {
         let id = id(&format!("{destination}#call.completed"));
@@ -616,7 +660,7 @@ pub fn analysed(record: CallRecord, analysis: &Analysis, runs: u32) -> CallRecor
     CallRecord { analysis: Some(mark), ..record }
 }
 
-pub async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &Store) {
+async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &Store) {
     let one = stored(store, &record("CA-analysed")).await;
     assert_eq!(store.analysis(&one.key).await.unwrap(), None);
     let first = analysis(3);
@@ -650,14 +694,14 @@ pub async fn an_analysis_is_written_with_its_call_or_not_at_all(store: &Store) {
     assert_eq!(store.analysis(&key("CA-analysed-too")).await.unwrap(), None);
 }
 
-pub async fn an_analysis_of_a_call_that_is_gone_is_an_error(store: &Store) {
+async fn an_analysis_of_a_call_that_is_gone_is_an_error(store: &Store) {
     let ghost = CallRecord { version: 3, ..record("CA-ghost-analysed") };
     let one = analysis(1);
     let error = store.put_call_and_analysis(&analysed(ghost, &one, 1), &one).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { what: "call", .. }), "{error}");
 }
 
-pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &Store) {
+async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &Store) {
     let one = stored(store, &record("CA-taken")).await;
     let delivery = Delivery::planned(one.key.clone(), id("crm#call.updated"), at(0));
     store.put_call_and_deliveries(&one, std::slice::from_ref(&delivery), &[]).await.unwrap();
@@ -678,7 +722,7 @@ pub async fn a_delivery_is_taken_up_once_and_only_as_the_call_was_read(store: &S
     assert_eq!(store.deliveries(&orphan.key).await.unwrap(), []);
 }
 
-pub async fn the_traces_of_calls_are_those_that_are_stored(store: &Store) {
+async fn the_traces_of_calls_are_those_that_are_stored(store: &Store) {
     let ended = stored(store, &record("CA-ended")).await;
     let ringing = update("ringing", State::Ringing);
     let ringing = CallRecord::first(key("CA-ringing"), ringing, POLICY, at(0));
@@ -728,7 +772,7 @@ fn unread(nanos: i64, bytes: Vec<u8>) -> (Quarantined, Vec<u8>) {
     (one, bytes)
 }
 
-pub async fn quarantined_bodies_come_newest_first(store: &Store) {
+async fn quarantined_bodies_come_newest_first(store: &Store) {
     // Within one second, and with more and fewer digits.
     let bodies = [
         unread(0, b"{\"durationSec\":,}".to_vec()),
@@ -763,7 +807,7 @@ pub async fn quarantined_bodies_come_newest_first(store: &Store) {
     }
 }
 
-pub async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store: &Store) {
+async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store: &Store) {
     let mut unreads: Vec<_> = (0..250).map(|n| unread(n, vec![n as u8])).collect();
     unreads.push(unread(250, noise(1_000_000)));
     // The same bytes once more, later and at the same time as others.
@@ -784,7 +828,7 @@ pub async fn what_is_taken_out_of_quarantine_is_gone_and_nothing_beside_it(store
     assert!(quarantined(store, "intake", Between::default()).await == left);
 }
 
-pub async fn the_pages_of_calls_hold_each_of_them_once(store: &Store) {
+async fn the_pages_of_calls_hold_each_of_them_once(store: &Store) {
     let mut wanted = BTreeMap::new();
     for n in 0..230 {
         let provider = name(["twilio", "asterisk", "twili"][n % 3]);
@@ -861,7 +905,7 @@ async fn listed(store: &Store, list: &List, stretch: (i64, i64), limit: usize) -
     }
 }
 
-pub async fn a_day_lists_its_calls_newest_first(store: &Store) {
+async fn a_day_lists_its_calls_newest_first(store: &Store) {
     let today = List::Day(at(0).to_zoned(jiff::tz::TimeZone::UTC).date());
     let mut wanted = Vec::new();
     // Several in each second, and some on the days before and after.
@@ -891,7 +935,7 @@ pub async fn a_day_lists_its_calls_newest_first(store: &Store) {
     }
 }
 
-pub async fn a_contact_lists_its_calls_newest_first(store: &Store) {
+async fn a_contact_lists_its_calls_newest_first(store: &Store) {
     let mut wanted = Vec::new();
     for n in 0..9 {
         // Months apart.
@@ -909,7 +953,7 @@ pub async fn a_contact_lists_its_calls_newest_first(store: &Store) {
     assert_eq!(listed(store, &List::Contact(name("c")), always, 9).await, []);
 }
 
-pub async fn a_call_stands_once_where_it_belongs_now(store: &Store) {
+async fn a_call_stands_once_where_it_belongs_now(store: &Store) {
     let day = |second| List::Day(at(second).to_zoned(jiff::tz::TimeZone::UTC).date());
     let always = (-999_999_999, 999_999_999);
     let first = stored(store, &begun("CA1", TODAY + 60, Some("c1"))).await;
@@ -934,7 +978,7 @@ pub async fn a_call_stands_once_where_it_belongs_now(store: &Store) {
 }
 
 /// Also one whose facts are long, and one of which no time is known.
-pub async fn any_call_can_stand_in_a_list(store: &Store) {
+async fn any_call_can_stand_in_a_list(store: &Store) {
     let mut record = full_record("CA-full");
     record.call.facts.campaign = Some("名".repeat(9_000));
     record.call.facts.contact_name = Some(Personal::new("x".repeat(9_000)));
@@ -970,7 +1014,7 @@ fn job(source: &str, kind: Kind, second: i64) -> Job {
     Job::start(kind, (name("twilio"), name(source)), range, steps, at(second))
 }
 
-pub async fn a_job_comes_back_as_it_went(store: &Store) {
+async fn a_job_comes_back_as_it_went(store: &Store) {
     let job = job("whole", Kind::Reconcile, 0);
     assert_eq!(store.job(&job.id).await.unwrap(), None);
     assert_eq!(store.start_job(&job).await.unwrap(), Started::New(1));
@@ -987,7 +1031,7 @@ pub async fn a_job_comes_back_as_it_went(store: &Store) {
     assert_eq!(store.job(&next.id).await.unwrap(), Some(next));
 }
 
-pub async fn a_job_is_written_as_it_was_read_or_not_at_all(store: &Store) {
+async fn a_job_is_written_as_it_was_read_or_not_at_all(store: &Store) {
     let job = job("versions", Kind::Sync, 0);
     assert_eq!(store.put_job(&Job { version: 1, ..job.clone() }).await.unwrap(), PutIf::Conflict);
     store.start_job(&job).await.unwrap();
@@ -998,7 +1042,7 @@ pub async fn a_job_is_written_as_it_was_read_or_not_at_all(store: &Store) {
     assert!(store.job(&job.id).await.unwrap().unwrap().is_running());
 }
 
-pub async fn one_job_of_a_slot_runs_at_a_time(store: &Store) {
+async fn one_job_of_a_slot_runs_at_a_time(store: &Store) {
     let first = job("slot", Kind::Sync, 0);
     assert_eq!(store.start_job(&first).await.unwrap(), Started::New(1));
     let second = job("slot", Kind::Sync, 9);
@@ -1015,7 +1059,7 @@ pub async fn one_job_of_a_slot_runs_at_a_time(store: &Store) {
     );
 }
 
-pub async fn jobs_are_listed_newest_first(store: &Store) {
+async fn jobs_are_listed_newest_first(store: &Store) {
     for second in [30, 10, 20] {
         store.start_job(&job(&format!("list-{second}"), Kind::Sync, second)).await.unwrap();
     }
@@ -1024,7 +1068,7 @@ pub async fn jobs_are_listed_newest_first(store: &Store) {
     assert_eq!(mine.collect::<Vec<_>>(), ["list-30", "list-20", "list-10"]);
 }
 
-pub async fn a_job_is_due_until_it_is_over(store: &Store) {
+async fn a_job_is_due_until_it_is_over(store: &Store) {
     let job = job("due", Kind::Sync, 0);
     store.start_job(&job).await.unwrap();
     let due = async |until| {
@@ -1042,7 +1086,7 @@ pub async fn a_job_is_due_until_it_is_over(store: &Store) {
     assert_eq!(due(at(9_999)).await, []);
 }
 
-pub async fn what_was_missing_is_noted_once(store: &Store) {
+async fn what_was_missing_is_noted_once(store: &Store) {
     let gap = |day: &str, job: &str, missing| Gap {
         provider: name("twilio"),
         source: name("gaps"),
@@ -1059,7 +1103,7 @@ pub async fn what_was_missing_is_noted_once(store: &Store) {
     assert_eq!((all, some), (gaps.to_vec(), gaps[1..].to_vec()));
 }
 
-pub async fn a_gate_comes_back_as_it_went(store: &Store) {
+async fn a_gate_comes_back_as_it_went(store: &Store) {
     let mut version = 0;
     let moment = at(5) + SignedDuration::from_nanos(1);
     for mode in [Mode::Running, Mode::Paused, Mode::Draining { since: moment }, Mode::Stopped] {
@@ -1082,7 +1126,7 @@ pub async fn a_gate_comes_back_as_it_went(store: &Store) {
     assert_eq!(store.gate(&name("another")).await.unwrap(), None);
 }
 
-pub async fn a_gate_is_written_as_it_was_read_or_not_at_all(store: &Store) {
+async fn a_gate_is_written_as_it_was_read_or_not_at_all(store: &Store) {
     let gate = Gate::new(name("crm")).after(&Change::Tripped, at(0)).unwrap();
     assert_eq!(store.put_gate(&gate).await.unwrap(), PutIf::Stored(1));
     // Two workers at the same probe: one has it.
@@ -1094,7 +1138,7 @@ pub async fn a_gate_is_written_as_it_was_read_or_not_at_all(store: &Store) {
     assert_eq!(store.gate(&name("crm")).await.unwrap().unwrap().breaker, probing.breaker);
 }
 
-pub async fn all_gates_are_read_together(store: &Store) {
+async fn all_gates_are_read_together(store: &Store) {
     assert_eq!(store.gates().await.unwrap(), []);
     for destination in ["crm", "a", "z.9"] {
         let gate = Gate::new(name(destination)).after(&Change::Pause, at(0)).unwrap();
@@ -1108,7 +1152,7 @@ pub async fn all_gates_are_read_together(store: &Store) {
     assert!(gates.iter().all(|gate| gate.version == 1 && gate.mode == Mode::Paused));
 }
 
-pub async fn no_place_in_a_line_is_given_out_twice(store: &Store) {
+async fn no_place_in_a_line_is_given_out_twice(store: &Store) {
     let pace = Pace::new(2.0, 3);
     let crm = name("crm");
     // Three at once, and then one each half second.
@@ -1137,7 +1181,7 @@ pub async fn no_place_in_a_line_is_given_out_twice(store: &Store) {
     }
 }
 
-pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &Store) {
+async fn what_is_parked_waits_apart_the_longest_due_first(store: &Store) {
     let (crm, other) = (name("crm"), name("other"));
     for n in 0..40 {
         let call = record(&format!("CA{n}"));
@@ -1182,4 +1226,15 @@ pub async fn what_is_parked_waits_apart_the_longest_due_first(store: &Store) {
     let claimed = delivery.claimed(at(0), Seconds(30), rendered());
     store.put_delivery(&claimed, None).await.unwrap();
     assert_eq!(deferred(Deferred::Shut, at(0), 100).await.len(), 29);
+}
+
+#[tokio::test]
+async fn a_blob_that_was_lost_is_not_given_out() {
+    let store = Store::in_memory();
+    let key = key("CA-damaged");
+    let blob = Blob::new(b"agent: hello".to_vec());
+    store.put_blob(&key, &blob).await.unwrap();
+    store.lose_blob(&key, &blob.digest);
+    let error = store.blob(&key, &blob.reference()).await.unwrap_err();
+    assert!(matches!(error, StoreError::Damaged { what: "blob", .. }));
 }

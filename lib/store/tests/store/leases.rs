@@ -1,14 +1,17 @@
-//! What every store of leases must do, on DynamoDB and in memory.
+//! Leases, over both tables.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
-
-mod server;
-
-use aws_sdk_dynamodb::types::{BillingMode, KeyType, ScalarAttributeType};
 use futures_util::future::join_all;
 use jiff::Timestamp;
-use server::{attribute, schema};
 use switchboard_store::{Lease, Store};
+
+use crate::server;
+
+over_both_tables!(
+    &Store::in_memory(), &server::store().await;
+    of_many_one_gets_it,
+    it_is_free_when_it_is_given_back_or_over,
+    it_can_rest,
+);
 
 fn at(second: i64) -> Timestamp {
     Timestamp::from_second(1_771_577_000 + second).unwrap()
@@ -49,32 +52,4 @@ async fn it_can_rest(leases: &Store) {
     assert_eq!(take("a", at(40), at(70)).await, Lease::Rests(at(60)));
     assert_eq!(take("b", at(60), at(90)).await, Lease::Acquired(1));
     leases.release("unknown", "a", 1, None).await.unwrap();
-}
-
-async fn contract(leases: &Store) {
-    of_many_one_gets_it(leases).await;
-    it_is_free_when_it_is_given_back_or_over(leases).await;
-    it_can_rest(leases).await;
-}
-
-#[tokio::test]
-async fn in_memory() {
-    contract(&Store::in_memory()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn on_dynamodb() {
-    let client = server::start().await;
-    client
-        .create_table()
-        .table_name("calls")
-        .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("pk", ScalarAttributeType::S))
-        .attribute_definitions(attribute("sk", ScalarAttributeType::S))
-        .key_schema(schema("pk", KeyType::Hash))
-        .key_schema(schema("sk", KeyType::Range))
-        .send()
-        .await
-        .unwrap();
-    contract(&Store::dynamodb(&client, "calls".into(), 400)).await;
 }

@@ -1,90 +1,16 @@
-//! The directory's contract on DynamoDB: an in-process server, as for the calls.
+//! The directory's items on DynamoDB.
 
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+use std::collections::BTreeSet;
 
-mod directory_contract;
-mod server;
-
-use std::collections::{BTreeSet, HashMap};
-
-use aws_sdk_dynamodb::Client;
-use aws_sdk_dynamodb::types::{
-    AttributeValue, BillingMode, GlobalSecondaryIndex, KeyType, Projection, ProjectionType,
-    ScalarAttributeType,
-};
-use directory_contract::{at, contact, employee, name, number, with_numbers};
-use server::{attribute, schema};
+use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_domain::Personal;
 use switchboard_domain::directory::{
     Activity, Contact, ContactKind, Draft, Employee, EntryKind, Extension, Origin,
 };
 use switchboard_store::{Directory, PutIf, StoreError, Upserted, Upserts};
 
-type Item = HashMap<String, AttributeValue>;
-
-const TABLE: &str = "directory";
-
-/// A server of its own with the table as the template makes it. It ends with the test's runtime.
-async fn client() -> Client {
-    let client = server::start().await;
-    let lists = GlobalSecondaryIndex::builder()
-        .index_name("lists")
-        .key_schema(schema("list", KeyType::Hash))
-        .key_schema(schema("place", KeyType::Range))
-        .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
-        .build()
-        .unwrap();
-    let attributes =
-        ["pk", "sk", "list", "place"].map(|name| attribute(name, ScalarAttributeType::S));
-    client
-        .create_table()
-        .table_name(TABLE)
-        .billing_mode(BillingMode::PayPerRequest)
-        .set_attribute_definitions(Some(attributes.into()))
-        .key_schema(schema("pk", KeyType::Hash))
-        .key_schema(schema("sk", KeyType::Range))
-        .global_secondary_indexes(lists)
-        .send()
-        .await
-        .unwrap();
-    client
-}
-
-async fn directory() -> Directory {
-    Directory::dynamodb(&client().await, TABLE.into())
-}
-
-macro_rules! contract {
-    ($($test:ident),* $(,)?) => {$(
-        #[tokio::test(flavor = "multi_thread")]
-        async fn $test() {
-            directory_contract::$test(directory().await).await;
-        }
-    )*};
-}
-
-contract!(
-    an_entry_comes_back_as_it_went,
-    a_write_needs_the_version_that_it_read,
-    an_entry_that_could_not_be_found_again_is_refused,
-    every_holder_of_a_handle_is_found_until_it_gives_it_up,
-    many_handles_are_found_at_once,
-    each_of_many_writes_is_done_or_not_for_itself,
-    of_many_first_calls_one_creates,
-    first_calls_and_imports_at_once_make_one_contact,
-    a_number_that_is_free_again_gets_a_new_contact,
-    lists_come_in_pages_in_order,
-    a_cursor_that_was_not_made_here_is_no_panic,
-    a_timeline_is_newest_first_and_goes_with_its_contact,
-    what_is_found_is_what_the_entries_say,
-    a_draft_finds_whom_it_is_about_and_erases_nothing,
-    a_dry_run_foretells_what_the_run_does,
-);
-
-async fn everything(client: &Client) -> Vec<Item> {
-    let pages = client.scan().table_name(TABLE).into_paginator().items().send();
-    pages.collect::<Result<Vec<_>, _>>().await.unwrap()
-}
+use crate::directory::{at, contact, employee, name, number, with_numbers};
+use crate::server::{self, DIRECTORY as TABLE, Item, client, everything, put};
 
 fn personal(value: &str) -> BTreeSet<Personal> {
     BTreeSet::from([Personal::new(value)])
@@ -129,7 +55,7 @@ async fn every_item_has_its_place_and_nothing_is_left_of_who_is_deleted() {
         ["pk", "sk", "list", "place"]
             .map(|key| item.get(key).map_or("", |value| value.as_s().unwrap()).to_owned())
     };
-    let mut places: Vec<_> = everything(&client).await.iter().map(place).collect();
+    let mut places: Vec<_> = everything(&client, TABLE).await.iter().map(place).collect();
     places.sort();
     let wanted = [
         [
@@ -154,7 +80,7 @@ async fn every_item_has_its_place_and_nothing_is_left_of_who_is_deleted() {
     directory.delete_employee(&name("e-1"), 1).await.unwrap();
     directory.set_own_number(&number(3), false).await.unwrap();
     directory.set_own_number(&number(4), false).await.unwrap();
-    assert_eq!(everything(&client).await, []);
+    assert_eq!(everything(&client, TABLE).await, []);
 }
 
 #[tokio::test]
@@ -166,11 +92,11 @@ async fn a_deletion_that_was_stopped_half_way_is_finished_by_the_next() {
         let item =
             [("pk", "contact#c-1".to_owned()), ("sk", format!("activity#twilio/twilio/{n}"))];
         let item = item.map(|(name, value)| (name.to_owned(), AttributeValue::S(value)));
-        client.put_item().table_name(TABLE).set_item(Some(item.into())).send().await.unwrap();
+        put(&client, TABLE, item.into()).await;
     }
     let deleted = directory.delete_contact(&name("c-1"), 0).await.unwrap();
     assert_eq!(deleted, PutIf::Conflict);
-    assert_eq!(everything(&client).await, []);
+    assert_eq!(everything(&client, TABLE).await, []);
 }
 
 #[tokio::test]
@@ -189,12 +115,12 @@ async fn a_change_of_everything_that_an_entry_may_have_is_one_transaction() {
     };
     directory.put_employee(&full(0, 0)).await.unwrap();
     assert_eq!(directory.put_employee(&full(100, 1)).await.unwrap(), PutIf::Stored(2));
-    assert_eq!(everything(&client).await.len(), 49);
+    assert_eq!(everything(&client, TABLE).await.len(), 49);
 }
 
 #[tokio::test]
 async fn a_number_that_a_hundred_have_is_nobodys() {
-    let directory = directory().await;
+    let directory = server::directory().await;
     for n in 0..100 {
         directory.put_contact(&with_numbers(&format!("c-{n}"), [1])).await.unwrap();
     }
@@ -223,9 +149,9 @@ async fn what_is_kept_under_a_key_that_is_none_of_ours_is_damaged_and_no_panic()
     let client = client().await;
     let directory = Directory::dynamodb(&client, TABLE.into());
     directory.put_contact(&contact("c-1")).await.unwrap();
-    let mut item = everything(&client).await.remove(0);
+    let mut item = everything(&client, TABLE).await.remove(0);
     item.remove("updated_at");
-    client.put_item().table_name(TABLE).set_item(Some(item)).send().await.unwrap();
+    put(&client, TABLE, item).await;
     let error = directory.contact(&name("c-1")).await.unwrap_err();
     assert!(matches!(error, StoreError::Damaged { what: "contact", .. }), "{error}");
 }
