@@ -66,10 +66,7 @@ impl Provider for Asterisk {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        let records = json::records(body::value(message)?)?;
-        if records.is_empty() {
-            return Err(Reject::malformed("body", "holds no record"));
-        }
+        let records = json::some_records(body::value(message)?)?;
         // Only the URL names the source: `Source` in a record is the caller's number.
         let (name, source) = message.source(None, None)?;
         Ok(body::each(message, records, |record| read(record, &name, source)))

@@ -50,10 +50,7 @@ impl Provider for Smartflo {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        let records = json::records(body::value(message)?)?;
-        if records.is_empty() {
-            return Err(Reject::malformed("body", "holds no record"));
-        }
+        let records = json::some_records(body::value(message)?)?;
         Ok(body::each(message, records, |record| read(message, record)))
     }
 }
