@@ -134,9 +134,7 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
     facts.answered_at = instant(fields, "answeredAt", zone.as_ref(), &mut facts)?;
     facts.ended_at = instant(fields, "endedAt", zone.as_ref(), &mut facts)?;
     facts.talk = fields.seconds("durationSec")?;
-    if let Some(recording) = fields.text("recordingUrl")? {
-        facts.recordings.insert("recording".to_owned(), cdr::recording(&recording));
-    }
+    cdr::keep_recording(&mut facts, fields.text("recordingUrl")?);
     facts.conversation = fields.text("conversationId")?;
     facts.summary = fields.personal_up_to(LONG, "summary")?;
     facts.transcript = fields.personal_up_to(usize::MAX, "transcriptRaw")?.map(Text::Inline);

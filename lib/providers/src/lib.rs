@@ -20,6 +20,8 @@ pub mod rest;
 pub mod secret;
 pub mod settings;
 pub mod source;
+#[cfg(test)]
+mod testing;
 
 pub use provider::{
     Authenticated, Content, Parsed, Provider, Record, Route, Sources, Unread, authenticate,
