@@ -72,9 +72,9 @@ def children(path: Path, code: str) -> Iterator[tuple[str, Path]]:
     is_root = path.name in ("lib.rs", "main.rs", "mod.rs") or path.parent.name == "bin"
     below = path.parent if is_root else path.with_suffix("")
     for name in re.findall(r"\bmod\s+(\w+)\s*;", code):
-        for file in (below / f"{name}.rs", below / name / "mod.rs"):
-            if file.is_file():
-                yield name, file
+        # The last two are those of a module with a `path`.
+        places = (below / f"{name}.rs", below / name / "mod.rs", path.with_name(f"{name}.rs"), path.parent / name / "mod.rs")
+        yield from ((name, file) for file in [file for file in places if file.is_file()][:1])
 
 
 def modules(root: Path, name: Module = ()) -> dict[Module, Path]:

@@ -6,7 +6,7 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::time::{Reading, is_plausible, read_iso, read_wall_clock};
 use switchboard_domain::{Disposition, Facts, Flag, Order, Personal, Recording, Seconds};
 
-use crate::json::seconds;
+use crate::json::{Fields, seconds};
 
 /// So many fields without a place of their own are kept with a call, which is not a document store.
 pub const MOST_EXTRA: usize = 20;
@@ -103,6 +103,39 @@ pub fn epoch(text: &str) -> Option<Timestamp> {
         return Timestamp::from_millisecond(number).ok();
     }
     Timestamp::from_second(number).ok()
+}
+
+/// Takes a field as a time: see [`time`] and [`place`].
+pub fn moment(
+    fields: &mut Fields,
+    name: &str,
+    zone: Option<&TimeZone>,
+    facts: &mut Facts,
+) -> Option<Timestamp> {
+    let text = fields.optional(name)?;
+    place(time(&text, zone), facts)
+}
+
+/// As [`moment`], of a column that holds a time before 2000 where it says nothing.
+pub fn moment_if_any(
+    fields: &mut Fields,
+    name: &str,
+    zone: Option<&TimeZone>,
+    facts: &mut Facts,
+) -> Option<Timestamp> {
+    let text = fields.optional(name)?;
+    place(time(&text, zone).filter(|reading| is_plausible(reading.at)), facts)
+}
+
+/// Takes a field as a duration. One that cannot be read is left out.
+pub fn lasted(fields: &mut Fields, name: &str) -> Option<Seconds> {
+    fields.optional(name).as_deref().and_then(duration)
+}
+
+/// Keeps the only recording of a call, if there is one.
+pub fn keep_recording(facts: &mut Facts, place: Option<String>) {
+    let recordings = place.map(|place| ("recording".to_owned(), recording(&place)));
+    facts.recordings.extend(recordings);
 }
 
 /// Notes what was decided about a time, and drops one before 2000: a template's fault.

@@ -6,9 +6,9 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::Value;
-use switchboard_domain::time::{is_plausible, read_iso};
+use switchboard_domain::time::read_iso;
 use switchboard_domain::{
-    AnsweredBy, CallKey, Direction, Disposition, Facts, Flag, Name, Order, Party, State, Text,
+    AnsweredBy, CallKey, Direction, Disposition, Facts, Name, Order, Party, State, Text,
 };
 
 use crate::body::{self, ParsedRecord};
@@ -50,10 +50,7 @@ impl Provider for Intake {
         if message.request().is_form() {
             return Err(Reject::UnsupportedMediaType { expected: "application/json" });
         }
-        let records = json::records(json::parse(message.body())?)?;
-        if records.is_empty() {
-            return Err(Reject::malformed("body", "holds no record"));
-        }
+        let records = json::some_records(json::parse(message.body())?)?;
         Ok(body::each(message, records, |record| self.read(message, record)))
     }
 }
@@ -137,9 +134,7 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
     facts.answered_at = instant(fields, "answeredAt", zone.as_ref(), &mut facts)?;
     facts.ended_at = instant(fields, "endedAt", zone.as_ref(), &mut facts)?;
     facts.talk = fields.seconds("durationSec")?;
-    if let Some(recording) = fields.text("recordingUrl")? {
-        facts.recordings.insert("recording".to_owned(), cdr::recording(&recording));
-    }
+    cdr::keep_recording(&mut facts, fields.text("recordingUrl")?);
     facts.conversation = fields.text("conversationId")?;
     facts.summary = fields.personal_up_to(LONG, "summary")?;
     facts.transcript = fields.personal_up_to(usize::MAX, "transcriptRaw")?.map(Text::Inline);
@@ -149,7 +144,7 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
     Ok(facts)
 }
 
-/// Reads a time. One before 2000 is what a template makes of a text where it expected an epoch: dropped.
+/// Reads a time, if it is one that can be.
 fn instant(
     fields: &mut Fields,
     name: &'static str,
@@ -160,10 +155,5 @@ fn instant(
     let reading = read_iso(&text, zone).ok_or_else(|| {
         Reject::malformed(name, "is not an ISO 8601 time, as 2026-02-20T09:00:00Z")
     })?;
-    if !is_plausible(reading.at) {
-        facts.flags.insert(Flag::StartDiscarded);
-        return Ok(None);
-    }
-    facts.flags.extend(reading.flag);
-    Ok(Some(reading.at))
+    Ok(cdr::place(Some(reading), facts))
 }

@@ -51,6 +51,15 @@ pub fn records(value: Value) -> Result<Vec<Value>, Reject> {
     }
 }
 
+/// The records of a body that must hold one at least.
+pub fn some_records(value: Value) -> Result<Vec<Value>, Reject> {
+    let records = records(value)?;
+    if records.is_empty() {
+        return Err(Reject::malformed("body", "holds no record"));
+    }
+    Ok(records)
+}
+
 /// The fields of one record, taken out one after the other; what is left has no place.
 pub struct Fields(Map<String, Value>);
 

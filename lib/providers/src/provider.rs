@@ -62,7 +62,7 @@ pub trait Provider: Sync {
         false
     }
 
-    /// The header of the secret, as the provider's set-up page names it.
+    /// The header of the secret or signature, as the provider's set-up page names it.
     fn secret_header(&self) -> &'static str {
         "X-Webhook-Secret"
     }
@@ -70,10 +70,14 @@ pub trait Provider: Sync {
     /// Whether a signature or secret came at all. Checked before any source is looked at, so that
     /// the response to a request without one reveals nothing about which sources exist.
     fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
-        match secret::presented(request) {
-            Some(_) => Ok(()),
-            None => Err(Reject::Unauthenticated { expected: self.secret_header() }),
-        }
+        let expected = self.secret_header();
+        let is_there = if self.is_signed() {
+            let sent = request.get_header(&expected.to_ascii_lowercase());
+            sent.is_some_and(|sent| !sent.is_empty())
+        } else {
+            secret::presented(request).is_some()
+        };
+        if is_there { Ok(()) } else { Err(Reject::Unauthenticated { expected }) }
     }
 
     /// Checks that the sender knows `credential`, in constant time.

@@ -3,12 +3,27 @@
 use switchboard_domain::{ConfigError, Personal};
 
 use crate::dial::Dialer;
-use crate::intake::Intake;
 use crate::provider::Provider;
 use crate::pull::Pull;
 use crate::recordings::{self, Wanted};
 use crate::source::Source;
-use crate::{asterisk, elevenlabs, fmc, onecom, smartflo, threecx, twilio};
+
+#[path = "asterisk/mod.rs"]
+pub mod asterisk;
+#[path = "elevenlabs/mod.rs"]
+pub mod elevenlabs;
+#[path = "fmc/mod.rs"]
+pub mod fmc;
+#[path = "intake.rs"]
+pub mod intake;
+#[path = "onecom/mod.rs"]
+pub mod onecom;
+#[path = "smartflo/mod.rs"]
+pub mod smartflo;
+#[path = "threecx/mod.rs"]
+pub mod threecx;
+#[path = "twilio/mod.rs"]
+pub mod twilio;
 
 macro_rules! providers {
     ($($provider:expr),* $(,)?) => {
@@ -40,7 +55,7 @@ providers! {
 }
 
 /// The generic intake, which refuses providers that have a webhook of their own.
-pub static INTAKE: Intake = Intake { refuses: has_webhook_alone };
+pub static INTAKE: intake::Intake = intake::Intake { refuses: has_webhook_alone };
 
 /// Every provider whose calls can be pulled.
 #[rustfmt::skip]

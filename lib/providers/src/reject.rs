@@ -39,7 +39,8 @@ pub enum Reject {
 
 /// Which rule refused a request, the more telling the later in this list. Named in our log,
 /// metrics and test vectors; the sender learns none of it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Refusal {
     /// No source of that name, or none at all.
     UnknownSource,
@@ -64,17 +65,7 @@ pub enum Refusal {
 impl Refusal {
     /// The name in logs, metrics and vectors.
     pub fn as_str(self) -> &'static str {
-        match self {
-            Refusal::UnknownSource => "unknown_source",
-            Refusal::NoSecret => "no_secret",
-            Refusal::Network => "network",
-            Refusal::Mismatch => "mismatch",
-            Refusal::BadHeader => "bad_header",
-            Refusal::Stale => "stale",
-            Refusal::BodyHash => "body_hash",
-            Refusal::OtherSource => "other_source",
-            Refusal::Ambiguous => "ambiguous",
-        }
+        self.into()
     }
 }
 

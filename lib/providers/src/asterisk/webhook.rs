@@ -8,7 +8,6 @@
 mod tests;
 
 use serde_json::{Map, Value};
-use switchboard_domain::time::is_plausible;
 use switchboard_domain::{CallKey, Disposition, Facts, Name, Personal, Seconds, State};
 
 use super::sides::Sides;
@@ -66,10 +65,7 @@ impl Provider for Asterisk {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        let records = json::records(body::value(message)?)?;
-        if records.is_empty() {
-            return Err(Reject::malformed("body", "holds no record"));
-        }
+        let records = json::some_records(body::value(message)?)?;
         // Only the URL names the source: `Source` in a record is the caller's number.
         let (name, source) = message.source(None, None)?;
         Ok(body::each(message, records, |record| read(record, &name, source)))
@@ -132,22 +128,16 @@ fn named_as_variables(record: Value) -> Value {
 fn facts(fields: &mut Fields, source: &Source) -> Facts {
     let mut facts = Facts { state: Some(State::Ended), ..Facts::default() };
     let zone = source.zone();
-    let time = |text: Option<String>| cdr::time(&text?, zone.as_ref());
-
-    let start = time(fields.optional("start"));
-    facts.started_at = cdr::place(start, &mut facts);
+    let zone = zone.as_ref();
+    facts.started_at = cdr::moment(fields, "start", zone, &mut facts);
     // Unanswered it is blank, `0.000000`, or 1970 in some databases: then it says nothing.
-    let answer = time(fields.optional("answer")).filter(|reading| is_plausible(reading.at));
-    facts.answered_at = cdr::place(answer, &mut facts);
-    let end = time(fields.optional("end"));
-    facts.ended_at = cdr::place(end, &mut facts);
-    facts.total = fields.optional("duration").and_then(|text| cdr::duration(&text));
-    facts.talk = fields.optional("billsec").and_then(|text| cdr::duration(&text));
+    facts.answered_at = cdr::moment_if_any(fields, "answer", zone, &mut facts);
+    facts.ended_at = cdr::moment(fields, "end", zone, &mut facts);
+    facts.total = cdr::lasted(fields, "duration");
+    facts.talk = cdr::lasted(fields, "billsec");
     facts.disposition = fields.optional("disposition").and_then(|text| cdr::disposition(&text));
     facts.cause = fields.optional("hangupcause").and_then(|text| q850(&text));
-    if let Some(recording) = fields.optional("recordingfile") {
-        facts.recordings.insert("recording".to_owned(), cdr::recording(&recording));
-    }
+    cdr::keep_recording(&mut facts, fields.optional("recordingfile"));
     let mut dstchannel = fields.optional("dstchannel");
     if let Some(dialled) = dialled(fields) {
         facts.disposition = Some(Disposition::Answered);
@@ -180,7 +170,7 @@ struct Dialled {
 /// dialplan's `CDR()` shows the record of the last alone, whichever of them was answered.
 fn dialled(fields: &mut Fields) -> Option<Dialled> {
     let status = fields.optional("dialstatus");
-    let talk = fields.optional("answeredtime").and_then(|text| cdr::duration(&text));
+    let talk = cdr::lasted(fields, "answeredtime");
     let channel = fields.optional("dialedpeername");
     let picked_up = status.as_deref().and_then(cdr::disposition) == Some(Disposition::Answered);
     picked_up.then_some(Dialled { talk, channel })

@@ -13,7 +13,9 @@ use switchboard_domain::{
 };
 
 use crate::json;
+use crate::provider::Provider as _;
 use crate::reject::Reject;
+use crate::twilio::Twilio;
 
 /// What data collection found is kept up to this many bytes an item.
 const LONGEST_ITEM: usize = 512;
@@ -125,9 +127,8 @@ pub(super) fn read(
 /// Twilio's id of the call: of the phone call itself, else from the variables that the agent was
 /// given. A phone call over SIP or Exotel has ids of another kind.
 fn call_sid(data: &Value) -> Option<String> {
-    match text(data, "/metadata/phone_call/type").as_deref() {
-        None | Some("twilio") => {}
-        Some(_) => return None,
+    if text(data, "/metadata/phone_call/type").is_some_and(|system| system != Twilio.name()) {
+        return None;
     }
     let names = ["system__call_sid", "twilio_call_sid", "call_sid", "callSid", "CallSid"];
     text(data, "/metadata/phone_call/call_sid").or_else(|| variable(data, &names))

@@ -21,8 +21,6 @@ use crate::settings::ProviderSettings;
 use crate::source::{Credential, Source};
 use crate::twilio::webhook::{Twilio, callback, from_json};
 
-/// The header with the signature.
-pub const SIGNATURE_HEADER: &str = "elevenlabs-signature";
 /// Says in [`Settings::calls`] that conversations are calls of their own.
 const ON_NO_CALL: &str = "none";
 
@@ -46,13 +44,8 @@ impl Provider for ElevenLabs {
         ProviderSettings::read::<Settings>(json)
     }
 
-    fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
-        let sent = request.get_header(SIGNATURE_HEADER).is_some_and(|sent| !sent.is_empty());
-        if sent {
-            Ok(())
-        } else {
-            Err(Reject::Unauthenticated { expected: "ElevenLabs-Signature" })
-        }
+    fn secret_header(&self) -> &'static str {
+        "ElevenLabs-Signature"
     }
 
     fn authenticate(
@@ -61,7 +54,7 @@ impl Provider for ElevenLabs {
         _source: &Source,
         credential: &Credential,
     ) -> Result<(), Refusal> {
-        let header = request.get_header(SIGNATURE_HEADER).unwrap_or_default();
+        let header = request.get_header("elevenlabs-signature").unwrap_or_default();
         let body = request.signed_bytes();
         signature::check(header, body, &credential.secret, request.received_at)
     }
@@ -174,10 +167,8 @@ fn failed(
 
 /// The Twilio call that a conversation was held on, if the source joins them.
 fn on_call(source: &Source, sid: Option<&str>) -> Result<Option<CallKey>, Reject> {
-    let calls = source
-        .own::<Settings>()
-        .and_then(|own| own.calls.as_ref())
-        .map_or(Twilio.name(), Name::as_str);
+    let own = source.own::<Settings>().and_then(|own| own.calls.as_ref());
+    let calls = own.map_or(Twilio.name(), Name::as_str);
     let Some(sid) = sid.filter(|_| calls != ON_NO_CALL) else { return Ok(None) };
     let provider = Name::new("provider", Twilio.name())?;
     Ok(Some(CallKey::new(provider, Name::new("calls", calls)?, sid)?))

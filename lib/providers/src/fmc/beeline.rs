@@ -140,8 +140,8 @@ pub(super) fn read(
     facts.state = state(&kind, fields.optional("state").as_deref());
     facts.disposition = so_far(facts.state);
     parties(&mut fields, &mut facts);
-    facts.started_at = time(&mut fields, "startTime", zone.as_ref(), &mut facts);
-    facts.answered_at = time(&mut fields, "answerTime", zone.as_ref(), &mut facts);
+    facts.started_at = cdr::moment(&mut fields, "startTime", zone.as_ref(), &mut facts);
+    facts.answered_at = cdr::moment(&mut fields, "answerTime", zone.as_ref(), &mut facts);
     let sequence = fields.optional("sequenceNumber").and_then(|n| n.parse().ok());
     let order = if facts.state == Some(State::Ended) {
         release(&mut fields, zone.as_ref(), &mut facts)
@@ -178,7 +178,7 @@ fn so_far(state: Option<State>) -> Option<Disposition> {
 
 /// The end of a leg.
 fn release(fields: &mut Fields, zone: Option<&TimeZone>, facts: &mut Facts) -> Order {
-    facts.ended_at = time(fields, "releaseTime", zone, facts);
+    facts.ended_at = cdr::moment(fields, "releaseTime", zone, facts);
     facts.total = between(facts.started_at, facts.ended_at);
     facts.talk = between(facts.answered_at, facts.ended_at);
     let cause = fields
@@ -235,16 +235,6 @@ fn parties(fields: &mut Fields, facts: &mut Facts) {
         facts.contact = remote;
         facts.contact_name = name.map(Personal::new);
     }
-}
-
-fn time(
-    fields: &mut Fields,
-    name: &str,
-    zone: Option<&TimeZone>,
-    facts: &mut Facts,
-) -> Option<Timestamp> {
-    let text = fields.optional(name)?;
-    cdr::place(cdr::time(&text, zone), facts)
 }
 
 /// Whole seconds from one moment to a later one.

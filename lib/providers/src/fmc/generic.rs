@@ -1,7 +1,5 @@
 //! The fields of a template that people fill with an FMC system's own variables.
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
 use switchboard_domain::{AnsweredBy, Direction, Disposition, Facts, Order, Party, State, Text};
 
 use crate::body::ParsedRecord;
@@ -31,12 +29,10 @@ pub(super) fn read(
     facts.contact = fields.optional("client_number").as_deref().and_then(Party::read);
     facts.employee = fields.optional("employee_number").as_deref().and_then(Party::read);
     facts.contact_name = fields.personal("client_name").ok().flatten();
-    facts.started_at = time(&mut fields, "start_time", zone.as_ref(), &mut facts);
-    facts.ended_at = time(&mut fields, "end_time", zone.as_ref(), &mut facts);
-    facts.talk = fields.optional("duration_sec").as_deref().and_then(cdr::duration);
-    if let Some(recording) = fields.optional("record_url") {
-        facts.recordings.insert("recording".to_owned(), cdr::recording(&recording));
-    }
+    facts.started_at = cdr::moment(&mut fields, "start_time", zone.as_ref(), &mut facts);
+    facts.ended_at = cdr::moment(&mut fields, "end_time", zone.as_ref(), &mut facts);
+    facts.talk = cdr::lasted(&mut fields, "duration_sec");
+    cdr::keep_recording(&mut facts, fields.optional("record_url"));
     facts.transcript = fields.personal_up_to(usize::MAX, "transcript")?.map(Text::Inline);
     facts.extra = fields.rest(MOST_EXTRA).collect();
 
@@ -68,14 +64,4 @@ fn direction(word: &str) -> Option<Direction> {
         "internal" => Some(Direction::Internal),
         _ => None,
     }
-}
-
-fn time(
-    fields: &mut Fields,
-    name: &str,
-    zone: Option<&TimeZone>,
-    facts: &mut Facts,
-) -> Option<Timestamp> {
-    let text = fields.optional(name)?;
-    cdr::place(cdr::time(&text, zone), facts)
 }

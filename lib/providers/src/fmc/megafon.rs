@@ -104,16 +104,13 @@ fn history(fields: &mut Fields, zone: Option<&jiff::tz::TimeZone>, facts: &mut F
             facts.cause = Some(status);
         }
     }
-    let start = fields.optional("start");
-    facts.started_at = start.and_then(|start| cdr::place(cdr::time(&start, zone), facts));
+    facts.started_at = cdr::moment(fields, "start", zone, facts);
     // From the first ring to the end. How long they talked is not said.
-    facts.total = fields.optional("duration").as_deref().and_then(cdr::duration);
+    facts.total = cdr::lasted(fields, "duration");
     if let (Some(start), Some(total)) = (facts.started_at, facts.total) {
         facts.ended_at = Some(cdr::after(start, total));
     }
-    if let Some(link) = fields.optional("link") {
-        facts.recordings.insert("recording".to_owned(), cdr::recording(&link));
-    }
+    cdr::keep_recording(facts, fields.optional("link"));
     let position = facts.started_at.and_then(|start| u64::try_from(start.as_second()).ok());
     position.map_or(Order::Unordered, |position| cdr::leg_order(position, facts.disposition))
 }

@@ -10,7 +10,6 @@ mod tests;
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
-use switchboard_domain::time::is_plausible;
 use switchboard_domain::{
     ConfigError, Direction, Disposition, Facts, Order, Personal, Seconds, State, time,
 };
@@ -242,13 +241,10 @@ fn facts(fields: &mut Fields, zone: Option<&TimeZone>, leg: &str) -> Result<Fact
         keep(&mut facts, "disposition", word);
     }
 
-    let reading = |text: Option<String>| text.and_then(|text| cdr::time(&text, zone));
-    facts.started_at = cdr::place(reading(fields.optional("start")), &mut facts);
+    facts.started_at = cdr::moment(fields, "start", zone, &mut facts);
     // An answer or an end before 2000 is a blank column, and not a start that was dropped.
-    let answer = reading(fields.optional("answer")).filter(|reading| is_plausible(reading.at));
-    facts.answered_at = cdr::place(answer, &mut facts);
-    let end = reading(fields.optional("end")).filter(|reading| is_plausible(reading.at));
-    facts.ended_at = cdr::place(end, &mut facts);
+    facts.answered_at = cdr::moment_if_any(fields, "answer", zone, &mut facts);
+    facts.ended_at = cdr::moment_if_any(fields, "end", zone, &mut facts);
     // Also of a call that ends before it starts: over the night when clocks go back, it lasted.
     if let (Some(start), Some(total)) = (facts.started_at, facts.total)
         && facts.ended_at.is_none_or(|end| end < start)

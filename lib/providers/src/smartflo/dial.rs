@@ -7,7 +7,7 @@
 use async_trait::async_trait;
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use switchboard_domain::dial_request::{DialFault, DialRequest};
 use switchboard_domain::directory::Employee;
 use switchboard_domain::{ConfigError, Name, Personal};
@@ -97,18 +97,18 @@ impl Dialer for SmartfloDialer {
     async fn place(&self, client: &Client<'_>, dial_request: &DialRequest) -> Placing {
         let order = &dial_request.order;
         let reference = order.context.lead_id.as_deref().unwrap_or(dial_request.id.as_str());
-        let mut body = Map::new();
-        body.insert("agent_number".into(), order.agent.expose().into());
-        body.insert("destination_number".into(), order.to.expose().into());
-        body.insert("async".into(), 1.into());
-        body.insert("custom_identifier".into(), reference.into());
+        let mut body = json!({
+            "agent_number": order.agent.expose(),
+            "destination_number": order.to.expose(),
+            "async": 1,
+            "custom_identifier": reference,
+        });
         if let Some(caller_id) = &order.caller_id {
-            body.insert("caller_id".into(), caller_id.expose().into());
+            body["caller_id"] = caller_id.expose().into();
         }
         if let Some(longest) = client.account.dialing.longest_seconds {
-            body.insert("call_timeout".into(), longest.into());
+            body["call_timeout"] = longest.into();
         }
-        let body = Value::Object(body);
         let (status, body) = match post(client, "/v1/click_to_call", &body).await {
             Ok(response) => response,
             Err(error) => return error.into(),

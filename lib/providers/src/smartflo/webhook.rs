@@ -50,10 +50,7 @@ impl Provider for Smartflo {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        let records = json::records(body::value(message)?)?;
-        if records.is_empty() {
-            return Err(Reject::malformed("body", "holds no record"));
-        }
+        let records = json::some_records(body::value(message)?)?;
         Ok(body::each(message, records, |record| read(message, record)))
     }
 }
@@ -122,11 +119,6 @@ fn cleaned(record: Value) -> Result<Map<String, Value>, Reject> {
     Ok(fields)
 }
 
-/// Takes a field as a duration. One that cannot be read is left out.
-fn seconds(fields: &mut Fields, name: &str) -> Option<Seconds> {
-    fields.optional(name).as_deref().and_then(cdr::duration)
-}
-
 fn facts(
     fields: &mut Fields,
     call_id: Option<&str>,
@@ -139,19 +131,14 @@ fn facts(
     let cause = Cause::take(fields);
 
     // The times that are written, before what they mean is known.
-    let stamp = |facts: &mut Facts, written: Option<String>| {
-        cdr::place(written.as_deref().and_then(|text| cdr::time(text, zone)), facts)
-    };
-    let started = fields.optional("start_stamp");
-    facts.started_at = stamp(&mut facts, started).or_else(|| call_id.and_then(start_in));
-    let answered = fields.optional("answer_stamp");
-    let answered = stamp(&mut facts, answered);
-    let ended = fields.optional("end_stamp");
-    facts.ended_at = stamp(&mut facts, ended);
+    let started = cdr::moment(fields, "start_stamp", zone, &mut facts);
+    facts.started_at = started.or_else(|| call_id.and_then(start_in));
+    let answered = cdr::moment(fields, "answer_stamp", zone, &mut facts);
+    facts.ended_at = cdr::moment(fields, "end_stamp", zone, &mut facts);
 
-    let billed = seconds(fields, "billsec");
-    let far_end = seconds(fields, "outbound_sec").filter(|talk| *talk > Seconds(0));
-    facts.total = seconds(fields, "duration");
+    let billed = cdr::lasted(fields, "billsec");
+    let far_end = cdr::lasted(fields, "outbound_sec").filter(|talk| *talk > Seconds(0));
+    facts.total = cdr::lasted(fields, "duration");
     facts.billed = billed;
 
     let words = [fields.optional("call_status"), fields.optional("status")];
@@ -176,9 +163,7 @@ fn facts(
 
     sides(fields, &mut facts, agents, not_answered);
     facts.campaign = fields.optional("campaign_name");
-    if let Some(url) = fields.optional("recording_url") {
-        facts.recordings.insert("recording".to_owned(), cdr::recording(&url));
-    }
+    cdr::keep_recording(&mut facts, fields.optional("recording_url"));
     facts
 }
 

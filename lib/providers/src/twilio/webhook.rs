@@ -25,9 +25,6 @@ use crate::request::{Form, Request};
 use crate::settings::ProviderSettings;
 use crate::source::{Credential, Source};
 
-/// The header with the signature.
-pub const SIGNATURE_HEADER: &str = "x-twilio-signature";
-
 /// The parameters of a callback's URL that say what the call is about; most have a long name and a
 /// short one.
 const CAMPAIGN: &str = "campaign";
@@ -74,9 +71,8 @@ impl Provider for Twilio {
         Ok(())
     }
 
-    fn presents_credential(&self, request: &Request) -> Result<(), Reject> {
-        let sent = request.get_header(SIGNATURE_HEADER).is_some_and(|sent| !sent.is_empty());
-        if sent { Ok(()) } else { Err(Reject::Unauthenticated { expected: "X-Twilio-Signature" }) }
+    fn secret_header(&self) -> &'static str {
+        "X-Twilio-Signature"
     }
 
     fn authenticate(
@@ -85,7 +81,7 @@ impl Provider for Twilio {
         source: &Source,
         credential: &Credential,
     ) -> Result<(), Refusal> {
-        let sent = request.get_header(SIGNATURE_HEADER).unwrap_or_default();
+        let sent = request.get_header("x-twilio-signature").unwrap_or_default();
         let base = source.public_url.as_deref().ok_or(Refusal::NoSecret)?;
         let url = format!("{base}{}", request.target());
 

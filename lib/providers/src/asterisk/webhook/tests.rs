@@ -2,30 +2,15 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use serde_json::json;
-use switchboard_domain::{Direction, Flag, Order, Outcome, PartyKind, Update, fold};
+use switchboard_domain::{Flag, Order, Outcome, PartyKind, Update, fold};
 
 use super::*;
-use crate::{Parsed, Request, Sources, authenticate};
-
-const SOURCE: &str = r#"{"secrets": ["fake-asterisk-secret"], "country": "AU",
-    "time_zone": "Australia/Sydney"}"#;
+use crate::{Parsed, Request, Sources, authenticate, testing};
 
 fn post(target: &str, body: &str) -> Vec<Parsed> {
-    let mut sources = Sources::new();
-    for name in ["asterisk", "branch"] {
-        let source = Source::parse(SOURCE, Some(&Asterisk)).unwrap();
-        sources.insert(Name::new("source", name).unwrap(), source);
-    }
-    let now: Timestamp = "2026-02-20T09:30:00Z".parse().unwrap();
-    let request = Request::new("POST", target, now)
-        .header("content-type", "application/json")
-        .header("x-webhook-secret", "fake-asterisk-secret")
-        .body(body.as_bytes().to_vec());
-    let message = authenticate(&Asterisk, &request, &sources).unwrap();
-    match Asterisk.parse(&message).unwrap() {
-        Content::Calls(records) => records,
-        Content::Other(_) => panic!("not calls"),
-    }
+    let settings = json!({"country": "AU", "time_zone": "Australia/Sydney"});
+    let sources = testing::sources(&Asterisk, &["asterisk", "branch"], settings);
+    testing::calls(&Asterisk, &sources, &testing::known(target, "application/json", body))
 }
 
 fn one(record: &Value) -> Update {
@@ -44,96 +29,82 @@ fn facts_of(fields: Value) -> Facts {
 }
 
 /// Direction, contact, employee and the contact's name.
-type Sides = (Option<Direction>, Option<String>, Option<String>, Option<String>);
-
-fn sides(fields: Value) -> Sides {
+fn sides(fields: Value) -> String {
     let facts = facts_of(fields);
-    let text = |party: Option<switchboard_domain::Party>| party.map(|p| p.raw.expose().to_owned());
-    (
-        facts.direction,
-        text(facts.contact),
-        text(facts.employee),
-        facts.contact_name.map(|name| name.expose().to_owned()),
-    )
+    let direction = facts.direction.map_or("no".to_owned(), |way| format!("{way:?}"));
+    let name = facts.contact_name.as_ref().map_or("", |name| name.expose());
+    let [contact, employee] = [&facts.contact, &facts.employee]
+        .map(|party| testing::raw(party.as_ref()).unwrap_or_default());
+    format!("{direction}: {contact}, {employee}, {name}")
 }
 
 #[test]
 fn which_side_is_the_customers() {
-    let inbound = Some(Direction::Inbound);
-    let outbound = Some(Direction::Outbound);
-    let some = |text: &str| Some(text.to_owned());
-    let theirs = || some("+61491570156");
     for (fields, expected) in [
         // The context says it.
         (
             json!({"src": "+61491570156", "dst": "+61255501234", "dcontext": "from-trunk",
                 "clid": "\"Kim\" <+61491570156>", "dstchannel": "PJSIP/201-0000abcd"}),
-            (inbound, theirs(), some("201"), some("Kim")),
+            "Inbound: +61491570156, 201, Kim",
         ),
-        (
-            json!({"src": "12345", "dst": "201", "dcontext": "from-pstn"}),
-            (inbound, some("12345"), some("201"), None),
-        ),
+        (json!({"src": "12345", "dst": "201", "dcontext": "from-pstn"}), "Inbound: 12345, 201, "),
         (
             json!({"src": "201", "dst": "0491570156", "dcontext": "from-internal"}),
-            (outbound, some("0491570156"), some("201"), None),
+            "Outbound: 0491570156, 201, ",
         ),
         // The PBX has put the trunk's number in place of the phone's.
         (
             json!({"src": "+61255501234", "dst": "0491570156", "dcontext": "from-internal",
                 "channel": "PJSIP/201-00000001", "dstchannel": "PJSIP/trunk-00000002"}),
-            (outbound, some("0491570156"), some("201"), None),
+            "Outbound: 0491570156, 201, ",
         ),
         // The shape says it.
-        (json!({"src": "+61491570156", "dst": "201"}), (inbound, theirs(), some("201"), None)),
-        (json!({"src": "201", "dst": "+61491570156"}), (outbound, theirs(), some("201"), None)),
+        (json!({"src": "+61491570156", "dst": "201"}), "Inbound: +61491570156, 201, "),
+        (json!({"src": "201", "dst": "+61491570156"}), "Outbound: +61491570156, 201, "),
         (
             json!({"src": "+61491570156", "dst": "+61255501234",
                 "dstchannel": "PJSIP/201-0000abcd"}),
-            (inbound, theirs(), some("201"), None),
+            "Inbound: +61491570156, 201, ",
         ),
         (
             json!({"src": "+61255501234", "dst": "+61491570156", "channel": "SIP/201-0000abcd"}),
-            (outbound, theirs(), some("201"), None),
+            "Outbound: +61491570156, 201, ",
         ),
         // A queue, and a menu: the phone that rang.
         (
             json!({"src": "+61491570156", "dst": "600", "lastapp": "Queue",
                 "dstchannel": "Local/202@from-queue-00000001;1"}),
-            (inbound, theirs(), some("202"), None),
+            "Inbound: +61491570156, 202, ",
         ),
         (
             json!({"src": "+61491570156", "dst": "s", "dstchannel": "PJSIP/203-0000abcd"}),
-            (inbound, theirs(), some("203"), None),
+            "Inbound: +61491570156, 203, ",
         ),
         // DAHDI's channels are named after ports.
         (
             json!({"src": "+61491570156", "dst": "s", "dstchannel": "DAHDI/12-1"}),
-            (inbound, theirs(), None, None),
+            "Inbound: +61491570156, , ",
         ),
         // A withheld number; a caller that is known by its caller id alone; a name that is a number.
-        (
-            json!({"src": "anonymous", "dst": "201"}),
-            (inbound, some("anonymous"), some("201"), None),
-        ),
+        (json!({"src": "anonymous", "dst": "201"}), "Inbound: anonymous, 201, "),
         (
             json!({"clid": "\"Kim\" <+61491570156>", "dst": "201"}),
-            (inbound, theirs(), some("201"), some("Kim")),
+            "Inbound: +61491570156, 201, Kim",
         ),
         (
             json!({"clid": "\"+61491570156\" <+61491570156>", "dst": "201"}),
-            (inbound, theirs(), some("201"), None),
+            "Inbound: +61491570156, 201, ",
         ),
         // Between our own phones; voicemail.
-        (json!({"src": "201", "dst": "202"}), (Some(Direction::Internal), None, None, None)),
-        (json!({"src": "201", "dst": "*97"}), (None, None, None, None)),
+        (json!({"src": "201", "dst": "202"}), "Internal: , , "),
+        (json!({"src": "201", "dst": "*97"}), "no: , , "),
         // Sent on by the PBX: what came from outside tells who the customer is.
         (
             json!({"src": "+61491570156", "dst": "+61491570157", "dcontext": "from-internal",
                 "channel": "Local/201@from-internal-00000001;2"}),
-            (None, None, None, None),
+            "no: , , ",
         ),
-        (json!({}), (None, None, None, None)),
+        (json!({}), "no: , , "),
     ] {
         assert_eq!(sides(fields.clone()), expected, "{fields}");
     }
@@ -249,8 +220,7 @@ fn times_that_are_none_and_times_that_cannot_be() {
 
 #[test]
 fn a_wall_clock_needs_the_sources_zone() {
-    let mut source = Source::parse(SOURCE, Some(&Asterisk)).unwrap();
-    source.time_zone = None;
+    let source = Source::default();
     let record = json!({"uniqueid": "1", "start": "2026-02-20 20:00:00"});
     let name = Name::new("source", "asterisk").unwrap();
     let said = read(record, &name, &source).unwrap();

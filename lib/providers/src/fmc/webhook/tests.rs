@@ -1,41 +1,30 @@
 //! What each field and word comes to, and what is never kept.
 
 use serde_json::json;
-use switchboard_domain::{
-    Body, CallKey, Direction, Disposition, Flag, Outcome, Party, State, Update, fold,
-};
+use switchboard_domain::{CallKey, Direction, Disposition, Flag, Outcome, State, Update, fold};
 
 use super::*;
-use crate::{Parsed, Sources, authenticate};
+use crate::testing::{self, SECRET as TOKEN, kept, raw, request};
+use crate::{Parsed, Sources};
 
-const TOKEN: &str = "fake-fmc-secret";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 fn sources() -> Sources {
-    let source = json!({"secrets": [TOKEN], "country": "RU", "time_zone": "Europe/Moscow"});
-    let source = Source::parse(&source.to_string(), Some(&Fmc)).unwrap();
-    Sources::from([("fmc".to_owned().try_into().unwrap(), source)])
-}
-
-fn request(target: &str, media: &str, body: impl Into<Vec<u8>>) -> Request {
-    let at = "2026-02-20T09:30:00Z".parse().unwrap();
-    Request::new("POST", target, at).header("content-type", media).body(body.into())
+    let settings = json!({"country": "RU", "time_zone": "Europe/Moscow"});
+    testing::sources(&Fmc, &["fmc"], settings)
 }
 
 /// With the secret in the header.
 fn known(media: &str, body: impl Into<Vec<u8>>) -> Request {
-    request("/webhooks/fmc", media, body).header("x-webhook-secret", TOKEN)
+    testing::known("/webhooks/fmc", media, body)
 }
 
 fn content(request: &Request) -> Result<Content, Reject> {
-    Fmc.parse(&authenticate(&Fmc, request, &sources())?)
+    testing::content(&Fmc, &sources(), request)
 }
 
 fn calls(request: &Request) -> Vec<Parsed> {
-    match content(request).unwrap() {
-        Content::Calls(records) => records,
-        Content::Other(answer) => panic!("{answer}"),
-    }
+    testing::calls(&Fmc, &sources(), request)
 }
 
 /// The only call of a request.
@@ -53,24 +42,13 @@ fn status(request: &Request) -> Option<u16> {
     content(request).err().map(|why| why.status())
 }
 
-fn shown(party: Option<&Party>) -> Option<&str> {
-    party.map(|party| party.raw.expose())
-}
-
-fn raw(update: &Update) -> String {
-    match &update.raw {
-        Body::Inline(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-        Body::Stored(_) => panic!("stored"),
-    }
-}
-
 #[test]
 fn megafons_token_opens_and_nothing_else_in_its_place_does() {
     let form = |token: &str| request("/webhooks/fmc", FORM, format!("cmd=contact{token}"));
-    assert_eq!(status(&form("&crm_token=fake-fmc-secret")), None);
+    assert_eq!(status(&form("&crm_token=fake-secret")), None);
     assert_eq!(status(&form("&crm_token=fake-other")), Some(403));
     assert_eq!(status(&form("&crm_token=")), Some(401));
-    assert_eq!(status(&form("&token=fake-fmc-secret")), Some(401));
+    assert_eq!(status(&form("&token=fake-secret")), Some(401));
     assert_eq!(status(&form("")), Some(401));
     let object = |token: Value| {
         let body = json!({"cmd": "contact", "crm_token": token}).to_string();
@@ -81,19 +59,19 @@ fn megafons_token_opens_and_nothing_else_in_its_place_does() {
     assert_eq!(status(&object(json!([TOKEN]))), Some(401));
     // A good header beside a wrong field, as two systems behind one webhook may send it.
     assert_eq!(status(&form("&crm_token=fake-other").header("x-api-key", TOKEN)), None);
-    assert_eq!(status(&form("&crm_token=fake-fmc-secret").header("x-api-key", "fake")), None);
+    assert_eq!(status(&form("&crm_token=fake-secret").header("x-api-key", "fake")), None);
 }
 
 #[test]
 fn megafons_token_is_not_kept_wherever_it_stands() {
     let form = format!("cmd=history&callid=1&crm%5Ftoken={TOKEN}&link=a%26b&crm_token=fake-2");
     let update = one(&known(FORM, form)).1;
-    assert_eq!(raw(&update), "cmd=history&callid=1&link=a%26b");
+    assert_eq!(kept(&update), "cmd=history&callid=1&link=a%26b");
     assert!(!update.facts.extra.contains_key("crm_token"));
 
     let record = json!({"cmd": "history", "callid": "1", "crm_token": TOKEN});
     let update = one(&request("/webhooks/fmc", "application/json", record.to_string())).1;
-    assert_eq!(raw(&update), r#"{"callid":"1","cmd":"history"}"#);
+    assert_eq!(kept(&update), r#"{"callid":"1","cmd":"history"}"#);
 
     for (body, kept) in [
         // What goes to quarantine: a command that is not known, no id, one of a list, no JSON.
@@ -114,7 +92,7 @@ fn megafons_token_is_not_kept_wherever_it_stands() {
 fn what_is_kept_can_be_read_again_without_the_token() {
     let form = format!("cmd=rating&callid=1&rating=5&crm_token={TOKEN}&phone=%2B79991234567");
     let (key, update) = one(&known(FORM, form));
-    let again = request(update.target.expose(), "", raw(&update));
+    let again = request(update.target.expose(), "", kept(&update));
     let (sources, name) = (sources(), key.source.clone());
     let message = Authenticated::kept(&Fmc, &again, &sources, &name);
     let Content::Calls(records) = Fmc.parse(&message).unwrap() else { panic!("no call") };
@@ -160,12 +138,12 @@ fn who_called_whom_follows_the_direction() {
         ("cmd=event&type=ACCEPTED&direction=out", "79990001122", "79991234567", "101"),
     ] {
         let facts = megafon(&format!("{form}{ends}")).facts;
-        assert_eq!(shown(facts.from.as_ref()), Some(from), "{form}");
-        assert_eq!(shown(facts.to.as_ref()), Some(to), "{form}");
-        assert_eq!(shown(facts.contact.as_ref()), Some("79991234567"), "{form}");
-        assert_eq!(shown(facts.employee.as_ref()), Some(employee), "{form}");
+        assert_eq!(raw(facts.from.as_ref()), Some(from), "{form}");
+        assert_eq!(raw(facts.to.as_ref()), Some(to), "{form}");
+        assert_eq!(raw(facts.contact.as_ref()), Some("79991234567"), "{form}");
+        assert_eq!(raw(facts.employee.as_ref()), Some(employee), "{form}");
     }
-    assert_eq!(shown(megafon("cmd=event&user=anna").facts.employee.as_ref()), Some("anna"));
+    assert_eq!(raw(megafon("cmd=event&user=anna").facts.employee.as_ref()), Some("anna"));
 }
 
 #[test]
@@ -191,7 +169,7 @@ fn a_call_that_was_passed_on_was_answered() {
     let passed = megafon("cmd=history&status=Missed&start=20260220T090100Z&duration=20&ext=102");
     let call = fold([&passed, &first]);
     assert_eq!(call.outcome, Some(Outcome::Answered));
-    assert_eq!(shown(call.employee()), Some("101"));
+    assert_eq!(raw(call.employee()), Some("101"));
 }
 
 #[test]
@@ -308,8 +286,8 @@ fn a_personality_is_a_direction_and_a_colleague_is_no_customer() {
         let pairs = [("personality", personality), ("remoteParty", remote)];
         let facts = beeline("CallReceivedEvent", &pairs).facts;
         assert_eq!(facts.direction, direction, "{personality}");
-        assert_eq!(shown(facts.contact.as_ref()), Some("tel:+79991234567"));
-        assert_eq!(shown(facts.employee.as_ref()), Some("101"));
+        assert_eq!(raw(facts.contact.as_ref()), Some("tel:+79991234567"));
+        assert_eq!(raw(facts.employee.as_ref()), Some("101"));
     }
     let pairs = [("remoteParty", "<e:address>tel:102</e:address><e:callType>Group</e:callType>")];
     let facts = beeline("CallReceivedEvent", &pairs).facts;
@@ -377,6 +355,6 @@ fn one_call_of_several_in_an_event_can_be_read_again() {
     let body = xsi("CallSubscriptionEvent", &format!("{}{}", call("1"), call("2")));
     let records = calls(&known("application/xml", body));
     let updates: Vec<Update> = records.into_iter().map(|one| one.unwrap().update).collect();
-    let (_, again) = one(&known("", raw(&updates[1])));
+    let (_, again) = one(&known("", kept(&updates[1])));
     assert_eq!(again.facts, updates[1].facts);
 }

@@ -1,24 +1,13 @@
-use std::collections::BTreeMap;
-
 use serde_json::json;
-use switchboard_domain::{Body, Call, Name, Outcome, Party, Update, fold};
+use switchboard_domain::{Call, Outcome, Update, fold};
 
 use super::*;
-use crate::{Record, Source, Sources, authenticate};
-
-fn sources() -> Sources {
-    let source =
-        Source::parse(r#"{"secrets": ["fake-onecom-secret"], "country": "IL"}"#, Some(&OneCom));
-    BTreeMap::from([(Name::new("source", "onecom").unwrap(), source.unwrap())])
-}
+use crate::Record;
+use crate::testing::{self, kept};
 
 fn parse_as(media_type: &str, body: &str) -> Result<Content, Reject> {
-    let request = Request::new("POST", PATH, "2026-02-20T09:30:00Z".parse().unwrap())
-        .header("x-webhook-secret", "fake-onecom-secret")
-        .header("content-type", media_type)
-        .body(body.as_bytes().to_vec());
-    let sources = sources();
-    OneCom.parse(&authenticate(&OneCom, &request, &sources)?)
+    let sources = testing::sources(&OneCom, &["onecom"], json!({"country": "IL"}));
+    testing::content(&OneCom, &sources, &testing::known(PATH, media_type, body))
 }
 
 fn records(body: &str) -> Vec<crate::Parsed> {
@@ -37,120 +26,68 @@ fn call(legs: &[Value]) -> Call {
     fold(&updates)
 }
 
-fn raw(update: &Update) -> String {
-    match &update.raw {
-        Body::Inline(bytes) => String::from_utf8(bytes.clone()).unwrap(),
-        Body::Stored(_) => panic!("nothing is stored yet"),
-    }
-}
-
 fn at(text: &str) -> Option<Timestamp> {
     Some(text.parse().unwrap())
 }
 
 /// What a record comes to: direction, contact, employee, the contact's name.
-fn sides(fields: Value) -> (Option<Direction>, String, String, String) {
-    let mut fields = fields;
+fn sides(mut fields: Value) -> String {
     fields["uniqueid"] = "1.1".into();
     let call = call(&[fields]);
-    let raw = |party: Option<&Party>| {
-        party.map_or_else(String::new, |party| party.raw.expose().to_owned())
-    };
-    let name = call.facts.contact_name.as_ref().map_or("", |name| name.expose()).to_owned();
-    (call.facts.direction, raw(call.contact()), raw(call.employee()), name)
+    let direction = call.facts.direction.map_or("no".to_owned(), |way| format!("{way:?}"));
+    let name = call.facts.contact_name.as_ref().map_or("", |name| name.expose());
+    let [contact, employee] =
+        [call.contact(), call.employee()].map(|party| testing::raw(party).unwrap_or_default());
+    format!("{direction}: {contact}, {employee}, {name}")
 }
 
 #[test]
 fn the_customer_is_the_outside_end_and_the_employee_the_extension() {
-    use Direction::{Inbound, Internal, Outbound};
-    for (fields, direction, contact, employee, name) in [
-        (
-            json!({"src": "101-decker", "dst": "#019#0501234567"}),
-            Some(Outbound),
-            "0501234567",
-            "101",
-            "",
-        ),
+    for (fields, expected) in [
+        (json!({"src": "101-decker", "dst": "#019#0501234567"}), "Outbound: 0501234567, 101, "),
         (
             json!({"src": "0501234567", "dst": "101", "clid": "\"דנה כהן\" <0501234567>"}),
-            Some(Inbound),
-            "0501234567",
-            "101",
-            "דנה כהן",
+            "Inbound: 0501234567, 101, דנה כהן",
         ),
         // A line of ours was dialled, and an extension picked up.
         (
             json!({"src": "0501234567", "dst": "12025550123", "lastdst": "102-decker"}),
-            Some(Inbound),
-            "0501234567",
-            "102",
-            "",
+            "Inbound: 0501234567, 102, ",
         ),
         // The caller's number is in another field than usual.
-        (
-            json!({"src": "s", "realsrc": "0501234567", "dst": "101"}),
-            Some(Inbound),
-            "0501234567",
-            "101",
-            "",
-        ),
+        (json!({"src": "s", "realsrc": "0501234567", "dst": "101"}), "Inbound: 0501234567, 101, "),
         (
             json!({"clid": "\"Dana\" <0501234567>", "dst": "101", "userfield": "[inbound]"}),
-            Some(Inbound),
-            "0501234567",
-            "101",
-            "Dana",
+            "Inbound: 0501234567, 101, Dana",
         ),
         // Our own line as the caller, and who it really was.
         (
             json!({"src": "12025550123", "realsrc": "101", "dst": "0501234567"}),
-            Some(Outbound),
-            "0501234567",
-            "101",
-            "",
+            "Outbound: 0501234567, 101, ",
         ),
-        (
-            json!({"src": "101", "dst": "s", "lastdst": "0501234567"}),
-            Some(Outbound),
-            "0501234567",
-            "101",
-            "",
-        ),
+        (json!({"src": "101", "dst": "s", "lastdst": "0501234567"}), "Outbound: 0501234567, 101, "),
         // The caller's own name is not the customer's.
         (
             json!({"src": "101", "dst": "0501234567", "clid": "\"Reception\" <101>"}),
-            Some(Outbound),
-            "0501234567",
-            "101",
-            "",
+            "Outbound: 0501234567, 101, ",
         ),
         // A number as a name, and a name for none.
         (
             json!({"src": "0501234567", "dst": "101", "clid": "\"0501234567\" <0501234567>"}),
-            Some(Inbound),
-            "0501234567",
-            "101",
-            "",
+            "Inbound: 0501234567, 101, ",
         ),
         (
             json!({"src": "anonymous", "dst": "101", "clid": "\"Anonymous\" <anonymous>"}),
-            Some(Inbound),
-            "anonymous",
-            "101",
-            "",
+            "Inbound: anonymous, 101, ",
         ),
         // Passed on by a colleague, who is not the customer.
         (
             json!({"src": "0501234567", "dst": "102", "clid": "\"Reception\" <101>"}),
-            Some(Inbound),
-            "0501234567",
-            "102",
-            "",
+            "Inbound: 0501234567, 102, ",
         ),
-        (json!({"src": "101", "dst": "102"}), Some(Internal), "", "101", ""),
-        (json!({"src": "101"}), None, "", "", ""),
+        (json!({"src": "101", "dst": "102"}), "Internal: , 101, "),
+        (json!({"src": "101"}), "no: , , "),
     ] {
-        let expected = (direction, contact.to_owned(), employee.to_owned(), name.to_owned());
         assert_eq!(sides(fields.clone()), expected, "{fields}");
     }
 }
@@ -351,7 +288,7 @@ fn a_pincode_is_kept_nowhere() {
             let kept = match record {
                 Ok(record) => {
                     let facts = serde_json::to_string(&record.update.facts).unwrap();
-                    format!("{facts} {}", raw(&record.update))
+                    format!("{facts} {}", kept(&record.update))
                 }
                 Err(unread) => String::from_utf8(unread.raw).unwrap(),
             };
@@ -364,13 +301,13 @@ fn a_pincode_is_kept_nowhere() {
 fn a_body_without_secrets_is_kept_as_it_came_and_one_with_them_can_be_read_again() {
     let body = "{ \"uniqueid\": \"1.1\",  \"src\": \"101\" }";
     let whole = records(body).remove(0).unwrap();
-    assert_eq!(raw(&whole.update), body);
+    assert_eq!(kept(&whole.update), body);
     let form = "application/x-www-form-urlencoded";
     let Content::Calls(first) = parse_as(form, "uniqueid=1.1&src=101&pincode=7391").unwrap() else {
         panic!("no calls");
     };
     let first = first[0].as_ref().unwrap();
-    let Content::Calls(again) = parse_as(form, &raw(&first.update)).unwrap() else {
+    let Content::Calls(again) = parse_as(form, &kept(&first.update)).unwrap() else {
         panic!("no calls");
     };
     let again = again[0].as_ref().unwrap();

@@ -1,32 +1,23 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_domain::{Call, Direction, Flag, Name, Outcome, PartyKind, Update, fold};
+use switchboard_domain::{Call, Direction, Flag, Outcome, PartyKind, Update, fold};
 
 use super::*;
-use crate::{Request, Source, Sources, authenticate};
+use crate::testing::{self, raw};
 
 const STARTED: i64 = 1_771_576_805;
 
-fn records(body: &str, content_type: &str, source: &str) -> Vec<crate::Parsed> {
-    let target = "/api/v1/smartflo/webhook?secret=fake-smartflo-secret";
-    let request = Request::new("POST", target, "2026-02-20T09:30:00Z".parse().unwrap())
-        .header("content-type", content_type)
-        .body(body.as_bytes().to_vec());
-    let source = Source::parse(source, Some(&Smartflo)).unwrap();
-    let sources: Sources = [(Name::new("source", "smartflo").unwrap(), source)].into();
-    let message = authenticate(&Smartflo, &request, &sources).unwrap();
-    match Smartflo.parse(&message).unwrap() {
-        Content::Calls(records) => records,
-        Content::Other(_) => panic!("not calls"),
-    }
+fn records(body: &str, settings: Value) -> Vec<crate::Parsed> {
+    let target = format!("/api/v1/smartflo/webhook?secret={}", testing::SECRET);
+    let sources = testing::sources(&Smartflo, &["smartflo"], settings);
+    let request = testing::request(&target, "application/json", body);
+    testing::calls(&Smartflo, &sources, &request)
 }
-
-const SOURCE: &str = r#"{"secrets": ["fake-smartflo-secret"]}"#;
 
 fn update(fields: Value) -> Update {
     let mut body = json!({"uuid": "6998200000001"});
     body.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    let mut records = records(&body.to_string(), "application/json", SOURCE);
+    let mut records = records(&body.to_string(), json!({}));
     records.remove(0).unwrap().update
 }
 
@@ -36,10 +27,6 @@ fn facts_of(fields: Value) -> Facts {
 
 fn call(messages: &[Value]) -> Call {
     fold(&messages.iter().cloned().map(update).collect::<Vec<_>>())
-}
-
-fn raw(party: Option<&Party>) -> Option<&str> {
-    party.map(|party| party.raw.expose())
 }
 
 fn extra(facts: &Facts, name: &str) -> Option<String> {
@@ -66,8 +53,7 @@ fn names_are_freed_of_spaces_and_dollars() {
     let mut records = records(
         r#"{"$call_id": "1771576805.306731", "customer_no_with_prefix ": "+919876543210",
             "$call_id$ ": "a second one"}"#,
-        "application/json",
-        SOURCE,
+        json!({}),
     );
     let record = records.remove(0).unwrap();
     assert_eq!(record.key.to_string(), "smartflo/smartflo/1771576805.306731");
@@ -91,7 +77,7 @@ fn the_id_is_the_uuid_else_the_call_id_and_nothing_else_fails_a_record() {
             Ok("smartflo/smartflo/u1"),
         ),
     ] {
-        let read = records(&body.to_string(), "application/json", SOURCE).remove(0);
+        let read = records(&body.to_string(), json!({})).remove(0);
         let read =
             read.map(|record| record.key.to_string()).map_err(|unread| unread.why.to_string());
         assert_eq!(read.as_deref().map_err(String::as_str), key, "{body}");
@@ -101,7 +87,7 @@ fn the_id_is_the_uuid_else_the_call_id_and_nothing_else_fails_a_record() {
 #[test]
 fn one_bad_record_of_a_list_harms_no_other() {
     let list = r#"[{"uuid": "u1"}, {"call_status": "missed"}, {"uuid": "u3"}]"#;
-    let read = records(list, "application/json", SOURCE);
+    let read = records(list, json!({}));
     assert_eq!(read.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, true]);
 }
 
@@ -245,9 +231,8 @@ fn times_in_all_of_smartflos_settings_are_indian() {
         assert_eq!(facts.started_at.map(Timestamp::as_second), Some(STARTED), "{stamp}");
         assert!(facts.flags.is_empty(), "{stamp}");
     }
-    let source = r#"{"secrets": ["fake-smartflo-secret"], "time_zone": "Asia/Dubai"}"#;
     let body = r#"{"uuid": "u1", "start_stamp": "2026-02-20 12:40:05"}"#;
-    let record = records(body, "application/json", source).remove(0).unwrap();
+    let record = records(body, json!({"time_zone": "Asia/Dubai"})).remove(0).unwrap();
     assert_eq!(record.update.facts.started_at.map(Timestamp::as_second), Some(STARTED));
 }
 

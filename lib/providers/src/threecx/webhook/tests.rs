@@ -6,29 +6,18 @@ use serde_json::{Value, json};
 use switchboard_domain::{Call, Update, fold};
 
 use super::*;
-use crate::{Credential, Record, Sources, authenticate};
+use crate::{Record, Sources, authenticate, testing};
 
-fn source(settings: Value) -> Source {
-    let mut source = Source::read(&settings.to_string(), Some(&ThreeCx)).unwrap();
-    source.secrets.push(Credential {
-        secret: switchboard_domain::Secret::new("fake-threecx-secret"),
-        account: None,
-    });
-    source
+fn sources(settings: Value) -> Sources {
+    testing::sources(&ThreeCx, &["threecx"], settings)
 }
 
-fn post(path: &str, body: &[u8], source: Source) -> Result<Content, Reject> {
-    let received_at = "2026-02-20T09:30:00Z".parse().unwrap();
-    let request = Request::new("POST", path, received_at)
-        .header("X-Webhook-Secret", "fake-threecx-secret")
-        .body(body.to_vec());
-    let sources = Sources::from([(Name::new("source", "threecx").unwrap(), source)]);
-    let message = authenticate(&ThreeCx, &request, &sources)?;
-    ThreeCx.parse(&message)
+fn post(path: &str, body: &[u8], settings: Value) -> Result<Content, Reject> {
+    testing::content(&ThreeCx, &sources(settings), &testing::known(path, "", body))
 }
 
 fn try_read_at(body: &Value, settings: Value) -> Result<Record, Reject> {
-    let content = post(CALL_EVENT, body.to_string().as_bytes(), source(settings))?;
+    let content = post(CALL_EVENT, body.to_string().as_bytes(), settings)?;
     let Content::Calls(mut records) = content else { panic!("no calls") };
     records.remove(0).map_err(|unread| unread.why)
 }
@@ -416,14 +405,14 @@ fn what_has_no_place_is_kept_and_credentials_are_not() {
 #[test]
 fn a_test_needs_the_secret_and_no_body() {
     for body in [&b""[..], b"{\"test\": true}", b"not json", b"{"] {
-        let Ok(Content::Other(answer)) = post(TEST, body, source(json!({}))) else {
+        let Ok(Content::Other(answer)) = post(TEST, body, json!({})) else {
             panic!("not answered")
         };
         assert_eq!(answer["test"], true);
         assert_eq!(answer["source"], "threecx");
     }
     let none = Request::new("POST", TEST, Timestamp::UNIX_EPOCH);
-    let sources = Sources::from([(Name::new("source", "threecx").unwrap(), source(json!({})))]);
+    let sources = sources(json!({}));
     assert_eq!(authenticate(&ThreeCx, &none, &sources).err().map(|why| why.status()), Some(401));
 }
 
