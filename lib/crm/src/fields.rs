@@ -1,5 +1,7 @@
 //! A configuration read field by field, as JSON.
 
+use std::collections::BTreeMap;
+
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use switchboard_domain::ConfigError;
@@ -45,6 +47,16 @@ impl Fields {
             Some(value) if !is_valid(&value) => Err(self.fault(name, expected)),
             value => Ok(value),
         }
+    }
+
+    /// The CRM's users by the directory's employees: `owners`, where each id must be valid.
+    pub(crate) fn owners(
+        &mut self,
+        expected: &str,
+        is_id: fn(&str) -> bool,
+    ) -> Result<BTreeMap<String, String>, ConfigError> {
+        let all = |owners: &BTreeMap<String, String>| owners.values().all(|id| is_id(id));
+        Ok(self.checked("owners", expected, all)?.unwrap_or_default())
     }
 
     pub(crate) fn required<T: DeserializeOwned>(

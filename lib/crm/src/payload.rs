@@ -101,16 +101,34 @@ pub fn talk(call: &Call) -> Option<Seconds> {
     call.facts.talk.or(lasted)
 }
 
+/// What we concluded about a party: of the customer's side or of ours, if it is one of them.
+pub fn person_of<'a>(record: &'a CallRecord, party: &Party) -> Option<&'a Person> {
+    if record.call.contact() == Some(party) {
+        record.people.contact.as_ref()
+    } else if record.call.employee() == Some(party) {
+        record.people.employee.as_ref()
+    } else {
+        None
+    }
+}
+
 /// A side's number: in E.164, or as it came where it is a number at all.
 pub fn side<'a>(record: &'a CallRecord, party: Option<&'a Party>) -> Option<&'a str> {
-    let is = |other: Option<&Party>| party.is_some() && other == party;
-    let person = match () {
-        () if is(record.call.contact()) => record.people.contact.as_ref(),
-        () if is(record.call.employee()) => record.people.employee.as_ref(),
-        () => None,
-    };
-    let as_written = || party.filter(|party| party.is_number()).map(number);
-    e164(party, person).or_else(as_written)
+    let party = party?;
+    let as_written = || party.is_number().then(|| number(party));
+    e164(Some(party), person_of(record, party)).or_else(as_written)
+}
+
+/// An outcome in words, for CRMs that take any.
+pub fn outcome(outcome: CallOutcome) -> &'static str {
+    match outcome {
+        CallOutcome::Answered => "Answered",
+        CallOutcome::NoAnswer => "No answer",
+        CallOutcome::Busy => "Busy",
+        CallOutcome::Failed => "Failed",
+        CallOutcome::Canceled => "Canceled",
+        CallOutcome::Voicemail => "Voicemail",
+    }
 }
 
 /// What was said, in short: the provider's summary or, where it gives none, that of the analysis.

@@ -1,7 +1,5 @@
 //! Standard Webhooks: the headers by which a CRM knows that a request is ours, and which one.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
@@ -36,16 +34,9 @@ impl Signed {
 
 /// Nothing can be signed: there is no secret, one that is not `whsec_` and base64 of enough bytes,
 /// or a body that is not text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("cannot be signed")]
 pub struct CannotSign;
-
-impl fmt::Display for CannotSign {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cannot be signed")
-    }
-}
-
-impl std::error::Error for CannotSign {}
 
 /// Whether a secret can sign: `whsec_` and the base64 of 24 to 64 bytes.
 pub fn is_valid(secret: &Secret) -> bool {

@@ -32,15 +32,7 @@ pub struct ClientError;
 /// for the caller to judge.
 pub fn transport(allow_private: bool) -> Result<reqwest::Client, ClientError> {
     let roots = rustls::RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    transport_trusting(roots, allow_private)
-}
-
-fn transport_trusting(
-    roots: rustls::RootCertStore,
-    allow_private: bool,
-) -> Result<reqwest::Client, ClientError> {
-    let allowed = if allow_private { Allowed::All } else { Allowed::Public };
-    transport_over(roots, allow_private, Resolver { allowed, lookup: Arc::new(system) })
+    transport_over(roots, allow_private, Resolver::system(allow_private))
 }
 
 fn transport_over(
@@ -70,56 +62,44 @@ fn transport_over(
 /// Resolves names to addresses that may be connected to. What is connected to is what was judged
 /// here: there is no second resolution in between.
 struct Resolver {
-    allowed: Allowed,
+    is_allowed: fn(IpAddr) -> bool,
     lookup: Lookup,
 }
 
-/// Which addresses may be connected to.
-#[derive(Clone, Copy)]
-enum Allowed {
-    All,
-    Public,
-    /// Tests: the servers of a test are as if they were on the public internet.
-    #[cfg(test)]
-    PublicAnd(IpAddr),
-}
+/// From a name to its addresses.
+type Lookup = Arc<dyn Fn(String) -> Addresses + Send + Sync>;
+type Addresses = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
 
-impl Allowed {
-    fn holds(self, address: IpAddr) -> bool {
-        match self {
-            Self::All => true,
-            Self::Public => is_global(address),
-            #[cfg(test)]
-            Self::PublicAnd(other) => is_global(address) || address == other,
+impl Resolver {
+    fn system(allow_private: bool) -> Self {
+        Self {
+            is_allowed: if allow_private { |_| true } else { is_global },
+            lookup: Arc::new(|host| {
+                Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
+            }),
         }
     }
 }
 
-/// From a name to its addresses.
-type Lookup = Arc<dyn Fn(String) -> Looked + Send + Sync>;
-type Looked = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send>>;
-
-fn system(host: String) -> Looked {
-    Box::pin(async move { Ok(tokio::net::lookup_host((host, 0)).await?.collect()) })
-}
-
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
-        let (found, allowed) = ((self.lookup)(name.as_str().to_owned()), self.allowed);
+        let (found, is_allowed) = ((self.lookup)(name.as_str().to_owned()), self.is_allowed);
         Box::pin(async move {
             let found = found.await.map_err(|_| SendError::NotResolved)?;
-            let allowed = allowed_ones(found, allowed)?;
-            Ok(Box::new(allowed.into_iter()) as Addrs)
+            Ok(Box::new(allowed_ones(found, is_allowed)?.into_iter()) as Addrs)
         })
     }
 }
 
-fn allowed_ones(found: Vec<SocketAddr>, allowed: Allowed) -> Result<Vec<SocketAddr>, SendError> {
-    if found.is_empty() {
+fn allowed_ones(
+    mut addresses: Vec<SocketAddr>,
+    is_allowed: fn(IpAddr) -> bool,
+) -> Result<Vec<SocketAddr>, SendError> {
+    if addresses.is_empty() {
         return Err(SendError::NotResolved);
     }
-    let ones: Vec<_> = found.into_iter().filter(|address| allowed.holds(address.ip())).collect();
-    if ones.is_empty() { Err(SendError::PrivateAddress) } else { Ok(ones) }
+    addresses.retain(|address| is_allowed(address.ip()));
+    if addresses.is_empty() { Err(SendError::PrivateAddress) } else { Ok(addresses) }
 }
 
 /// What went wrong, by the types of an error and its causes and never by their texts: those hold
@@ -171,7 +151,8 @@ impl Client {
         roots: rustls::RootCertStore,
         allow_private: bool,
     ) -> Result<Self, ClientError> {
-        Ok(Self { transport: transport_trusting(roots, allow_private)?, allow_private })
+        let transport = transport_over(roots, allow_private, Resolver::system(allow_private))?;
+        Ok(Self { transport, allow_private })
     }
 
     pub(crate) fn transport(&self) -> &reqwest::Client {
@@ -238,10 +219,10 @@ async fn read_some(received: &mut reqwest::Response, body: &mut Vec<u8>) {
 pub(crate) mod testing {
     use super::*;
 
-    /// A client by other authorities and another resolver, for which one address counts as public.
+    /// A client by other authorities and another resolver.
     pub(crate) fn client_over(
         roots: rustls::RootCertStore,
-        public: IpAddr,
+        is_allowed: fn(IpAddr) -> bool,
         lookup: impl Fn(&str) -> io::Result<Vec<IpAddr>> + Send + Sync + 'static,
     ) -> Client {
         let lookup: Lookup = Arc::new(move |host| {
@@ -251,12 +232,8 @@ pub(crate) mod testing {
             };
             Box::pin(async move { found.map(sockets) })
         });
-        let resolver = Resolver { allowed: Allowed::PublicAnd(public), lookup };
+        let resolver = Resolver { is_allowed, lookup };
         Client { transport: transport_over(roots, false, resolver).unwrap(), allow_private: false }
-    }
-
-    pub(crate) fn kept(found: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, SendError> {
-        allowed_ones(found, Allowed::Public)
     }
 }
 #[cfg(test)]

@@ -1,7 +1,5 @@
 //! Links to copies: an address of our API that proves by itself that it may be opened, until it is over.
 
-use std::fmt;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac as _};
@@ -34,21 +32,14 @@ pub struct Links {
 }
 
 /// Why a link does not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It is none of ours.
+    #[error("is none of ours")]
     Forged,
     /// It was one of ours.
+    #[error("has expired")]
     Expired,
-}
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Forged => "is none of ours",
-            Self::Expired => "has expired",
-        })
-    }
 }
 
 impl Links {

@@ -41,8 +41,8 @@ struct Data<'a> {
     answered_by: Option<AnsweredBy>,
     from: Option<Side<'a>>,
     to: Option<Side<'a>>,
-    contact: Option<Contact<'a>>,
-    employee: Option<Employee<'a>>,
+    contact: Option<Matched<'a>>,
+    employee: Option<Matched<'a>>,
     contact_name: Option<&'a Personal>,
     campaign: Option<&'a str>,
     contact_id: Option<&'a str>,
@@ -99,26 +99,23 @@ struct Side<'a> {
     e164: Option<&'a str>,
 }
 
-/// The customer's side, with what the directory has for it.
+/// The customer's side or ours, with what the directory has for it.
 #[derive(Serialize)]
-struct Contact<'a> {
+struct Matched<'a> {
     #[serde(flatten)]
     side: Side<'a>,
     id: Option<&'a Name>,
-    name: Option<&'a Personal>,
-    external_ids: Vec<&'a Personal>,
+    #[serde(flatten)]
+    contact: Option<Contact<'a>>,
     matched_by: Option<MatchedBy>,
     unmatched: Option<Unmatched>,
 }
 
-/// Our side, with what the directory has for it.
+/// What the directory has for a customer alone.
 #[derive(Serialize)]
-struct Employee<'a> {
-    #[serde(flatten)]
-    side: Side<'a>,
-    id: Option<&'a Name>,
-    matched_by: Option<MatchedBy>,
-    unmatched: Option<Unmatched>,
+struct Contact<'a> {
+    name: Option<&'a Personal>,
+    external_ids: Vec<&'a Personal>,
 }
 
 #[derive(Serialize)]
@@ -166,10 +163,10 @@ fn body<'a>(context: &RenderContext<'a>) -> Body<'a> {
             direction: facts.direction,
             outcome: call.outcome,
             answered_by: facts.answered_by,
-            from: facts.from.as_ref().map(|party| end(record, party)),
-            to: facts.to.as_ref().map(|party| end(record, party)),
+            from: facts.from.as_ref().map(|party| side(party, payload::person_of(record, party))),
+            to: facts.to.as_ref().map(|party| side(party, payload::person_of(record, party))),
             contact: contact(call.contact(), people.contact.as_ref()),
-            employee: employee(call.employee(), people.employee.as_ref()),
+            employee: matched(call.employee(), people.employee.as_ref()),
             contact_name: facts.contact_name.as_ref(),
             campaign: facts.campaign.as_deref(),
             contact_id: facts.contact_id.as_deref(),
@@ -203,20 +200,7 @@ fn ended(call: &Call) -> Option<Timestamp> {
     call.facts.ended_at.or_else(worked_out)
 }
 
-/// One end of the line. What we concluded about the customer or about our own side is said of the end that
-/// it is.
-fn end<'a>(record: &'a CallRecord, party: &'a Party) -> Side<'a> {
-    let is = |other: Option<&Party>| other == Some(party);
-    let person = if is(record.call.contact()) {
-        record.people.contact.as_ref()
-    } else if is(record.call.employee()) {
-        record.people.employee.as_ref()
-    } else {
-        None
-    };
-    side(party, person)
-}
-
+/// One end of the line, with what we concluded about whose it is.
 fn side<'a>(party: &'a Party, person: Option<&'a Person>) -> Side<'a> {
     Side {
         address: party.raw.expose(),
@@ -228,28 +212,24 @@ fn side<'a>(party: &'a Party, person: Option<&'a Person>) -> Side<'a> {
 /// A side that no message names may still be known, by an id that came along.
 const NOT_REPORTED: Side<'static> = Side { address: "", kind: PartyKind::Unparseable, e164: None };
 
-fn contact<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<Contact<'a>> {
+fn matched<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<Matched<'a>> {
     let reported = party.map(|party| side(party, person));
     let side = reported.or_else(|| person.and(Some(NOT_REPORTED)))?;
-    Some(Contact {
+    Some(Matched {
         side,
         id: person.and_then(|person| person.entry.as_ref()),
-        name: person.and_then(|person| person.name.as_ref()),
-        external_ids: person.map_or_else(Vec::new, |person| person.external_ids.iter().collect()),
+        contact: None,
         matched_by: person.and_then(|person| person.matched_by),
         unmatched: person.and_then(|person| person.unmatched),
     })
 }
 
-fn employee<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<Employee<'a>> {
-    let reported = party.map(|party| side(party, person));
-    let side = reported.or_else(|| person.and(Some(NOT_REPORTED)))?;
-    Some(Employee {
-        side,
-        id: person.and_then(|person| person.entry.as_ref()),
-        matched_by: person.and_then(|person| person.matched_by),
-        unmatched: person.and_then(|person| person.unmatched),
-    })
+fn contact<'a>(party: Option<&'a Party>, person: Option<&'a Person>) -> Option<Matched<'a>> {
+    let contact = Contact {
+        name: person.and_then(|person| person.name.as_ref()),
+        external_ids: person.map_or_else(Vec::new, |person| person.external_ids.iter().collect()),
+    };
+    Some(Matched { contact: Some(contact), ..matched(party, person)? })
 }
 
 fn analysed(analysis: &Analysis) -> Analysed<'_> {

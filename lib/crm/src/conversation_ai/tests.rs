@@ -11,10 +11,6 @@ fn body(record: &CallRecord) -> String {
     String::from_utf8(rendered(record, None)).unwrap()
 }
 
-fn of(case: Case) -> String {
-    body(&record(case, |_| {}))
-}
-
 #[test]
 fn held_with_a_summary() {
     let record = record(Case::Held, |facts| {
@@ -42,8 +38,18 @@ fn a_name_that_the_call_has_not_is_the_directorys() {
 }
 
 #[test]
-fn held_without_a_summary() {
-    assert_snapshot!(of(Case::Held), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"held","duration":125}"#);
+fn every_outcome() {
+    let bodies = Case::ALL.map(|case| format!("{case:?}: {}", body(&record(case, |_| {}))));
+    assert_snapshot!(bodies.join("\n"), @r#"
+    Held: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"held","duration":125}
+    Dropped: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}
+    NoAnswer: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}
+    Busy: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}
+    Failed: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no connection","duration":0}
+    Canceled: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no connection","duration":0}
+    Voicemail: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"voicemail","duration":18}
+    Unknown: {"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}
+    "#);
 }
 
 #[test]
@@ -58,11 +64,6 @@ fn a_summary_that_the_provider_does_not_give_is_the_analysis() {
 }
 
 #[test]
-fn answered_and_dropped_at_once() {
-    assert_snapshot!(of(Case::Dropped), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
-}
-
-#[test]
 fn of_a_held_call_without_talk_time_the_whole_duration_counts() {
     let duration = |case, talk: Option<u32>| {
         let record = record(case, |facts| {
@@ -74,36 +75,6 @@ fn of_a_held_call_without_talk_time_the_whole_duration_counts() {
     assert_eq!(duration(Case::Held, Some(30)), 30);
     assert_eq!(duration(Case::Busy, None), 0);
     assert_eq!(duration(Case::NoAnswer, Some(0)), 0);
-}
-
-#[test]
-fn no_answer() {
-    assert_snapshot!(of(Case::NoAnswer), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
-}
-
-#[test]
-fn busy() {
-    assert_snapshot!(of(Case::Busy), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
-}
-
-#[test]
-fn failed() {
-    assert_snapshot!(of(Case::Failed), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no connection","duration":0}"#);
-}
-
-#[test]
-fn canceled() {
-    assert_snapshot!(of(Case::Canceled), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no connection","duration":0}"#);
-}
-
-#[test]
-fn voicemail() {
-    assert_snapshot!(of(Case::Voicemail), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"voicemail","duration":18}"#);
-}
-
-#[test]
-fn unknown_outcome() {
-    assert_snapshot!(of(Case::Unknown), @r#"{"type":"conversationAICall","subject":"Outbound Call","to":"+61491570156","name":"","summary":"","status":"no answer","duration":0}"#);
 }
 
 #[test]

@@ -28,14 +28,11 @@ impl Settings {
             "must be a property's internal name: small letters, digits and _, 64 at most",
             |name: &String| is_internal_name(name),
         )?;
-        let owners = fields.checked(
-            "owners",
-            "must be an object of owner ids, in digits, by employee ids",
-            |owners: &BTreeMap<String, String>| owners.values().all(|id| is_id(id)),
-        )?;
+        let owners =
+            fields.owners("must be an object of owner ids, in digits, by employee ids", is_id)?;
         fields.end()?;
         let property = property.unwrap_or_else(|| PROPERTY.to_owned());
-        Ok(Self { property, owners: owners.unwrap_or_default() })
+        Ok(Self { property, owners })
     }
 }
 

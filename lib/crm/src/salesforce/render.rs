@@ -2,7 +2,7 @@
 
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
-use switchboard_domain::{Direction, Outcome as CallOutcome, Personal};
+use switchboard_domain::{Direction, Personal};
 
 use super::settings::Settings;
 use crate::contacts::ContactRef;
@@ -62,7 +62,7 @@ fn task(settings: &Settings, key: &str, context: &RenderContext<'_>) -> Task {
         status: settings.status.clone(),
         activity_date: payload::began(record).to_zoned(TimeZone::UTC).date().to_string(),
         call_type: call.facts.direction.map(call_type).map(str::to_owned),
-        call_disposition: call.outcome.map(disposition).map(str::to_owned),
+        call_disposition: call.outcome.map(payload::outcome).map(str::to_owned),
         call_duration_in_seconds: payload::talk(call).map(|talk| talk.0),
         call_object: key.to_owned(),
         description: Personal::new(payload::cut(&description(context), LONGEST_DESCRIPTION)),
@@ -90,16 +90,5 @@ fn call_type(direction: Direction) -> &'static str {
         Direction::Inbound => "Inbound",
         Direction::Outbound => "Outbound",
         Direction::Internal => "Internal",
-    }
-}
-
-fn disposition(outcome: CallOutcome) -> &'static str {
-    match outcome {
-        CallOutcome::Answered => "Answered",
-        CallOutcome::NoAnswer => "No answer",
-        CallOutcome::Busy => "Busy",
-        CallOutcome::Failed => "Failed",
-        CallOutcome::Canceled => "Canceled",
-        CallOutcome::Voicemail => "Voicemail",
     }
 }

@@ -68,10 +68,9 @@ impl Settings {
             |status: &String| !status.trim().is_empty() && status.chars().count() <= 40,
         )?;
         let creates = fields.optional("creates", "must be contact or lead")?;
-        let owners = fields.checked(
-            "owners",
+        let owners = fields.owners(
             "must be an object of user ids, 15 or 18 letters and digits, by employee ids",
-            |owners: &BTreeMap<String, String>| owners.values().all(|id| is_id(id)),
+            is_id,
         )?;
         fields.end()?;
         Ok(Self {
@@ -79,7 +78,7 @@ impl Settings {
             version: version.unwrap_or_else(|| VERSION.to_owned()),
             status: status.unwrap_or_else(|| "Completed".to_owned()),
             creates: creates.unwrap_or_default(),
-            owners: owners.unwrap_or_default(),
+            owners,
         })
     }
 }

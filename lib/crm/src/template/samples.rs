@@ -2,129 +2,41 @@
 //! can be known, with next to nothing, with each thing missing and each thing alone, with texts that
 //! break what is put together carelessly, and with what the template itself compares with.
 
-use jiff::Timestamp;
-use jiff::civil::Date;
 use serde_json::{Map, Value as Json, json};
-use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
-use switchboard_domain::{
-    Analysis, AnsweredBy, CallKey, CallRecord, Digest, Direction, Disposition, Event, Facts, Flag,
-    Legs, MatchedBy, Name, Order, Party, PartyKind, Person, Personal, Policy, Recording, Seconds,
-    State, Text, Tokens, Unmatched, Update, VariantArray as _,
-};
+use switchboard_domain::{Event, VariantArray as _};
 
 use super::scan::Seen;
-use crate::canonical;
-use crate::format::RenderContext;
 
 /// More of what a template compares with is not tried.
 const MOST_COMPARED: usize = 40;
 /// More recordings than a call has messages cannot be.
 const MOST_RECORDINGS: usize = 100;
+/// What identifies a call, and is therefore always known.
+const KEY: [&str; 4] = ["provider", "source", "call_id", "correlation_id"];
 /// What breaks JSON, markup, lines or the eye, where it is not written as it must be.
 const HOSTILE: &str = "\"}] \\ ' </script> {{ x }} \n\r\t\0\u{7f}\u{202e}\u{feff}👩‍👩‍👧 Zoë";
 
-/// What can be known of a call, all of it. `None` cannot be: its key is one.
+/// All that can be known of a call, as the format `canonical` renders it. `None` cannot be: it is JSON.
 pub fn full() -> Option<Json> {
-    let person = |kind, e164: Option<&str>| Person {
-        entry: Name::new("entry", "c-1").ok(),
-        name: Some(Personal::new("Zoë Example")),
-        external_ids: ["crm-7"].map(Personal::new).into(),
-        matched_by: Some(MatchedBy::Number),
-        unmatched: Some(Unmatched::Unknown),
-        ..Person::unknown(kind, e164.map(Personal::new))
-    };
-    let recording = Recording {
-        url: Some(Personal::new("https://pbx.example/RE1.mp3")),
-        path: None,
-        duration: Some(Seconds(119)),
-        status: Some("completed".to_owned()),
-    };
-    let at = |second| Timestamp::from_second(second).ok();
-    let mut record = of(Facts {
-        state: Some(State::Ended),
-        disposition: Some(Disposition::Answered),
-        answered_by: Some(AnsweredBy::Human),
-        direction: Some(Direction::Inbound),
-        from: Party::read("+61491570156"),
-        to: Party::read("101"),
-        contact_name: Some(Personal::new("Zoë Example")),
-        campaign: Some("Spring".to_owned()),
-        contact_id: Some("c-17".to_owned()),
-        lead_id: Some("L-42".to_owned()),
-        started_at: at(1_771_578_000),
-        answered_at: at(1_771_578_005),
-        ended_at: at(1_771_578_125),
-        talk: Some(Seconds(120)),
-        total: Some(Seconds(125)),
-        billed: Some(Seconds(180)),
-        conversation: Some("conv_1".to_owned()),
-        summary: Some(Personal::new("Wants an offer.")),
-        transcript: Some(Text::Inline(Personal::new("Agent: Hello.\nZoë: Hi."))),
-        parent: Some("call-0".to_owned()),
-        recordings: [("RE1".to_owned(), recording)].into(),
-        flags: [Flag::StartEstimated].into(),
-        ..Facts::default()
-    })?;
-    record.people.contact = Some(person(PartyKind::E164, Some("+61491570156")));
-    record.people.employee = Some(person(PartyKind::Extension, Some("+61491570157")));
-    let mut document = document(&record, Some(&analysis()));
-    document["data"]["to"]["e164"] = json!("+61491570157");
-    Some(document)
+    serde_json::from_str(include_str!("sample.json")).ok()
 }
 
-fn document(record: &CallRecord, analysis: Option<&Analysis>) -> Json {
-    let event = Event::Completed;
-    canonical::document(&RenderContext { record, event, transcript: None, analysis })
-}
-
-fn analysis() -> Analysis {
-    let evidence = Evidence { turn: 1, quote: Personal::new("Hello.") };
-    Analysis {
-        summary: Personal::new("Wants an offer by Monday."),
-        outcome: Conclusion::FollowUp,
-        sentiment: Sentiment::Positive,
-        scorecard: vec![Score {
-            criterion: "greeting".into(),
-            asked: Personal::new("Says who calls."),
-            score: Some(4),
-            scale: 5,
-            confidence: 90,
-            evidence: vec![evidence],
-        }],
-        tasks: vec![Task {
-            title: Personal::new("Send an offer"),
-            due: Some(Date::constant(2026, 2, 23)),
-            owner: Some(Owner::Employee),
-        }],
-        turns: Turns { total: 2, shown: 2 },
-        model: "sample".into(),
-        tokens: Tokens { input: 900, output: 120 },
-        basis: Digest::of(&[b"sample"]),
-        made_at: Timestamp::UNIX_EPOCH,
-    }
-}
-
-/// All that is known is that it ended.
-fn nothing() -> Option<Json> {
-    let record = of(Facts { state: Some(State::Ended), ..Facts::default() })?;
-    let mut document = document(&record, None);
+/// The same call, of which all that is known is that it ended.
+fn nothing(full: &Json) -> Json {
+    let mut document = full.clone();
     document["timestamp"] = Json::Null;
-    document["data"]["started_at"] = Json::Null;
-    document["data"]["flags"] = json!([]);
-    Some(document)
-}
-
-fn of(facts: Facts) -> Option<CallRecord> {
-    let key: CallKey = "sample/sample-main/call-1".parse().ok()?;
-    let received_at = Timestamp::from_second(1_771_578_127).ok()?;
-    let update = Update::new("sample", Order::Unordered, received_at, facts, Vec::new());
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
-    Some(CallRecord::first(key, update, policy, received_at))
+    for (name, value) in document["data"].as_object_mut().into_iter().flatten() {
+        if !KEY.contains(&name.as_str()) {
+            *value = if value.is_array() { json!([]) } else { Json::Null };
+        }
+    }
+    document
 }
 
 /// The samples, each with a few words that say what kind of call it is.
 pub fn samples(seen: &Seen) -> Vec<(String, Json)> {
-    let (Some(full), Some(nothing)) = (full(), nothing()) else { return Vec::new() };
+    let Some(full) = full() else { return Vec::new() };
+    let nothing = nothing(&full);
     let mut samples = vec![
         ("of which all is known".to_owned(), full.clone()),
         ("of which next to nothing is known".to_owned(), nothing.clone()),

@@ -8,11 +8,11 @@ use async_trait::async_trait;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
-use switchboard_domain::Secret;
 use switchboard_domain::delivery::{Remote, Verdict};
+use switchboard_domain::{CallRecord, Secret};
 use switchboard_http::{Http, Request, Response, SendError};
 
-use super::{NOW, at};
+use super::{NOW, at, marked, rendered};
 use crate::destination::{Destination, Payload};
 use crate::oauth::{NoToken, OAuth, Tokens};
 use crate::outcome::Outcome;
@@ -186,6 +186,33 @@ pub fn deliver(
     crm: &mut dyn StandIn,
 ) -> Attempt {
     attempt(destination, payload, remote, crm, Cut::Never)
+}
+
+/// Renders a call and makes an attempt at a CRM that is known to have nothing of it.
+pub fn deliver_first(
+    crm: &mut dyn StandIn,
+    destination: &Destination,
+    call: &CallRecord,
+) -> Attempt {
+    deliver_again(crm, destination, call, &Remote::default())
+}
+
+/// The same where the CRM's ids are known.
+pub fn deliver_again(
+    crm: &mut dyn StandIn,
+    destination: &Destination,
+    call: &CallRecord,
+    remote: &Remote,
+) -> Attempt {
+    deliver(destination, &rendered(destination, call), remote, crm)
+}
+
+/// An attempt to deliver the marked call that gets these responses.
+pub fn scripted(
+    destination: &Destination,
+    responses: impl IntoIterator<Item = Response>,
+) -> Attempt {
+    deliver_first(&mut Scripted::of(responses), destination, &marked())
 }
 
 fn attempt(

@@ -6,7 +6,8 @@ use switchboard_domain::delivery::Remote;
 use switchboard_http::Response;
 
 use super::{
-    Attempt, CANARIES, Scripted, configured, deliver, destination, marked, rendered, response,
+    Attempt, CANARIES, PRIVATE_KEY, SECRET, Scripted, configured, deliver, destination, example,
+    marked, rendered, response,
 };
 use crate::destination::{Destination, MOST_REQUESTS};
 use crate::format::Capabilities;
@@ -25,6 +26,19 @@ fn a_payload_that_cannot_be_read_is_refused_and_not_sent() {
             assert_eq!(attempt.result(), "the payload cannot be read: redeliver it");
             assert_eq!(attempt.requests.len(), 0, "{}", format.name);
         }
+    }
+}
+
+#[test]
+fn the_configuration_on_the_page_of_each_format_is_good() {
+    let key = serde_json::to_string(PRIVATE_KEY).unwrap();
+    for format in registry::FORMATS {
+        let pages = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/destinations");
+        let page = std::fs::read_to_string(format!("{pages}/{}.md", format.name)).unwrap();
+        let json = example(&page, "Configuration").replace("whsec_…", SECRET);
+        let json = json.replace("\"-----BEGIN PRIVATE KEY-----…\"", &key).replace('…', "x");
+        let destination = Destination::parse(&json, false).unwrap();
+        assert_eq!(destination.capabilities.name, format.name);
     }
 }
 

@@ -6,7 +6,6 @@ mod laws;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
-use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::{
     Analysis, AnsweredBy, CallRecord, Direction, Disposition, Event, Facts, Legs, Name, Order,
     Party, PartyKind, Person, Personal, Policy, Recording, Seconds, State, Update,
@@ -17,7 +16,8 @@ use crate::format::RenderContext;
 use crate::registry;
 
 pub use double::{
-    Attempt, How, Received, Scripted, StandIn, cut_short, deliver, response, with_header,
+    Attempt, How, Received, Scripted, StandIn, cut_short, deliver, deliver_again, deliver_first,
+    response, scripted, with_header,
 };
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -64,36 +64,24 @@ pub fn example(page: &str, heading: &str) -> String {
 
 /// What a model made of a call.
 pub fn analysis() -> Analysis {
-    let score = |criterion: &str, score, evidence| Score {
-        criterion: criterion.into(),
-        asked: Personal::new("Says who calls."),
-        score,
-        scale: 5,
-        confidence: 90,
-        evidence,
-    };
-    Analysis {
-        summary: Personal::new("Wants a fake offer by Monday."),
-        outcome: Conclusion::FollowUp,
-        sentiment: Sentiment::Positive,
-        scorecard: vec![
-            score("greeting", Some(4), vec![Evidence { turn: 1, quote: Personal::new("Hello") }]),
-            score("script_1", None, vec![]),
-        ],
-        tasks: vec![
-            Task {
-                title: Personal::new("Send a fake offer"),
-                due: Some("2026-02-23".parse().unwrap()),
-                owner: Some(Owner::Employee),
+    let json = json!({
+        "summary": "Wants a fake offer by Monday.", "outcome": "follow_up", "sentiment": "positive",
+        "scorecard": [
+            {
+                "criterion": "greeting", "asked": "Says who calls.", "score": 4, "scale": 5,
+                "confidence": 90, "evidence": [{"turn": 1, "quote": "Hello"}],
             },
-            Task { title: Personal::new("Think about it"), due: None, owner: None },
+            {"criterion": "script_1", "asked": "Says who calls.", "scale": 5, "confidence": 90},
         ],
-        turns: Turns { total: 2, shown: 2 },
-        model: "fake-model".into(),
-        tokens: switchboard_domain::Tokens { input: 900, output: 120 },
-        basis: switchboard_domain::Digest::of(&[b"basis"]),
-        made_at: at("2026-02-20T09:02:20Z"),
-    }
+        "tasks": [
+            {"title": "Send a fake offer", "due": "2026-02-23", "owner": "employee"},
+            {"title": "Think about it"},
+        ],
+        "turns": {"total": 2, "shown": 2}, "model": "fake-model",
+        "tokens": {"input": 900, "output": 120},
+        "basis": switchboard_domain::Digest::of(&[b"basis"]), "made_at": "2026-02-20T09:02:20Z",
+    });
+    serde_json::from_value(json).unwrap()
 }
 
 pub fn at(text: &str) -> Timestamp {

@@ -6,7 +6,7 @@ use switchboard_domain::delivery::Remote;
 use switchboard_http::{Http, Request, Response};
 
 use super::render::Payload;
-use super::response::{Said, id, judge, said};
+use super::response::{ParsedRecord, id, judge, parse_record};
 use crate::format::{Clock, Endpoint};
 use crate::outcome::Outcome;
 
@@ -92,7 +92,7 @@ impl Api<'_> {
         response: &Response,
     ) -> Result<Written, Outcome> {
         let (status, body) = (response.status, response.json());
-        let Said { code, field, id } = said(&body);
+        let ParsedRecord { code, field, id } = parse_record(&body);
         let creates = remote.call.is_none();
         let names_it = field == Some("id") || field.is_none() && id.is_some() && id == remote.call;
         match (code, field, id) {

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use switchboard_http::{Request, Response};
 
 use super::api::{Api, CONTACTS, LEADS};
-use super::response::{Said, id, said};
+use super::response::{ParsedRecord, id, parse_record};
 use crate::contacts::{ContactsApi, Match};
 use crate::outcome::Outcome;
 use crate::{payload, phone};
@@ -31,11 +31,11 @@ impl Api<'_> {
 /// with this number is there already is what was wanted.
 fn as_meant(response: Response) -> Response {
     let body = response.json();
-    let status = match said(&body) {
-        Said { code: "DUPLICATE_DATA", id: Some(_), .. } => 200,
-        Said { code: "" | "SUCCESS", .. } => response.status,
-        Said { .. } if response.is_success() => 400,
-        Said { .. } => response.status,
+    let status = match parse_record(&body) {
+        ParsedRecord { code: "DUPLICATE_DATA", id: Some(_), .. } => 200,
+        ParsedRecord { code: "" | "SUCCESS", .. } => response.status,
+        ParsedRecord { .. } if response.is_success() => 400,
+        ParsedRecord { .. } => response.status,
     };
     Response { status, ..response }
 }
@@ -89,7 +89,7 @@ impl ContactsApi for Api<'_> {
         let url = self.endpoint.at(&["crm", "v8", CONTACTS]);
         let body = json!({ "data": [contact] });
         let response = self.send(Request::json(Method::POST, url, &body)).await?;
-        let id = said(&response.json()).id.map(|id| format!("{CONTACTS}/{id}"));
+        let id = parse_record(&response.json()).id.map(|id| format!("{CONTACTS}/{id}"));
         id.ok_or_else(|| Outcome::not_understood(response.status))
     }
 }

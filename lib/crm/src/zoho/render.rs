@@ -60,7 +60,7 @@ fn fields(context: &RenderContext<'_>, settings: &Settings) -> Map<String, Value
     fields.insert("Call_Start_Time".into(), json!(iso(payload::began(record))));
     fields.insert("Call_Duration".into(), json!(minutes(talk)));
     if let Some(outcome) = call.outcome {
-        let text = settings.results.get(&outcome).map_or(result(outcome), String::as_str);
+        let text = settings.results.get(&outcome).map_or(payload::outcome(outcome), String::as_str);
         fields.insert("Call_Result".into(), json!(text));
     }
     let description = described(context, None);
@@ -103,17 +103,6 @@ fn kind(direction: Option<Direction>, outcome: Option<CallOutcome>) -> &'static 
         (Some(Direction::Inbound), Some(CallOutcome::Answered) | None) => "Inbound",
         (Some(Direction::Inbound), Some(_)) => "Missed",
         (Some(Direction::Outbound | Direction::Internal) | None, _) => "Outbound",
-    }
-}
-
-fn result(outcome: CallOutcome) -> &'static str {
-    match outcome {
-        CallOutcome::Answered => "Answered",
-        CallOutcome::NoAnswer => "No answer",
-        CallOutcome::Busy => "Busy",
-        CallOutcome::Failed => "Failed",
-        CallOutcome::Canceled => "Canceled",
-        CallOutcome::Voicemail => "Voicemail",
     }
 }
 

@@ -10,7 +10,7 @@ use crate::outcome::Outcome;
 use crate::payload;
 
 /// What a response says of the record that was sent.
-pub struct Said<'a> {
+pub struct ParsedRecord<'a> {
     /// `SUCCESS`, or what is wrong. Empty where there is no code.
     pub code: &'a str,
     /// The field that it is about, by its API name.
@@ -20,11 +20,11 @@ pub struct Said<'a> {
 }
 
 /// Reads a response's body.
-pub fn said(body: &Value) -> Said<'_> {
+pub fn parse_record(body: &Value) -> ParsedRecord<'_> {
     let record = body["data"].get(0).unwrap_or(body);
     let details = &record["details"];
     let there = [&details["duplicate_record"]["id"], &details["id"]];
-    Said {
+    ParsedRecord {
         code: record["code"].as_str().and_then(payload::code).unwrap_or_default(),
         field: details["api_name"].as_str().filter(|name| is_api_name(name)),
         id: there.into_iter().find_map(id),
@@ -44,7 +44,7 @@ pub fn id(value: &Value) -> Option<String> {
 /// What a response means where it is not a success.
 pub fn judge(response: &Response, now: Timestamp) -> Outcome {
     let body = response.json();
-    let Said { code, field, .. } = said(&body);
+    let ParsedRecord { code, field, .. } = parse_record(&body);
     let status = response.status;
     let about = field.map(|field| format!(", for {field}")).unwrap_or_default();
     let result = |words: &str| format!("{words}: {status} {code}{about}");

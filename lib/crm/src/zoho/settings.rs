@@ -33,15 +33,13 @@ impl Settings {
              voicemail), and the text of it, up to 120 characters",
             |results: &BTreeMap<CallOutcome, String>| results.values().all(|text| is_result(text)),
         )?;
-        let owners = fields.checked(
-            "owners",
+        let owners = fields.owners(
             "must be an object: the directory's id of an employee, and the id of Zoho's user, a \
              text of digits",
-            |owners: &BTreeMap<String, String>| owners.values().all(|id| is_id(id)),
+            is_id,
         )?;
         fields.end()?;
-        let (results, owners) = (results.unwrap_or_default(), owners.unwrap_or_default());
-        Ok(Self { key_field, results, owners })
+        Ok(Self { key_field, results: results.unwrap_or_default(), owners })
     }
 }
 

@@ -87,11 +87,8 @@ fn of_a_names_addresses_the_public_ones_are_left() {
         texts.iter().map(|text| SocketAddr::new(text.parse().unwrap(), 0)).collect()
     };
     let mixed = sockets(&["10.0.0.1", "8.8.8.8", "::1", "2a00:1450:4001::1", "169.254.169.254"]);
-    assert_eq!(
-        allowed_ones(mixed, Allowed::Public),
-        Ok(sockets(&["8.8.8.8", "2a00:1450:4001::1"]))
-    );
+    assert_eq!(allowed_ones(mixed, is_global), Ok(sockets(&["8.8.8.8", "2a00:1450:4001::1"])));
     let private = sockets(&["10.0.0.1", "fd00::1"]);
-    assert_eq!(allowed_ones(private, Allowed::Public), Err(SendError::PrivateAddress));
-    assert_eq!(allowed_ones(vec![], Allowed::Public), Err(SendError::NotResolved));
+    assert_eq!(allowed_ones(private, is_global), Err(SendError::PrivateAddress));
+    assert_eq!(allowed_ones(vec![], is_global), Err(SendError::NotResolved));
 }

@@ -8,33 +8,19 @@ use jiff::SignedDuration;
 use portal::Portal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use switchboard_domain::{CallRecord, Direction, Party, PartyKind, Personal, Seconds, Unmatched};
-use switchboard_http::Response;
+use switchboard_domain::{Direction, Party, PartyKind, Personal, Seconds, Unmatched};
 
 use super::render::LONGEST_BODY;
 use super::*;
 use crate::auth::Auth;
 use crate::destination::Destination;
 use crate::testing::{
-    Attempt, Case, How, Scripted, StandIn, at, configured, cut_short, destination, employee,
-    example, marked, person, record, recording, rendered, response,
+    Case, How, StandIn, at, configured, cut_short, deliver_again, deliver_first, destination,
+    employee, marked, person, record, recording, rendered, response, scripted,
 };
 
 fn hubspot(changes: Value) -> Destination {
     configured("hubspot", changes)
-}
-
-fn deliver(portal: &mut Portal, destination: &Destination, record: &CallRecord) -> Attempt {
-    deliver_again(portal, destination, record, &Remote::default())
-}
-
-fn deliver_again(
-    portal: &mut Portal,
-    destination: &Destination,
-    record: &CallRecord,
-    remote: &Remote,
-) -> Attempt {
-    crate::testing::deliver(destination, &rendered(destination, record), remote, portal)
 }
 
 fn html(text: &str) -> String {
@@ -46,7 +32,7 @@ fn a_call_of_every_outcome() {
     let mut shown = String::new();
     for case in Case::ALL {
         let mut portal = Portal::set_up();
-        let attempt = deliver(&mut portal, &destination("hubspot"), &record(case, |_| {}));
+        let attempt = deliver_first(&mut portal, &destination("hubspot"), &record(case, |_| {}));
         assert_eq!(attempt.result(), "delivered: 200, no contact: unknown", "{case:?}");
         let body = serde_json::to_string_pretty(&attempt.body(1)).unwrap();
         writeln!(shown, "{case:?}: {}\n{body}\n", attempt.lines()[1]).unwrap();
@@ -68,7 +54,7 @@ fn every_request_of_a_call_with_all_there_is() {
     all.call.facts.recordings.insert("RE1".into(), recording);
     all.people.employee = Some(employee("ann"));
     let mut portal = Portal::set_up();
-    let attempt = deliver(&mut portal, &destination, &all);
+    let attempt = deliver_first(&mut portal, &destination, &all);
     assert_eq!(attempt.result(), "delivered: 200, contact created");
     let shown = attempt.shown();
     assert_snapshot!(shown);
@@ -86,10 +72,10 @@ fn an_update_is_the_same_entry() {
     let mut portal = Portal::set_up();
     portal.contact("501", &[("phone", "+61491570156")]);
     let mut call = marked();
-    deliver(&mut portal, &destination, &call);
+    deliver_first(&mut portal, &destination, &call);
     call.call.facts.summary = Some(Personal::new("Came late."));
     call.call.facts.talk = Some(Seconds(130));
-    let attempt = deliver(&mut portal, &destination, &call);
+    let attempt = deliver_first(&mut portal, &destination, &call);
     assert_eq!(attempt.result(), "delivered: 200, contact found");
     assert_eq!((portal.calls.len(), portal.associations.len()), (1, 1));
     let entry = portal.calls.values().next().unwrap();
@@ -104,7 +90,7 @@ fn the_contact_is_the_one_with_the_number() {
         for (id, properties) in contacts {
             portal.contact(id, properties);
         }
-        let attempt = deliver(&mut portal, &destination("hubspot"), &marked());
+        let attempt = deliver_first(&mut portal, &destination("hubspot"), &marked());
         let ids: BTreeSet<String> = portal.associations.into_iter().map(|(_, id)| id).collect();
         let ids: Vec<String> = ids.into_iter().collect();
         (ids.join(" "), attempt.result().to_owned())
@@ -152,11 +138,11 @@ fn who_has_no_number_of_their_own_is_not_looked_for() {
                 call.people.contact = Some(person(PartyKind::Anonymous, None));
             }
         }
-        let attempt = deliver(&mut Portal::set_up(), &destination("hubspot"), &call);
+        let attempt = deliver_first(&mut Portal::set_up(), &destination("hubspot"), &call);
         assert_eq!(attempt.result(), result, "{change:?}");
     }
     let none = hubspot(json!({"contacts": "none"}));
-    let attempt = deliver(&mut Portal::set_up(), &none, &marked());
+    let attempt = deliver_first(&mut Portal::set_up(), &none, &marked());
     assert_eq!((attempt.result(), attempt.requests.len()), ("delivered: 200", 1));
 }
 
@@ -175,14 +161,12 @@ fn a_known_contact_is_not_looked_for_and_one_that_is_gone_is_once() {
     assert_eq!(attempt.remote.contact.as_deref(), Some("502"));
     // No contact has it, and what was created is gone at once, too.
     let mut portal = Portal::set_up();
-    let payload = rendered(&destination, &marked());
     let mut forgetting = |request: &switchboard_http::Request| {
         let response = portal.respond(request);
         portal.contacts.clear();
         response
     };
-    let attempt =
-        crate::testing::deliver(&destination, &payload, &known_as("499"), &mut forgetting);
+    let attempt = deliver_again(&mut forgetting, &destination, &marked(), &known_as("499"));
     assert_eq!(attempt.result(), "delivered: 200, no contact: it is gone");
     assert_eq!(attempt.remote.contact, None);
     assert_eq!(portal.calls.len(), 1);
@@ -215,7 +199,7 @@ fn after_a_crash_at_any_point_there_is_what_is_declared() {
 fn without_a_key_an_update_finds_the_call_by_its_id() {
     let destination = hubspot(json!({"deduplication": "none", "contacts": "none"}));
     let mut portal = Portal::default();
-    let attempt = deliver(&mut portal, &destination, &marked());
+    let attempt = deliver_first(&mut portal, &destination, &marked());
     let remote = attempt.remote;
     let attempt = deliver_again(&mut portal, &destination, &marked(), &remote);
     assert_eq!((attempt.result(), portal.calls.len()), ("delivered: 200", 1));
@@ -278,10 +262,7 @@ fn what_an_answer_means() {
         (200, json!("<html>"), retry(None), "not understood: 200"),
     ] {
         let destination = hubspot(json!({"contacts": "none"}));
-        let payload = rendered(&destination, &marked());
-        let mut crm = Scripted::of([response(status, body.clone())]);
-        let outcome =
-            crate::testing::deliver(&destination, &payload, &Remote::default(), &mut crm).outcome;
+        let outcome = scripted(&destination, [response(status, body.clone())]).outcome;
         assert_eq!(
             (outcome.verdict, outcome.result.as_str()),
             (verdict, result),
@@ -294,11 +275,6 @@ fn what_an_answer_means() {
 #[test]
 fn a_contact_that_cannot_be_had_keeps_the_call_back_only_for_a_while() {
     let destination = hubspot(json!({"contacts": "find_or_create"}));
-    let payload = rendered(&destination, &marked());
-    let run = |responses: Vec<Response>| {
-        let mut crm = Scripted::of(responses);
-        crate::testing::deliver(&destination, &payload, &Remote::default(), &mut crm)
-    };
     let none = || response(200, json!({"total": 0, "results": []}));
     let taken = || response(200, json!({"results": [{"id": "7"}]}));
     let refused = || response(400, json!({"category": "VALIDATION_ERROR"}));
@@ -324,7 +300,7 @@ fn a_contact_that_cannot_be_had_keeps_the_call_back_only_for_a_while() {
             "delivered: 200, contact not attached: refused: 400 VALIDATION_ERROR",
         ),
     ] {
-        let attempt = run(responses);
+        let attempt = scripted(&destination, responses);
         assert_eq!(attempt.result(), result);
         let is_done = attempt.outcome.is_delivered();
         assert_eq!(is_done, result.starts_with("delivered"));
@@ -334,11 +310,11 @@ fn a_contact_that_cannot_be_had_keeps_the_call_back_only_for_a_while() {
 #[test]
 fn a_missing_property_is_said_and_waited_for() {
     let mut portal = Portal::default();
-    let attempt = deliver(&mut portal, &destination("hubspot"), &marked());
+    let attempt = deliver_first(&mut portal, &destination("hubspot"), &marked());
     assert_eq!(attempt.outcome.verdict, Verdict::Retry { not_before: None });
     assert!(attempt.result().starts_with("to be set up there: the property switchboard_call_key"));
     portal.unique.insert("switchboard_call_key".into());
-    let attempt = deliver(&mut portal, &destination("hubspot"), &marked());
+    let attempt = deliver_first(&mut portal, &destination("hubspot"), &marked());
     assert_eq!(attempt.result(), "delivered: 200, no contact: unknown");
 }
 
@@ -385,13 +361,6 @@ fn the_usual_host_and_token_endpoint_are_hubspots() {
     assert_eq!(destination.url.as_str(), "https://api.hubapi.com/");
     let Auth::OAuth(oauth) = destination.auth else { panic!("another auth") };
     assert_eq!(oauth.token_url.as_str(), "https://api.hubapi.com/oauth/v1/token");
-}
-
-#[test]
-fn the_documented_configuration_is_good() {
-    let page = include_str!("../../../../../docs/destinations/hubspot.md");
-    let json = example(page, "Configuration").replace('…', "x");
-    Destination::parse(&json, false).unwrap();
 }
 
 proptest! {
