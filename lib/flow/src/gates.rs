@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex as Lock, PoisonError};
 use crate::JobError;
 use futures_util::lock::Mutex;
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::Name;
 use switchboard_domain::gate::{Change, Evidence, Gate};
+use switchboard_domain::{Name, later};
 use switchboard_queue::{Job, Queue, QueueError, Send};
 use switchboard_store::{Due, Overdue, PutIf, Store, StoreError};
 
@@ -115,7 +115,7 @@ pub async fn release(
 ) -> Result<usize, JobError> {
     let Some((most, which)) = gate.lets_out(RELEASED, now) else { return Ok(0) };
     let destination = &gate.destination;
-    let next = now.checked_add(RELEASE).unwrap_or(now);
+    let next = later(now, RELEASE);
     if gates.change(store, destination, Change::Released { next }, now).await?.is_none() {
         return Ok(0);
     }
