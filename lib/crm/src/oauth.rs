@@ -19,7 +19,7 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::json;
 use switchboard_domain::delivery::Verdict;
-use switchboard_domain::{ConfigError, Digest, Secret};
+use switchboard_domain::{ConfigError, Digest, Seconds, Secret, later};
 use switchboard_http::{Http, Request, Response, SendError};
 use url::Url;
 use url::form_urlencoded::Serializer;
@@ -204,7 +204,7 @@ impl OAuth {
                 }
             }
             Grant::Jwt { user, audience, private_key } => {
-                let ends = now.checked_add(ASSERTION_LIVES).map_err(|_| SendError::NotBuilt)?;
+                let ends = later(now, ASSERTION_LIVES);
                 let claims = json!({
                     "iss": self.client_id, "sub": user, "aud": audience, "exp": ends.as_second(),
                 });
@@ -236,14 +236,11 @@ fn granted(response: &Response, now: Timestamp) -> Result<Granted, NoToken> {
     let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
     let is_valid = |secret: &Secret| !secret.is_empty() && is_header_value(secret.expose());
     match body.access_token.filter(is_valid) {
-        Some(access_token) if status < 300 => {
-            let lives = body.expires_in.map(|seconds| SignedDuration::from_secs(seconds.into()));
-            Ok(Granted {
-                access_token,
-                expires_at: lives.and_then(|lives| now.checked_add(lives).ok()),
-                refresh_token: body.refresh_token.filter(|secret| !secret.is_empty()),
-            })
-        }
+        Some(access_token) if status < 300 => Ok(Granted {
+            access_token,
+            expires_at: body.expires_in.map(|seconds| later(now, Seconds(seconds))),
+            refresh_token: body.refresh_token.filter(|secret| !secret.is_empty()),
+        }),
         _ => {
             let is_code = |text: &String| {
                 (1..=40).contains(&text.len())

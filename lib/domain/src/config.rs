@@ -1,11 +1,10 @@
 //! What is wrong with a configuration, in whichever function reads it.
 
-use std::fmt;
-
 use serde::de::DeserializeOwned;
 
 /// What is wrong with a configuration. It never holds the value.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {problem}")]
 pub struct ConfigError {
     /// Which field.
     pub field: String,
@@ -39,11 +38,3 @@ impl ConfigError {
         Ok(value)
     }
 }
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.field, self.problem)
-    }
-}
-
-impl std::error::Error for ConfigError {}

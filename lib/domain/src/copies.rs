@@ -99,28 +99,19 @@ impl RecordingCopy {
     }
 
     /// The copy after a try.
-    pub fn concluded(mut self, tried: Tried, now: Timestamp) -> Self {
-        self.due_at = None;
-        match tried {
+    pub fn concluded(self, tried: Tried, now: Timestamp) -> Self {
+        let failures = self.failures.saturating_add(1);
+        let (problem, due_at) = match tried {
             Tried::Copied(object) => {
-                self.state = CopyState::Copied;
-                self.problem = None;
-                self.object = Some(object);
+                let (state, object) = (CopyState::Copied, Some(object));
+                return Self { state, due_at: None, problem: None, object, ..self };
             }
-            Tried::Never { problem } => {
-                self.state = CopyState::Failed;
-                self.failures = self.failures.saturating_add(1);
-                self.problem = Some(problem);
-            }
+            Tried::Never { problem } => (problem, None),
             Tried::Later { not_before, problem } => {
-                self.failures = self.failures.saturating_add(1);
-                self.problem = Some(problem);
-                self.due_at = BACKOFF.next(self.failures, not_before, now);
-                if self.due_at.is_none() {
-                    self.state = CopyState::Failed;
-                }
+                (problem, BACKOFF.next(failures, not_before, now))
             }
-        }
-        self
+        };
+        let state = if due_at.is_none() { CopyState::Failed } else { self.state };
+        Self { state, due_at, failures, problem: Some(problem), ..self }
     }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
-use serde_with::skip_serializing_none;
+use serde_with::{DeserializeFromStr, SerializeDisplay, skip_serializing_none};
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::backoff::Backoff;
@@ -71,8 +71,9 @@ impl Event {
 }
 
 /// Which delivery of a call. Written `destination#event`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr,
+)]
 pub struct DeliveryId {
     /// The destination.
     pub destination: Name,
@@ -93,19 +94,6 @@ impl FromStr for DeliveryId {
         let problem = "is not one that is delivered";
         let event = event.parse().map_err(|_| KeyError { part: "event", problem })?;
         Ok(Self { destination: Name::new("destination", destination)?, event })
-    }
-}
-
-impl TryFrom<String> for DeliveryId {
-    type Error = KeyError;
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        text.parse()
-    }
-}
-
-impl From<DeliveryId> for String {
-    fn from(id: DeliveryId) -> Self {
-        id.to_string()
     }
 }
 
@@ -351,13 +339,9 @@ impl Delivery {
         }
         match verdict {
             Verdict::Delivered => {
-                self.state = DeliveryState::Delivered;
-                self.due_at = None;
+                (self.state, self.due_at) = (DeliveryState::Delivered, None);
             }
-            Verdict::Refused => {
-                self.state = DeliveryState::Failed;
-                self.due_at = None;
-            }
+            Verdict::Refused => (self.state, self.due_at) = (DeliveryState::Failed, None),
             Verdict::Gone => self.due_at = Some(now),
             Verdict::Retry { not_before } => {
                 self.failures += 1;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use serde_with::{DeserializeFromStr, SerializeDisplay};
 
 use crate::digest::Digest;
 
@@ -15,21 +16,14 @@ const LONGEST_NAME: usize = 64;
 const LONGEST_CALL_ID: usize = 256;
 
 /// Why a part of a call key was not accepted. It never holds the value.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{part} {problem}")]
 pub struct KeyError {
     /// Which part: `provider`, `source`, `destination` or `call id`.
     pub part: &'static str,
     /// What is wrong with it, as a phrase that follows the part's name.
     pub problem: &'static str,
 }
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.part, self.problem)
-    }
-}
-
-impl std::error::Error for KeyError {}
 
 /// The name of a provider, a source or a destination: 1 to 64 of `A-Z a-z 0-9 . _ -`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -84,8 +78,7 @@ impl fmt::Debug for Name {
 }
 
 /// The identity of a call. Written `provider/source/call id`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, SerializeDisplay, DeserializeFromStr)]
 pub struct CallKey {
     /// The kind of phone system, in lower case.
     pub provider: Name,
@@ -153,19 +146,6 @@ impl FromStr for CallKey {
         let provider = Name::new("provider", next())?;
         let source = Name::new("source", next())?;
         Self::new(provider, source, next())
-    }
-}
-
-impl TryFrom<String> for CallKey {
-    type Error = KeyError;
-    fn try_from(text: String) -> Result<Self, KeyError> {
-        text.parse()
-    }
-}
-
-impl From<CallKey> for String {
-    fn from(key: CallKey) -> Self {
-        key.to_string()
     }
 }
 

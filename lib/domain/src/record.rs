@@ -119,7 +119,7 @@ impl Person {
 
     /// How an entry was found, or why there is none: the word that is stored.
     pub fn reason(&self) -> Option<&'static str> {
-        self.matched_by.map(MatchedBy::as_str).or_else(|| self.unmatched.map(Unmatched::as_str))
+        self.matched_by.map(Into::into).or_else(|| self.unmatched.map(Into::into))
     }
 }
 
@@ -142,13 +142,6 @@ pub enum MatchedBy {
     Created,
 }
 
-impl MatchedBy {
-    /// The word as it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
-}
-
 /// Why a side of a call has no entry of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
@@ -166,13 +159,6 @@ pub enum Unmatched {
     NoNumber,
     /// No entry holds it, and none is created for it.
     Unknown,
-}
-
-impl Unmatched {
-    /// The word as it is stored and shown.
-    pub fn as_str(self) -> &'static str {
-        self.into()
-    }
 }
 
 /// What happened to an update that was offered to a record.

@@ -177,13 +177,16 @@ impl Job {
         now: Timestamp,
     ) -> Self {
         let nanos = now.as_nanosecond().to_be_bytes();
-        let parts = [provider.as_str(), source.as_str(), &from.to_string(), &to.to_string()];
-        let kind_byte = [kind as u8];
-        let mut parts: Vec<&[u8]> = parts.iter().map(|part| part.as_bytes()).collect();
-        parts.extend([nanos.as_slice(), kind_byte.as_slice()]);
-        let digest = Digest::of(&parts);
+        let digest = Digest::of(&[
+            provider.as_str().as_bytes(),
+            source.as_str().as_bytes(),
+            from.to_string().as_bytes(),
+            to.to_string().as_bytes(),
+            &nanos,
+            &[kind as u8],
+        ]);
         let tail = digest.as_str().get(..8).unwrap_or_default();
-        let head: String = now.strftime("%Y%m%dT%H%M%SZ").to_string();
+        let head = now.strftime("%Y%m%dT%H%M%SZ");
         // Digits, letters and a hyphen: always a name.
         let id = Name::new("job", &format!("{head}-{tail}")).unwrap_or_else(|_| source.clone());
         Self {
@@ -218,7 +221,7 @@ impl Job {
 
     /// Under which shard of the due index it is found.
     pub fn due_shard(&self) -> u16 {
-        due_shard(&self.id)
+        Digest::of(&[b"sync", self.id.as_str().as_bytes()]).bucket(DUE_SHARDS)
     }
 
     /// Whether there is more to do.
@@ -289,11 +292,6 @@ impl Job {
     }
 }
 
-/// Under which shard of the due index a job is found.
-pub fn due_shard(id: &Name) -> u16 {
-    Digest::of(&[b"sync", id.as_str().as_bytes()]).bucket(DUE_SHARDS)
-}
-
 /// The calls that one job found missing on one day.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gap {
@@ -327,13 +325,8 @@ mod tests {
     #[test]
     fn an_id_begins_with_its_time_and_tells_jobs_apart() {
         assert!(job().id.as_str().starts_with("20270115T080140Z-"), "{}", job().id);
-        let later = Job::start(
-            Kind::Reconcile,
-            (job().provider, job().source),
-            (at(0), at(60)),
-            vec![],
-            at(100),
-        );
+        let whose = (job().provider, job().source);
+        let later = Job::start(Kind::Reconcile, whose, (at(0), at(60)), vec![], at(100));
         assert_ne!(later.id, job().id);
         assert_ne!(later.slot(), job().slot());
     }

@@ -11,8 +11,8 @@ use crate::JobError;
 use crate::update::rounds;
 use futures_util::lock::Mutex;
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::Name;
 use switchboard_domain::gate::{Change, Evidence, Gate};
+use switchboard_domain::{Name, later};
 use switchboard_queue::{Job, Queue, Send};
 use switchboard_store::{Due, Overdue, PutIf, Store, StoreError};
 
@@ -117,7 +117,7 @@ pub async fn release(
 ) -> Result<usize, JobError> {
     let Some((most, which)) = gate.lets_out(RELEASED, now) else { return Ok(0) };
     let destination = &gate.destination;
-    let next = now.checked_add(RELEASE).unwrap_or(now);
+    let next = later(now, RELEASE);
     if gates.change(store, destination, Change::Released { next }, now).await?.is_none() {
         return Ok(0);
     }

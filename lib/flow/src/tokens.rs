@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::json;
 use switchboard_crm::oauth::{Granted, OAuth};
 use switchboard_crm::{Clock, NoToken, Tokens};
-use switchboard_domain::{Digest, Name, Secret};
+use switchboard_domain::{Digest, Name, Secret, later};
 use switchboard_http::Http;
 use switchboard_http::layers::Deadline;
 use switchboard_store::{Lease, Store, fresh_id};
@@ -189,7 +189,7 @@ impl Tokens for TokensOf<'_> {
                 return Ok(self.remember(&of, granted.clone(), false));
             }
             let now = (self.clock)();
-            let until = now.checked_add(LEASE).unwrap_or(now);
+            let until = later(now, LEASE);
             let lease = format!("token#{}", self.destination);
             let taken = self.cache.leases.acquire(&lease, holder.as_str(), now, until).await;
             let held_until = match taken.map_err(|error| NoToken::Unkept(error.to_string()))? {
@@ -322,6 +322,6 @@ impl TokensOf<'_> {
     }
 
     fn resting(&self) -> Option<Timestamp> {
-        (self.clock)().checked_add(REST).ok()
+        Some(later((self.clock)(), REST))
     }
 }

@@ -228,20 +228,11 @@ mod tests {
     }
 
     fn lead(status: Option<&str>) -> Contact {
-        Contact {
-            id: Name::new("contact", "lead-1").unwrap(),
-            kind: ContactKind::Lead,
-            name: None,
-            numbers: Default::default(),
-            emails: Default::default(),
-            external_ids: Default::default(),
-            status: status.map(str::to_owned),
-            last_contacted_at: None,
-            known_as: Default::default(),
-            origin: Origin::Import,
-            updated_at: at("2026-02-01T00:00:00Z"),
-            version: 1,
-        }
+        let id = Name::new("contact", "lead-1").unwrap();
+        let written_at = at("2026-02-01T00:00:00Z");
+        let status = status.map(str::to_owned);
+        let contact = Contact::new(id, ContactKind::Lead, Origin::Import, written_at);
+        Contact { status, version: 1, ..contact }
     }
 
     fn status(rules: &Rules, before: Option<&str>, call: &CallRecord) -> Option<String> {

@@ -56,15 +56,11 @@ impl LookupResult {
     }
 
     fn contacts(&self, handle: &Handle) -> BTreeSet<&Name> {
-        let of = self.of(handle);
-        of.filter_map(|holder| if let Holder::Contact(id) = holder { Some(id) } else { None })
-            .collect()
+        self.of(handle).filter_map(Holder::contact).collect()
     }
 
     fn employees(&self, handle: &Handle) -> BTreeSet<&Name> {
-        let of = self.of(handle);
-        of.filter_map(|holder| if let Holder::Employee(id) = holder { Some(id) } else { None })
-            .collect()
+        self.of(handle).filter_map(Holder::employee).collect()
     }
 }
 

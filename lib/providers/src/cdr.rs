@@ -161,11 +161,6 @@ pub fn before(at: Timestamp, lasted: Seconds) -> Timestamp {
     at.checked_sub(SignedDuration::from_secs(lasted.0.into())).unwrap_or(at)
 }
 
-/// A moment so many seconds after another.
-pub fn after(at: Timestamp, lasted: Seconds) -> Timestamp {
-    at.checked_add(SignedDuration::from_secs(lasted.0.into())).unwrap_or(at)
-}
-
 /// Keeps a field that has no place of its own, if it is short enough.
 pub fn keep(facts: &mut Facts, name: &str, text: Option<String>) {
     if let Some(text) = text.filter(|text| text.len() <= LONGEST_EXTRA) {

@@ -14,7 +14,7 @@ use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use switchboard_domain::sync::Step;
-use switchboard_domain::{ConfigError, Name};
+use switchboard_domain::{ConfigError, Name, later};
 use switchboard_http::{Http, Limits, Response, SendError, retry_after};
 
 use crate::provider::{Authenticated, Content, Parsed, Provider, Sources};
@@ -101,7 +101,7 @@ impl Session<'_> {
                 match until {
                     None if response.status == 503 => Err(Problem::Failed { why }),
                     until => {
-                        let default = || now.checked_add(DEFAULT_WAIT).unwrap_or(now);
+                        let default = || later(now, DEFAULT_WAIT);
                         Err(Problem::Wait { until: until.unwrap_or_else(default), why })
                     }
                 }

@@ -1,14 +1,14 @@
-//! A body without its values, as an operator may see it: its structure and the names of its fields.
+//! Masking of a body for operators: its structure and field names stay, its values do not.
 //!
-//! Letters become `x` and digits `0`, and all else stays as it was sent, so that a hole, a missing
-//! quote or a date in the wrong order shows. These bodies could not be parsed, so they are read token
-//! by token, and everything that is not clearly a name is a value.
+//! Letters become `x` and digits `0`, and all other characters stay, so that a missing value, a missing
+//! quote or a date in the wrong order is visible. The body could not be parsed, so masking works on
+//! tokens and treats every token that is not clearly a name as a value.
 
 use regex_lite::{Captures, Regex};
 
-/// So many characters of one value are shown, masked.
+/// The longest masked value, characters.
 const LONGEST_VALUE: usize = 120;
-/// And so many of a text without any structure that is known.
+/// The longest masked text without a known structure, characters.
 const LONGEST_TEXT: usize = 400;
 const LONGEST_NAME: usize = 64;
 
@@ -16,10 +16,10 @@ const LONGEST_NAME: usize = 64;
 const JSON: &str = r#"(?s)([{,]\s*)"([^"\\]*)"(\s*:)|"(?:[^"\\]|\\.)*"?|[^\s"{}\[\]:,]+|."#;
 /// XML: a tag, or text.
 const XML: &str = r"(?s)<[^>]*>?|[^<]+";
-/// A tag: its element; a name, `=` and a value; anything else.
-const TAG: &str = r#"(?s)^([</?]+)([^\s/>?]*)|(\s*)([^=]+)=("[^"]*"|'[^']*'|\S*)|."#;
+/// A tag: its element; a name, `=` and a value; the rest.
+const TAG: &str = r#"(?s)^([</?]+)([^\s/>?]*)|(\s*)([^=]+)=("[^"]*"|'[^']*'|\S*)|[^=]+|."#;
 
-/// A body, in whatever format it looks to be.
+/// A masked body, by its apparent format.
 pub fn body(bytes: &[u8], content_type: &str) -> String {
     let text = String::from_utf8_lossy(bytes);
     let is_form = content_type.to_ascii_lowercase().contains("form-urlencoded");
@@ -34,7 +34,7 @@ pub fn body(bytes: &[u8], content_type: &str) -> String {
     }
 }
 
-/// A path and query: the names of the parameters stay.
+/// A masked path and query: the names of the parameters stay.
 pub fn target(target: &str) -> String {
     match target.split_once('?') {
         Some((path, query)) => {
@@ -45,7 +45,7 @@ pub fn target(target: &str) -> String {
     }
 }
 
-/// Text that holds no value, and may hold what a terminal would act on.
+/// Text without control characters, which a terminal would execute.
 pub fn printable(text: &str) -> String {
     let is_plain = |c: &char| c.is_ascii_graphic() || *c == ' ';
     text.chars().map(|c| if is_plain(&c) { c } else { '?' }).collect()
@@ -73,7 +73,7 @@ fn character(c: char) -> char {
     }
 }
 
-/// Whether something in the place of a name is one, and not a number or a person's name.
+/// Whether a token in the place of a name is a name, and not a number or a person used as a key.
 fn is_name(text: &str) -> bool {
     let begins = text.starts_with(|c: char| c.is_ascii_alphabetic() || "_$@".contains(c));
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-.$@:[]".contains(c);
@@ -86,7 +86,7 @@ fn name(text: &str) -> String {
     if is_name(text) { text.to_owned() } else { value(text) }
 }
 
-/// A text with every token of it shown as that says. The patterns match any character.
+/// A text with each token replaced by what `shown` makes of it. The patterns match any character.
 fn tokens(text: &str, pattern: &str, shown: fn(&Captures<'_>) -> String) -> String {
     Regex::new(pattern).map_or_else(|_| value(text), |regex| regex.replace_all(text, shown).into())
 }
@@ -123,7 +123,7 @@ fn tag(token: &Captures<'_>) -> String {
     }
 }
 
-/// One pair of a form, its value decoded, so that `%2B` does not look like a number.
+/// One pair, its value decoded, so that `%2B` does not look like a number.
 fn pair(pair: &str) -> String {
     let Some((before, _)) = pair.split_once('=') else { return value(pair) };
     let decoded = form_urlencoded::parse(pair.as_bytes()).next();

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
 use switchboard_domain::copies::{CopyState, Object};
-use switchboard_domain::{CallKey, RecordingCopy};
+use switchboard_domain::{CallKey, RecordingCopy, later};
 use switchboard_recordings::{Bucket, Links, Refused};
 use switchboard_shell::parameters::{Cached, ParameterError};
 use tracing::info;
@@ -139,7 +139,7 @@ impl<N: TwilioSources> Calls<N> {
 
 fn is_deleted(object: &Object, retention_days: u32, now: Timestamp) -> bool {
     let kept = SignedDuration::from_hours(i64::from(retention_days) * 24);
-    object.at.checked_add(kept).is_ok_and(|until| until <= now)
+    later(object.at, kept) <= now
 }
 
 fn failed(copy: &RecordingCopy) -> Problem {

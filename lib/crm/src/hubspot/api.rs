@@ -2,9 +2,9 @@
 
 use async_trait::async_trait;
 use http::Method;
-use jiff::SignedDuration;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::Remote;
+use switchboard_domain::{Seconds, later};
 use switchboard_http::{Http, Request, Response};
 
 use super::render::{LONGEST_TITLE, Payload};
@@ -114,7 +114,7 @@ impl Api<'_> {
                     _ if message.contains("secondly") && !message.contains("ten") => 1,
                     _ => 10,
                 };
-                let soonest = now.checked_add(SignedDuration::from_secs(wait)).ok();
+                let soonest = Some(later(now, Seconds(wait)));
                 Outcome::retry(status, soonest.max(outcome.not_before()), outcome.result)
                     .with(&code)
             }

@@ -2,10 +2,9 @@
 
 use async_trait::async_trait;
 use http::Method;
-use jiff::SignedDuration;
 use serde_json::{Value, json};
-use switchboard_domain::Personal;
 use switchboard_domain::delivery::Verdict;
+use switchboard_domain::{Personal, Seconds, later};
 use switchboard_http::{Http, Request, Response};
 
 use super::render::CallLog;
@@ -75,8 +74,7 @@ impl Api<'_> {
             (429, Verdict::Retry { not_before: None }) => {
                 let seconds = response.header("x-ratelimit-reset");
                 let seconds = seconds.and_then(|text| text.trim().parse::<u32>().ok());
-                let wait = |seconds: u32| SignedDuration::from_secs(seconds.into());
-                let not_before = seconds.and_then(|one| now.checked_add(wait(one)).ok());
+                let not_before = seconds.map(|seconds| later(now, Seconds(seconds)));
                 Outcome::retry(status, not_before, outcome.result)
             }
             (_, Verdict::Refused) => match named(response) {

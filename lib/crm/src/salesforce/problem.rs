@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
+use switchboard_domain::later;
 use switchboard_http::Response;
 
 use crate::outcome::Outcome;
@@ -92,7 +93,7 @@ impl Problem {
         let outcome = match (status, code.as_str()) {
             (300, _) => retry(None, &format!("several records have the key in {field}")),
             (_, "REQUEST_LIMIT_EXCEEDED") => {
-                let soonest = now.checked_add(USED_UP).ok();
+                let soonest = Some(later(now, USED_UP));
                 retry(soonest.max(outcome.not_before()), "retry later")
             }
             (_, code) if WILL_PASS.contains(&code) => retry(None, "failed there"),

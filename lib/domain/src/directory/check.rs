@@ -1,7 +1,6 @@
 //! The checks of an entry of the directory: it must be possible to store and find it.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use super::entry::{Contact, Employee, Entry, Extension};
 use crate::private::Personal;
@@ -28,7 +27,8 @@ const LONGEST_EXTENSION: usize = 32;
 const LONGEST_STATUS: usize = 32;
 
 /// Why an entry is not accepted. It never holds the value.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, thiserror::Error)]
+#[error("{field} {problem}")]
 pub struct EntryFault {
     /// Which field.
     pub field: &'static str,
@@ -49,14 +49,6 @@ impl EntryFault {
         Self { field, problem: problem.into(), is_taken: true }
     }
 }
-
-impl fmt::Display for EntryFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.field, self.problem)
-    }
-}
-
-impl std::error::Error for EntryFault {}
 
 impl Entry {
     /// Whether it can be stored and found.
@@ -167,19 +159,14 @@ mod tests {
     use crate::key::Name;
 
     fn contact() -> Contact {
+        let id = Name::new("contact", "c1").unwrap();
         Contact {
-            id: Name::new("contact", "c1").unwrap(),
-            kind: ContactKind::Lead,
             name: Some(Personal::new("Kim Example")),
             numbers: BTreeSet::from([Personal::new("+61491570156")]),
             emails: BTreeSet::from([Personal::new("kim@example.com")]),
             external_ids: BTreeSet::from([Personal::new("CRM 1/é")]),
             status: Some("new".into()),
-            last_contacted_at: None,
-            known_as: Default::default(),
-            origin: Origin::Api,
-            updated_at: Timestamp::UNIX_EPOCH,
-            version: 0,
+            ..Contact::new(id, ContactKind::Lead, Origin::Api, Timestamp::UNIX_EPOCH)
         }
     }
 

@@ -213,10 +213,9 @@ impl Draft {
                 .get(&handle)
                 .into_iter()
                 .flatten()
-                .filter_map(|holder| match (self.kind, holder) {
-                    (EntryKind::Contact(_), Holder::Contact(id))
-                    | (EntryKind::Employee, Holder::Employee(id)) => Some(id),
-                    _ => None,
+                .filter_map(|holder| match self.kind {
+                    EntryKind::Contact(_) => holder.contact(),
+                    EntryKind::Employee => holder.employee(),
                 })
                 .collect();
             match of_kind[..] {

@@ -222,6 +222,16 @@ impl Handle {
 }
 
 impl Holder {
+    /// The contact's id, if it is one.
+    pub fn contact(&self) -> Option<&Name> {
+        if let Self::Contact(id) = self { Some(id) } else { None }
+    }
+
+    /// The employee's id, if it is one.
+    pub fn employee(&self) -> Option<&Name> {
+        if let Self::Employee(id) = self { Some(id) } else { None }
+    }
+
     /// Whether both are contacts, or both employees, or both own numbers.
     pub fn is_of_kind(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)

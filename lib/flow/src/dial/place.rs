@@ -10,7 +10,7 @@
 
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::Digest;
+use switchboard_domain::{Digest, later};
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
 use switchboard_providers::dial::{Account, Client, Dialer, Placing};
 use switchboard_store::{PutDialRequest, RateCounter};
@@ -95,7 +95,7 @@ impl<C: Configured> Dial<C> {
             let number = now.as_second().div_euclid(length);
             let end = Timestamp::from_second((number + 1).saturating_mul(length)).unwrap_or(now);
             // Kept a while longer, for clocks that differ.
-            let expires_at = end.checked_add(SignedDuration::from_hours(24)).unwrap_or(end);
+            let expires_at = later(end, SignedDuration::from_hours(24));
             let counter =
                 RateCounter { who: who.clone(), window: format!("{window} {number}"), expires_at };
             if !self.store.count(&counter, most).await? {

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use http::header::{HeaderName, RETRY_AFTER};
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::CallRecord;
 use switchboard_domain::lookup::LookupResult;
+use switchboard_domain::{CallRecord, earlier, later};
 use switchboard_http::{Http, Limits, SendError, retry_after};
 use url::Url;
 
@@ -151,8 +151,8 @@ impl Client<'_> {
         let facts = &record.call.facts;
         let begin = facts.started_at.or(facts.ended_at).unwrap_or(self.now);
         let end = facts.ended_at.unwrap_or(self.now).max(begin);
-        let after = begin.checked_sub(WINDOW).unwrap_or(begin);
-        let before = end.checked_add(WINDOW).unwrap_or(end);
+        let after = earlier(begin, WINDOW);
+        let before = later(end, WINDOW);
         let mut query = vec![
             ("call_start_after_unix", after.as_second().to_string()),
             ("call_start_before_unix", before.as_second().to_string()),

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use http::header::HeaderName;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use switchboard_domain::ConfigError;
 use switchboard_domain::sync::Step;
+use switchboard_domain::{ConfigError, later};
 use switchboard_http::Response;
 
 use super::conversation::page;
@@ -129,8 +129,7 @@ fn body<'r>(session: &Session<'_>, response: &'r Response) -> Result<&'r [u8], P
     if response.status == 401 {
         let detail: Value = serde_json::from_slice(&response.body).unwrap_or_default();
         if detail.pointer("/detail/status").and_then(Value::as_str) == Some("quota_exceeded") {
-            let now = (session.clock)();
-            let until = now.checked_add(SignedDuration::from_hours(1)).unwrap_or(now);
+            let until = later((session.clock)(), SignedDuration::from_hours(1));
             return Err(Problem::Wait { until, why: "the quota is used up".into() });
         }
     }

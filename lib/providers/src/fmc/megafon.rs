@@ -4,7 +4,7 @@
 
 use serde::Deserialize;
 use serde_json::{Value, json};
-use switchboard_domain::{Direction, Disposition, Facts, Order, Party, State};
+use switchboard_domain::{Direction, Disposition, Facts, Order, Party, State, later};
 
 use crate::body::ParsedRecord;
 use crate::cdr::{self, MOST_EXTRA};
@@ -108,7 +108,7 @@ fn history(fields: &mut Fields, zone: Option<&jiff::tz::TimeZone>, facts: &mut F
     // From the first ring to the end. How long they talked is not said.
     facts.total = cdr::lasted(fields, "duration");
     if let (Some(start), Some(total)) = (facts.started_at, facts.total) {
-        facts.ended_at = Some(cdr::after(start, total));
+        facts.ended_at = Some(later(start, total));
     }
     cdr::keep_recording(facts, fields.optional("link"));
     let position = facts.started_at.and_then(|start| u64::try_from(start.as_second()).ok());

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use serde_json::{Map, Value, json};
 use switchboard_domain::{
-    ConfigError, Direction, Disposition, Facts, Order, Personal, Seconds, State, time,
+    ConfigError, Direction, Disposition, Facts, Order, Personal, Seconds, State, later, time,
 };
 
 use super::settings::Settings;
@@ -249,7 +249,7 @@ fn facts(fields: &mut Fields, zone: Option<&TimeZone>, leg: &str) -> Result<Fact
     if let (Some(start), Some(total)) = (facts.started_at, facts.total)
         && facts.ended_at.is_none_or(|end| end < start)
     {
-        facts.ended_at = Some(cdr::after(start, total));
+        facts.ended_at = Some(later(start, total));
     }
     facts.talk = talk(&facts, connected);
 

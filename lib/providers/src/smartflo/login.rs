@@ -2,7 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use switchboard_domain::{Personal, Secret};
+use switchboard_domain::{Personal, Secret, later};
 use switchboard_http::{Http, Limits, Response, SendError};
 
 use crate::rest::{self, Login, Logins};
@@ -29,7 +29,7 @@ pub(super) async fn token(
     (margin, limits): (SignedDuration, Limits),
     clock: &(dyn Fn() -> Timestamp + Sync),
 ) -> Result<Secret, LoginError> {
-    let needed = |now: Timestamp| now.checked_add(margin).unwrap_or(now);
+    let needed = |now: Timestamp| later(now, margin);
     if let Some(token) = logins.valid(place, needed(clock())) {
         return Ok(token);
     }
@@ -55,6 +55,6 @@ fn read(response: &Response, now: Timestamp) -> Option<Login> {
         return None;
     }
     let lasts = body["expires_in"].as_i64().unwrap_or(LASTS).clamp(0, LONGEST);
-    let until = now.checked_add(SignedDuration::from_secs(lasts)).unwrap_or(now);
+    let until = later(now, SignedDuration::from_secs(lasts));
     Some(Login { token: Secret::new(token), until })
 }

@@ -5,8 +5,8 @@ use async_trait::async_trait;
 use http::header::AUTHORIZATION;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value};
-use switchboard_domain::ConfigError;
 use switchboard_domain::sync::Step;
+use switchboard_domain::{ConfigError, later};
 
 use super::settings::{self, API_URL, Settings};
 use super::webhook::Twilio;
@@ -42,7 +42,7 @@ impl Pull for TwilioPull {
     fn steps(&self, source: &Source, from: Timestamp, to: Timestamp) -> Vec<Step> {
         let mut steps = vec![Step::first(CALLS, from, to)];
         if settings(source).is_ok_and(|settings| settings.recordings) {
-            steps.push(Step::first(RECORDINGS, from, to.checked_add(LATE).unwrap_or(to)));
+            steps.push(Step::first(RECORDINGS, from, later(to, LATE)));
         }
         steps
     }

@@ -371,7 +371,8 @@ fn words(input: &Input) {
     for zone in [None, zone.as_ref()] {
         let Some(reading) = cdr::time(&text, zone) else { continue };
         for lasted in [0, 59, 86_400, u32::MAX].map(switchboard_domain::Seconds) {
-            let (before, after) = (cdr::before(reading.at, lasted), cdr::after(reading.at, lasted));
+            let (before, after) =
+                (cdr::before(reading.at, lasted), switchboard_domain::later(reading.at, lasted));
             assert!(before <= reading.at && reading.at <= after);
         }
     }
