@@ -212,7 +212,8 @@ async fn delayed_kinds(
     let mut start = Kind { requests, reads: units.reads, writes: units.writes, ..Kind::default() };
     let mut all = BTreeMap::new();
     for name in ["new", "further", "duplicate", "rejected"] {
-        if name == "duplicate" {
+        // The jobs of a worker point to what is due: only a hook's calls are cleared.
+        if name == "duplicate" && matches!(feed, Feed::Hook(..)) {
             running.account.clear_due()?;
         }
         let (mut ms, stored) = (0.0, running.account.stored_bytes()?);
