@@ -1,15 +1,13 @@
-mod portal;
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
 use jiff::SignedDuration;
-use portal::Portal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_domain::{CallRecord, Direction, Party, PartyKind, Personal, Seconds, Unmatched};
 use switchboard_http::Response;
+use switchboard_testkit::stand_in::hubspot::Portal;
 
 use super::render::LONGEST_BODY;
 use super::*;
@@ -389,7 +387,7 @@ fn the_usual_host_and_token_endpoint_are_hubspots() {
 
 #[test]
 fn the_documented_configuration_is_good() {
-    let page = include_str!("../../../../../docs/destinations/hubspot.md");
+    let page = include_str!("../../../../docs/destinations/hubspot.md");
     let json = example(page, "Configuration").replace('…', "x");
     Destination::parse(&json, false).unwrap();
 }

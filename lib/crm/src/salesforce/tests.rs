@@ -1,14 +1,12 @@
-mod org;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
-use org::Org;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{CallRecord, Direction, Party, PartyKind, Personal, Seconds};
 use switchboard_http::Response;
+use switchboard_testkit::stand_in::salesforce::Org;
 
 use super::settings::FIELD;
 use super::*;
@@ -359,7 +357,7 @@ fn settings_are_checked() {
 
 #[test]
 fn the_documented_configurations_are_good() {
-    let page = include_str!("../../../../../docs/destinations/salesforce.md");
+    let page = include_str!("../../../../docs/destinations/salesforce.md");
     let key = serde_json::to_string(PRIVATE_KEY).unwrap();
     let json = example(page, "Configuration").replace("\"-----BEGIN PRIVATE KEY-----…\"", &key);
     let json = json.replace('…', "x");
