@@ -27,9 +27,6 @@ VENV := .venv
 RUN := $(VENV)/tools/bin/python
 SAM := $(VENV)/sam/bin/sam
 FUNCTIONS := --package switchboard-api --package switchboard-hooks --package switchboard-workers
-# The tests widen some crates' features: built together with them, nothing is compiled twice.
-LOCAL_BUILD := $(FUNCTIONS) --bins
-test: LOCAL_BUILD := --workspace --all-targets
 BINARIES := $(notdir $(basename $(wildcard functions/*/src/bin/*.rs)))
 
 .PHONY: help
@@ -72,8 +69,10 @@ build: $(VENV)/tools.stamp ## Build release binaries for Lambda into target/lamb
 		--$(subst x86_64,x86-64,$(ARCHITECTURE)) $(FUNCTIONS)
 
 .PHONY: build-local
-build-local: ## Build quick binaries for this machine into target/lambda-local
-	cargo build --locked $(LOCAL_BUILD)
+# `--examples`, of which there are none, gives the dependencies the features that the tests need: `make test` compiles
+# none of them again.
+build-local: ## Build quick binaries for this machine into target/debug and target/lambda-local
+	cargo build --locked --workspace --bins --examples
 	@for name in $(BINARIES); do \
 		mkdir -p target/lambda-local/$$name; \
 		strip -o target/lambda-local/$$name/bootstrap target/debug/$$name; \
@@ -91,7 +90,7 @@ local: build-local tools ## Start a local AWS and deploy to it
 	@$(RUN) infra/local/deploy.py
 
 .PHONY: invoke
-invoke: tools ## Run one function of this checkout with one event (F=twilio E=completed)
+invoke: build-local tools ## Run one function of this checkout with one event (F=twilio E=completed)
 	@$(RUN) infra/local/invoke.py $(F) $(E)
 
 .PHONY: samples

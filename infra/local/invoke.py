@@ -1,7 +1,7 @@
-"""Runs one function of this checkout under cargo-lambda, against the local AWS, with one event.
+"""Runs one function of this checkout with one event, against the local AWS.
 
-It is `cargo lambda watch` and `cargo lambda invoke`, with the environment that the deployed function
-has: its own settings, and AWS leading to the local instance.
+The function is the binary in target/debug, at the runtime API of `cargo lambda watch`, with the environment of the
+deployed one: its own settings, and AWS leading to the local instance. `cargo lambda invoke` sends the event.
 """
 
 from __future__ import annotations
@@ -50,17 +50,14 @@ def settings(state: states.State, function: str) -> dict[str, str]:
 
 
 @contextmanager
-def watch(environment: dict[str, str], port: int) -> Iterator[None]:
-    """A cargo-lambda server, for as long as it is needed."""
-    command = ["cargo", "lambda", "watch", "--ignore-changes",
-               "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]  # fmt: skip
-    server = subprocess.Popen(command, env=environment, cwd=states.ROOT, stdout=sys.stderr)
+def running(command: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process, for as long as it is needed."""
+    process = subprocess.Popen(command, env=environment, cwd=states.ROOT, stdout=sys.stderr)
     try:
-        wait_for(server, port)
-        yield
+        yield process
     finally:
-        server.terminate()
-        server.wait()
+        process.terminate()
+        process.wait()
 
 
 def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
@@ -92,9 +89,16 @@ def invoke(directory: Path, function: str, event: str) -> None:
     files = event_files(function, event)
     environment = settings(state, function)
     port = free_port()
-    with watch(environment, port):
-        for file in files:
-            send(function, file, environment, port)
+    runtime = {
+        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}/{function}", "AWS_LAMBDA_FUNCTION_NAME": function,
+        "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
+    }  # fmt: skip
+    watch = ["cargo", "lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
+    with running(watch, environment) as server:
+        wait_for(server, port)
+        with running([str(states.ROOT / "target" / "debug" / function)], environment | runtime):
+            for file in files:
+                send(function, file, environment, port)
 
 
 def main() -> None:

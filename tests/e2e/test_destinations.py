@@ -7,31 +7,35 @@ import json
 import boto3
 import pytest
 from botocore.exceptions import ClientError
-from crm_hubspot import HubSpot
-from crm_salesforce import Salesforce
+from crms import CrmApi
 from http_file import Request
-from stack import correlation_id, wait_for
-from stand_ins import Answer
+from stack import ROOT, correlation_id, wait_for
 
 SECRET = "fake-intake-secret"
 NUMBER = "+61491570110"
+KEY = ROOT / "lib" / "testkit" / "src" / "stand_in" / "salesforce-key.pem"
+SEARCHES = ("POST /crm/v3/objects/contacts/search", "POST /services/data/v62.0/parameterizedSearch")
 
 
 @pytest.fixture(scope="module")
 def crms(world):
     """A HubSpot and a Salesforce, each with the calls of its own source."""
-    with HubSpot() as hubspot, Salesforce() as salesforce:
+    with CrmApi("hubspot") as hubspot, CrmApi("salesforce") as salesforce:
+        hubspot.change(expires_in=1800)
         events = ["call.completed", "call.updated"]
         common = {"contacts": "find_or_create", "retry_seconds": [1, 1, 1], "timeout_seconds": 10}
         hub = {
             "format": "hubspot", "url": hubspot.url, "filter": {"sources": ["hub"], "events": events},
-            "auth": {"type": "oauth_refresh", "refresh_token": hubspot.refresh_token, **hubspot.client}, **common,
+            "auth": {
+                "type": "oauth_refresh", "client_id": "fake-client", "client_secret": "fake-secret",
+                "refresh_token": "fake-refresh-0",
+            }, **common,
         }  # fmt: skip
         force = {
             "format": "salesforce", "url": salesforce.url, "filter": {"sources": ["force"], "events": events},
             "auth": {
-                "type": "oauth_jwt", "client_id": salesforce.consumer_key, "user": salesforce.user,
-                "private_key": salesforce.private_key,
+                "type": "oauth_jwt", "client_id": "fake-consumer-key", "user": "switchboard@example.com",
+                "private_key": KEY.read_text(),
             }, **common,
         }  # fmt: skip
         world.stack.configure("destinations/hub", hub)
@@ -67,14 +71,21 @@ def results(world, key: str, destination: str) -> list[str]:
 
 def entries(crm) -> dict[str, dict]:
     """The calls of a CRM by our key."""
-    if isinstance(crm, HubSpot):
-        return {one["switchboard_call_key"]: one for one in crm.calls.values()}
-    return {one["Switchboard_Call_Key__c"]: one for one in crm.tasks.values()}
+    state = crm.change()
+    if "calls" in state:
+        return {one["switchboard_call_key"]: one for one in state["calls"].values()}
+    return {one["Switchboard_Call_Key__c"]: one for one in state["tasks"].values()}
 
 
 def people(crm) -> dict[str, dict]:
     """Its contacts."""
-    return crm.contacts if isinstance(crm, HubSpot) else crm.people
+    state = crm.change()
+    return state["contacts"] if "contacts" in state else {key: one for key, (_, one) in state["people"].items()}
+
+
+def searches(crm) -> int:
+    """How often it has searched for a contact."""
+    return sum(len(crm.requests(search)) for search in SEARCHES)
 
 
 @pytest.mark.parametrize("name", ["hub", "force"])
@@ -88,7 +99,7 @@ def test_a_call_is_created_with_its_contact_and_an_update_changes_it(world, crms
     if name == "hub":
         assert entry["hs_call_duration"] == "65000" and entry["hs_call_direction"] == "INBOUND"
         assert person == {"phone": NUMBER, "firstname": "Zoë", "lastname": "Example"}
-        assert {one for _, one in crm.associations} == {contact}
+        assert {one for _, one in crm["associations"]} == {contact}
     else:
         assert entry["CallDurationInSeconds"] == 65 and entry["WhoId"] == contact
         assert entry["TaskSubtype"] == "Call" and person["LastName"] == "Example"
@@ -99,36 +110,35 @@ def test_a_call_is_created_with_its_contact_and_an_update_changes_it(world, crms
     assert len(entries(crm)) == 1
     assert "https://pbx.example/late.mp3" in json.dumps(entries(crm)[correlation_id(key)])
     # The next call knows the contact without a search.
-    searches = len(crm.received("/crm/v3/objects/contacts/search")) + len(crm.received("/services/data/v62.0/parameterizedSearch"))
+    before = searches(crm)
     other = send(world, name, f"dest-{name}-2")
     assert results(world, other, name)[0].endswith("contact known")
     assert len(people(crm)) == 1
-    after = len(crm.received("/crm/v3/objects/contacts/search")) + len(crm.received("/services/data/v62.0/parameterizedSearch"))
-    assert (after, searches) == (1, 1)
+    assert (searches(crm), before) == (1, 1)
 
 
 @pytest.mark.parametrize("name", ["hub", "force"])
 def test_a_token_that_is_no_longer_taken_is_replaced_within_the_attempt(world, crms, name):
     crm = crms[name]
     send(world, name, f"dest-{name}-3")
-    before = len(crm.granted)
-    with crm.lock:
-        crm.tokens.clear()
+    before = len(crm["granted"])
+    crm.change(tokens=[])
     key = send(world, name, f"dest-{name}-4")
     assert len(results(world, key, name)) == 1
-    assert len(crm.granted) == before + 1
+    granted = crm["granted"]
+    assert len(granted) == before + 1
     # It is kept for all, encrypted, and no log line has it.
     path = f"{world.stack.stack['parameter_prefix']}/tokens/{name}"
     kept = world.stack.client("ssm").get_parameter(Name=path, WithDecryption=True)["Parameter"]
-    assert kept["Type"] == "SecureString" and crm.granted[-1] in kept["Value"]
-    assert not [line for line in world.stack.logs("deliver") if "fake-access-token" in line]
+    assert kept["Type"] == "SecureString" and granted[-1] in kept["Value"]
+    assert not [line for line in world.stack.logs("deliver") if "fake-access-" in line]
 
 
 @pytest.mark.parametrize("name", ["hub", "force"])
 def test_a_limit_is_waited_for_and_nothing_is_doubled(world, crms, name):
     crm = crms[name]
-    tell = "/crm/v3/objects/calls" if name == "hub" else "/services/data/v62.0/sobjects/Task"
-    crm.fault(tell, Answer(429, {"Retry-After": "2"}))
+    write = "POST /crm/v3/objects/calls" if name == "hub" else "PATCH /services/data/v62.0/sobjects/Task"
+    crm.instead(write, 429, **{"retry-after": "2"})
     key = send(world, name, f"dest-{name}-5")
     first, second = results(world, key, name)
     assert first == "retry later: 429" and second.startswith("delivered: ")
@@ -137,20 +147,15 @@ def test_a_limit_is_waited_for_and_nothing_is_doubled(world, crms, name):
 
 def test_a_contact_that_is_gone_is_looked_for_again(world, crms):
     hubspot = crms["hub"]
-    with hubspot.lock:
-        hubspot.contacts.clear()
-        hubspot.contacts["777"] = {"phone": "0491 570 110"}
+    hubspot.change(contacts={"777": {"phone": "0491 570 110"}})
     key = send(world, "hub", "dest-hub-6")
     assert results(world, key, "hub") == ["delivered: 200, contact found"]
-    assert "777" in {contact for _, contact in hubspot.associations}
+    assert "777" in {contact for _, contact in hubspot["associations"]}
 
 
 def test_no_result_and_no_log_line_names_anybody(world, crms):
     hubspot = crms["hub"]
-    with hubspot.lock:
-        hubspot.contacts["778"] = {"mobilephone": NUMBER}
-        hubspot.contacts.pop("777", None)
-        hubspot.contacts["779"] = {"phone": NUMBER}
+    hubspot.change(contacts={"778": {"mobilephone": NUMBER}, "779": {"phone": NUMBER}})
     key = send(world, "hub", "dest-hub-7")
     assert results(world, key, "hub") == ["delivered: 200, no contact: ambiguous"]
     for line in world.stack.logs("deliver"):

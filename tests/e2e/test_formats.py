@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from crm_pipedrive import Pipedrive
-from crm_zoho import Zoho
+from crms import CrmApi
 from stack import SIGNING_SECRET, wait_for
 from test_faults import post
 from test_operator import switchboard
@@ -19,6 +18,9 @@ TEMPLATE = """{
   "talked": {{ data.talk_seconds | mmss }},
   "note": {{ data.summary }}
 }"""
+ZOHO_CLIENT = {
+    "client_id": "1000.FAKECLIENT", "client_secret": "fake-zoho-secret", "refresh_token": "1000.fake-refresh",
+}  # fmt: skip
 HOSTILE = 'Zoë "Q" \\ </b> {{ x }}\n(a,b)'
 
 
@@ -30,8 +32,9 @@ def destination(**more) -> dict:
 @pytest.fixture(scope="module")
 def crms(world):
     """The CRMs, and destinations for them."""
-    with Pipedrive("fake-pipedrive-token") as pipedrive, Zoho("Switchboard_Key") as zoho:
-        pipedrive.persons.append({"id": 5, "name": "Ann", "phones": ["+61 491 570 156"]})
+    with CrmApi("pipedrive") as pipedrive, CrmApi("zoho") as zoho:
+        person = {"id": 5, "type": "person", "name": "Ann", "phones": ["+61 491 570 156"]}
+        pipedrive.change(tokens=["fake-pipedrive-token"], persons=[person])
         world.stack.configure(
             "destinations/pipedrive",
             destination(url=pipedrive.url, format="pipedrive", contacts="find_or_create",
@@ -41,7 +44,7 @@ def crms(world):
             "destinations/zoho",
             destination(url=zoho.url, format="zoho", contacts="find_or_create",
                  filter={"events": ["call.completed", "call.updated"]},
-                 auth={"type": "oauth_refresh", "token_url": f"{zoho.url}/oauth/v2/token", **zoho.client},
+                 auth={"type": "oauth_refresh", "token_url": f"{zoho.url}/oauth/v2/token", **ZOHO_CLIENT},
                  settings={"key_field": "Switchboard_Key"}),
         )  # fmt: skip
         world.stack.configure(
@@ -74,12 +77,12 @@ def test_a_call_is_there_in_the_words_of_each(world, crms):
         world, "each", clientName=HOSTILE, startedAt="2026-02-20T09:00:00.000Z", endedAt="2026-02-20T09:02:05Z",
         durationSec=125,
     )  # fmt: skip
-    (log,) = [log for log in pipedrive.logs if log["start_time"] == "2026-02-20 09:00:00"]
+    (log,) = [log for log in pipedrive["logs"] if log["start_time"] == "2026-02-20 09:00:00"]
     assert (log["person_id"], log["outcome"], log["duration"]) == (5, "connected", "125")
     assert log["end_time"] == "2026-02-20 09:02:05"
-    (record,) = [one for one in zoho.records["Calls"] if one["Call_Start_Time"] == "2026-02-20T09:00:00+00:00"]
+    (record,) = [one for one in zoho["records"]["Calls"] if one["Call_Start_Time"] == "2026-02-20T09:00:00+00:00"]
     assert (record["Call_Duration"], record["Call_Result"]) == ("02:05", "Answered")
-    (contact,) = zoho.records["Contacts"]
+    (contact,) = zoho["records"]["Contacts"]
     assert (record["Who_Id"]["id"], contact["Phone"]) == (contact["id"], "+61491570156")
     (ticket,) = world.delivered("/tickets", key)
     assert ticket.headers["content-type"] == "application/vnd.api+json"
@@ -91,25 +94,22 @@ def test_a_call_is_there_in_the_words_of_each(world, crms):
 
 def test_an_answer_that_is_lost_doubles_only_what_was_declared_so(world, crms):
     pipedrive, zoho = crms
-    # Both contacts are known by now, so that the second request of Zoho's is the one that creates.
     call(world, "known")
-    before = len(pipedrive.logs), len(zoho.records["Calls"])
-    pipedrive.asked.clear(), zoho.asked.clear()
+    before = len(pipedrive["logs"]), len(zoho["records"]["Calls"])
     call(world, "counted")
-    creating = [asked.index(path) for asked, path in ((pipedrive.asked, "POST /v1/callLogs"), (zoho.asked, "POST /crm/v8/Calls"))]
-    assert (len(pipedrive.logs), len(zoho.records["Calls"])) == (before[0] + 1, before[1] + 1)
-    for crm, place in zip(crms, creating, strict=True):
-        # None of those before it is answered otherwise.
-        crm.instead += [(None, {})] * place + [(0, {})]
+    assert (len(pipedrive["logs"]), len(zoho["records"]["Calls"])) == (before[0] + 1, before[1] + 1)
+    pipedrive.instead("POST /v1/callLogs", 0)
+    zoho.instead("POST /crm/v8/Calls", 0)
     call(world, "lost")
-    assert len(pipedrive.logs) == before[0] + 3
-    assert len(zoho.records["Calls"]) == before[1] + 2
+    assert not pipedrive["instead"] and not zoho["instead"]
+    assert len(pipedrive["logs"]) == before[0] + 3
+    assert len(zoho["records"]["Calls"]) == before[1] + 2
 
 
 def test_who_asks_for_time_gets_it(world, crms):
     pipedrive, zoho = crms
-    pipedrive.instead.append((429, {"x-ratelimit-reset": "2"}))
-    zoho.instead.append((429, {}))
+    pipedrive.instead("", 429, **{"x-ratelimit-reset": "2"})
+    zoho.instead("", 429)
     key = call(world, "limited")
     for name in ("pipedrive", "zoho"):
         attempts = world.stack.deliveries(key)[f"{name}#call.completed"]["attempts"]
@@ -118,10 +118,10 @@ def test_who_asks_for_time_gets_it(world, crms):
 
 def test_an_access_token_that_is_not_taken_any_more_is_renewed_within_the_attempt(world, crms):
     _, zoho = crms
-    granted = zoho.granted
-    zoho.tokens.clear()
+    granted = len(zoho["granted"])
+    zoho.change(tokens=[])
     key = call(world, "fresh-token")
-    assert zoho.granted == granted + 1
+    assert len(zoho["granted"]) == granted + 1
     assert len(world.stack.deliveries(key)["zoho#call.completed"]["attempts"]) == 1
 
 

@@ -1,6 +1,7 @@
 //! An HTTP/1.1 server on a free port of loopback, with or without TLS.
 
 use std::future::Future;
+use std::io;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,14 +55,15 @@ impl Connections {
     }
 }
 
-/// Serves until the process ends. Returns the port.
-pub async fn serve<F>(
+/// Serves until the process ends. Returns the port. Where there is no reply, the connection is closed.
+pub async fn serve<F, R>(
     tls: Option<TlsAcceptor>,
     connections: Arc<Connections>,
     handle: impl Fn(Request<Bytes>) -> F + Clone + Send + Sync + 'static,
 ) -> Result<u16, Failure>
 where
-    F: Future<Output = Reply> + Send + 'static,
+    F: Future<Output = R> + Send + 'static,
+    R: Into<Option<Reply>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let port = listener.local_addr()?.port();
@@ -85,7 +87,7 @@ where
     Ok(port)
 }
 
-async fn connection<F: Future<Output = Reply>>(
+async fn connection<F: Future<Output = R>, R: Into<Option<Reply>>>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     connections: &Connections,
     handle: impl Fn(Request<Bytes>) -> F,
@@ -96,15 +98,16 @@ async fn connection<F: Future<Output = Reply>>(
     connections.open.fetch_sub(1, Ordering::Relaxed);
 }
 
-async fn serve_connection<F: Future<Output = Reply>>(
+async fn serve_connection<F: Future<Output = R>, R: Into<Option<Reply>>>(
     stream: impl AsyncRead + AsyncWrite + Unpin,
     mut close: watch::Receiver<()>,
     handle: impl Fn(Request<Bytes>) -> F,
 ) {
     let service = service_fn(|request: Request<Incoming>| async {
         let (head, body) = request.into_parts();
-        let body = body.collect().await?.to_bytes();
-        Ok::<_, hyper::Error>(handle(Request::from_parts(head, body)).await)
+        let body = body.collect().await.map_err(io::Error::other)?.to_bytes();
+        let reply = handle(Request::from_parts(head, body)).await.into();
+        reply.ok_or_else(|| io::Error::from(io::ErrorKind::ConnectionAborted))
     });
     let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);

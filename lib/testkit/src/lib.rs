@@ -12,6 +12,7 @@ pub mod process;
 pub mod runtime_api;
 pub mod samples;
 mod signature;
+pub mod stand_in;
 pub mod webhook;
 
 /// An error of any kind, as text for the person who runs the tool.

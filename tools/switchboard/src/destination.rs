@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use clap::Subcommand;
+use clap::{Args, Subcommand};
 use jiff::Timestamp;
 use switchboard_domain::gate::{Breaker, Change, Mode, Why};
 use switchboard_domain::key::DUE_SHARDS;
@@ -28,29 +28,21 @@ pub enum Destination {
         table: Table,
     },
     /// Pause a destination: due deliveries wait, and nothing is lost.
-    Pause {
-        /// The destination's name.
-        #[arg(value_parser = destination_name)]
-        name: Name,
-        #[command(flatten)]
-        table: Table,
-    },
+    Pause(One),
     /// Drain a destination: deliveries planned until now are sent, later ones wait until it is resumed.
-    Drain {
-        /// The destination's name.
-        #[arg(value_parser = destination_name)]
-        name: Name,
-        #[command(flatten)]
-        table: Table,
-    },
+    Drain(One),
     /// Resume a destination: waiting and new deliveries are sent. Also after a 410, or to probe at once.
-    Resume {
-        /// The destination's name.
-        #[arg(value_parser = destination_name)]
-        name: Name,
-        #[command(flatten)]
-        table: Table,
-    },
+    Resume(One),
+}
+
+/// One destination.
+#[derive(Args)]
+pub struct One {
+    /// The destination's name.
+    #[arg(value_parser = destination_name)]
+    name: Name,
+    #[command(flatten)]
+    table: Table,
 }
 
 fn destination_name(text: &str) -> Result<Name, KeyError> {
@@ -62,9 +54,9 @@ impl Destination {
     pub fn about(&self) -> (Option<&Name>, &Table) {
         match self {
             Self::Status { name, table } => (name.as_ref(), table),
-            Self::Pause { name, table }
-            | Self::Drain { name, table }
-            | Self::Resume { name, table } => (Some(name), table),
+            Self::Pause(one) | Self::Drain(one) | Self::Resume(one) => {
+                (Some(&one.name), &one.table)
+            }
         }
     }
 
@@ -77,9 +69,9 @@ impl Destination {
     pub async fn run(&self, store: &Store, now: Timestamp) -> Result<String, Failure> {
         let (name, change, done) = match self {
             Self::Status { name, .. } => return status(store, name.as_ref(), now).await,
-            Self::Pause { name, .. } => (name, Change::Pause, "is paused"),
-            Self::Drain { name, .. } => (name, Change::Drain, "is drained"),
-            Self::Resume { name, .. } => (name, Change::Resume, "is resumed"),
+            Self::Pause(one) => (&one.name, Change::Pause, "is paused"),
+            Self::Drain(one) => (&one.name, Change::Drain, "is drained"),
+            Self::Resume(one) => (&one.name, Change::Resume, "is resumed"),
         };
         for _ in 0..ROUNDS {
             let stored = store.gate(name).await?;
@@ -200,6 +192,10 @@ mod tests {
         Table { name: "calls".to_owned() }
     }
 
+    fn one() -> One {
+        One { name: name(), table: table() }
+    }
+
     async fn store() -> Store {
         let store = Store::in_memory();
         for (n, deferred) in
@@ -236,16 +232,16 @@ mod tests {
         }
         let all = || Destination::Status { name: None, table: table() };
         assert!(said(all()).await.contains("no destination has a stored state"));
-        let pause = || Destination::Pause { name: name(), table: table() };
+        let pause = || Destination::Pause(one());
         assert!(said(pause()).await.starts_with("crm is paused;"));
         assert_eq!(said(pause()).await, "crm is already paused");
         assert!(said(status()).await.contains("state        paused"));
-        let drain = Destination::Drain { name: name(), table: table() };
+        let drain = Destination::Drain(one());
         assert!(said(drain).await.starts_with("crm is drained;"));
         assert!(
             said(all()).await.contains("draining deliveries planned before 2026-02-20T08:45:00Z")
         );
-        let resume = || Destination::Resume { name: name(), table: table() };
+        let resume = || Destination::Resume(one());
         assert!(said(resume()).await.starts_with("crm is resumed;"));
         assert_eq!(said(resume()).await, "crm is already running");
         assert_eq!(store.gate(&name()).await.unwrap().unwrap().mode, Mode::Running);

@@ -17,7 +17,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use aws_config::BehaviorVersion;
+use aws_config::{BehaviorVersion, SdkConfig};
 use clap::{Args, Parser, Subcommand};
 use indicatif::ProgressBar;
 use jiff::Timestamp;
@@ -26,7 +26,7 @@ use jiff::tz::TimeZone;
 use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
 use switchboard_flow::replay::Stopped;
 use switchboard_shell::aws;
-use switchboard_store::{Between, Store, StoreError};
+use switchboard_store::{Between, Directory as Entries, Store, StoreError};
 
 use crate::destination::Destination;
 use crate::directory::Directory;
@@ -157,20 +157,6 @@ pub enum Failure {
     /// An argument is invalid.
     #[error("{0}")]
     Wrong(String),
-    /// A file could not be read.
-    #[error("{path} cannot be read: {error}")]
-    Unreadable {
-        /// The file.
-        path: String,
-        /// The cause.
-        error: std::io::Error,
-    },
-    /// Standard output cannot be written.
-    #[error("the output cannot be written: {error}")]
-    Unwritable {
-        /// The cause.
-        error: std::io::Error,
-    },
     /// AWS refused or could not be reached.
     #[error("{0}; check credentials, region and stage")]
     Aws(String),
@@ -182,6 +168,13 @@ impl From<Stopped> for Failure {
             Stopped::Unknown(_) => Self::Wrong(why.to_string()),
             Stopped::Store(error) => error.into(),
         }
+    }
+}
+
+impl Failure {
+    /// A file could not be read.
+    pub fn unreadable(path: impl std::fmt::Display, error: &std::io::Error) -> Self {
+        Self::Wrong(format!("{path} cannot be read: {error}"))
     }
 }
 
@@ -198,9 +191,9 @@ async fn main() -> ExitCode {
             println!("{text}");
             Ok(())
         }
-        Ok(Answer::Bytes(bytes)) => {
-            std::io::stdout().write_all(&bytes).map_err(|error| Failure::Unwritable { error })
-        }
+        Ok(Answer::Bytes(bytes)) => std::io::stdout()
+            .write_all(&bytes)
+            .map_err(|error| Failure::Wrong(format!("the output cannot be written: {error}"))),
         Err(failure) => Err(failure),
     };
     match written {
@@ -215,27 +208,40 @@ async fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> Result<Answer, Failure> {
     let is_local = arguments.stage == "local";
     if let Command::Check { name, file } = arguments.command {
-        parameter::check(&name, &read(file)?, is_local)?;
+        valid(&name, file, is_local)?;
         return Ok(Answer::Text(format!("{name} is valid")));
     }
     let http = aws::http_client();
     let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
     let parameters = parameter::Stage::new(aws::ssm(&config), &arguments.stage);
-    let database = aws::dynamodb(&config);
-    let store = |table: &Table, days| Store::dynamodb(&database, table.name.clone(), days);
-    let text = match arguments.command {
+    act(arguments.command, is_local, &parameters, &config).await
+}
+
+/// Runs a command against AWS.
+async fn act(
+    command: Command,
+    is_local: bool,
+    parameters: &parameter::Stage,
+    config: &SdkConfig,
+) -> Result<Answer, Failure> {
+    let database = aws::dynamodb(config);
+    let stored = |table: &Table, days| Store::dynamodb(&database, table.name.clone(), days);
+    let store = |table: &Table| stored(table, RETENTION_DAYS);
+    let directory = |table: &str| Entries::dynamodb(&database, table.to_owned());
+    // A closed pipe must not stop the command half-way.
+    let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
+    let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+    let text = match command {
         Command::Check { .. } => String::new(),
         Command::Put { name, file } => {
-            let json = read(file)?;
-            parameter::check(&name, &json, is_local)?;
-            parameters.put(&name, &json).await?;
+            parameters.put(&name, &valid(&name, file, is_local)?).await?;
             format!("{name} is written; functions use it within five minutes")
         }
         Command::List => parameters.list().await?,
         Command::Show { name } => parameters.show(&name).await?,
-        Command::Call { key, table } => call::story(&store(&table, RETENTION_DAYS), &key).await?,
+        Command::Call { key, table } => call::story(&store(&table), &key).await?,
         Command::Redeliver { key, delivery, table } => {
-            call::redeliver(&store(&table, RETENTION_DAYS), &key, &delivery).await?
+            call::redeliver(&store(&table), &key, &delivery).await?
         }
         Command::Destination(command) => {
             let (name, table) = command.about();
@@ -243,48 +249,41 @@ async fn run(arguments: Arguments) -> Result<Answer, Failure> {
                 // A misspelt name would be paused, and the intended destination continue.
                 parameters.find(&format!("destinations/{name}")).await?;
             }
-            command.run(&store(table, RETENTION_DAYS), Timestamp::now()).await?
+            command.run(&store(table), Timestamp::now()).await?
         }
-        Command::Quarantine(Quarantine::List { provider, range, limit, table }) => {
-            let store = store(&table, RETENTION_DAYS);
-            return quarantine::list(&store, provider, &range.between(), limit).await;
-        }
-        Command::Quarantine(Quarantine::Show { provider, id, raw, table }) => {
-            let store = store(&table, RETENTION_DAYS);
-            return quarantine::show(&store, &provider, &id, raw).await;
+        Command::Quarantine(command) => {
+            let store = store(command.table());
+            return command.run(&store).await;
         }
         Command::Sync(sync) => {
-            let store = store(&sync.table, RETENTION_DAYS);
-            let values = parameters.source_values().await?;
-            sync.run(&store, aws::sqs(&config), values, Timestamp::now()).await?
+            let store = store(&sync.table);
+            sync.run(&store, aws::sqs(config), parameters.source_values().await?).await?
         }
         Command::Replay(replay) => {
             let configured = parameters.sources().await?;
             let how = replay.how();
-            let store = store(&how.table, how.retention_days);
-            // A closed pipe must not stop the command half-way.
-            let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
-            let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+            let store = stored(&how.table, how.retention_days);
             return replay.run(&store, &configured, &mut report).await;
         }
         Command::Rematch(rematch) => {
             let configured = parameters.sources().await?;
-            let store = store(&rematch.table, rematch.retention_days);
-            let directory =
-                switchboard_store::Directory::dynamodb(&database, rematch.directory.clone());
-            let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
-            let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+            let store = stored(&rematch.table, rematch.retention_days);
+            let directory = directory(&rematch.directory);
             return rematch.run(&store, &directory, &configured, &mut report).await;
         }
         Command::Directory(command) => {
-            let directory =
-                switchboard_store::Directory::dynamodb(&database, command.table().to_owned());
-            let mut say = |line: &str| drop(writeln!(std::io::stdout(), "{line}"));
-            let mut report = Report { say: &mut say, bar: ProgressBar::no_length() };
+            let directory = directory(command.table());
             return command.run(&directory, &mut report).await;
         }
     };
     Ok(Answer::Text(text))
+}
+
+/// The JSON of a parameter, if it is valid.
+fn valid(name: &str, file: Option<PathBuf>, is_local: bool) -> Result<String, Failure> {
+    let json = read(file)?;
+    parameter::check(name, &json, is_local)?;
+    Ok(json)
 }
 
 fn read(file: Option<PathBuf>) -> Result<String, Failure> {
@@ -294,7 +293,7 @@ fn read(file: Option<PathBuf>) -> Result<String, Failure> {
         Some(file) => std::fs::read_to_string(file).map(|read| text = read),
         None => std::io::stdin().read_to_string(&mut text).map(|_| ()),
     };
-    result.map_err(|error| Failure::Unreadable { path, error })?;
+    result.map_err(|error| Failure::unreadable(path, &error))?;
     Ok(text)
 }
 

@@ -41,6 +41,32 @@ pub enum Quarantine {
     },
 }
 
+<<<<<<< HEAD
+=======
+impl Quarantine {
+    /// The table of the command.
+    pub fn table(&self) -> &Table {
+        let (Self::List { table, .. } | Self::Show { table, .. }) = self;
+        table
+    }
+
+    /// Runs the command.
+    pub async fn run(self, store: &Store) -> Result<Answer, Failure> {
+        match self {
+            Self::List { provider, range, limit, .. } => {
+                list(store, provider, &range.between(), limit).await
+            }
+            Self::Show { provider, id, raw, .. } => show(store, &provider, &id, raw).await,
+        }
+    }
+}
+
+/// The short id of a body, for operators.
+pub fn id(one: &Quarantined) -> String {
+    one.digest.as_str().chars().take(ID_DIGITS).collect()
+}
+
+>>>>>>> tools
 /// Bodies of one provider, newest first, at most `limit`.
 pub async fn find(
     store: &Store,

@@ -49,8 +49,8 @@ impl Sync {
         store: &Store,
         sqs: aws_sdk_sqs::Client,
         values: Values,
-        now: Timestamp,
     ) -> Result<String, Failure> {
+        let now = Timestamp::now();
         let values = values.into_iter().map(|(name, json)| (format!("sources/{name}"), json));
         let pullable = Pullable::read(&values.collect());
         let wrong = |problem: &str| Failure::Wrong(format!("{}: {problem}", self.source));

@@ -7,8 +7,6 @@ mod api;
 mod render;
 mod settings;
 #[cfg(test)]
-mod stand_in;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -4,9 +4,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::{Remote, Verdict};
 use switchboard_domain::{CallRecord, Facts, Personal, Seconds, Unmatched};
+use switchboard_testkit::stand_in::pipedrive::{Account, error};
 
 use super::render::note;
-use super::stand_in::{Account, error};
 use super::*;
 use crate::destination::Destination;
 use crate::testing::any_call::any_record;

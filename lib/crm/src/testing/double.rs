@@ -6,28 +6,16 @@ use std::sync::Mutex;
 
 use async_trait::async_trait;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, HeaderName};
 use serde_json::{Value, json};
 use switchboard_domain::delivery::{Remote, Verdict};
 use switchboard_domain::{CallRecord, Secret};
 use switchboard_http::{Http, Request, Response, SendError};
+use switchboard_testkit::stand_in::{StandIn, response};
 
 use super::{NOW, at, marked, rendered};
 use crate::destination::{Destination, Payload};
 use crate::oauth::{NoToken, OAuth, Tokens};
 use crate::outcome::Outcome;
-
-/// A CRM that keeps its own rules.
-pub trait StandIn: Send {
-    /// Its response to a request.
-    fn respond(&mut self, request: &Request) -> Response;
-}
-
-impl<F: FnMut(&Request) -> Response + Send> StandIn for F {
-    fn respond(&mut self, request: &Request) -> Response {
-        self(request)
-    }
-}
 
 /// Responses that were made beforehand, and then 500 for ever.
 #[derive(Default)]
@@ -42,53 +30,6 @@ impl Scripted {
 impl StandIn for Scripted {
     fn respond(&mut self, _: &Request) -> Response {
         self.0.pop_front().unwrap_or_else(|| response(500, json!({})))
-    }
-}
-
-/// A response with JSON; null is no body at all.
-pub fn response(status: u16, body: Value) -> Response {
-    let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
-    Response { status, headers: HeaderMap::new(), body }
-}
-
-/// The same with a header.
-pub fn with_header(mut response: Response, name: &str, value: &str) -> Response {
-    response.headers.insert(HeaderName::try_from(name).unwrap(), value.parse().unwrap());
-    response
-}
-
-/// A request as a CRM sees it.
-pub struct Received {
-    pub method: String,
-    pub path: Vec<String>,
-    pub query: Vec<(String, String)>,
-    /// Null where there is none. `Err`: it is no JSON.
-    pub body: Result<Value, ()>,
-}
-
-impl Received {
-    pub fn of(request: &Request) -> Self {
-        let content_type = request.headers.get("content-type");
-        Self {
-            method: request.method.to_string(),
-            path: request.url.path_segments().unwrap().map(str::to_owned).collect(),
-            query: request.url.query_pairs().into_owned().collect(),
-            body: match request.body.is_empty() {
-                true => Ok(Value::Null),
-                false if content_type.is_none_or(|one| one != "application/json") => Err(()),
-                false => serde_json::from_slice(&request.body).map_err(drop),
-            },
-        }
-    }
-
-    /// Its method and path.
-    pub fn route(&self) -> (&str, Vec<&str>) {
-        (&self.method, self.path.iter().map(String::as_str).collect())
-    }
-
-    /// A parameter of its query.
-    pub fn asked(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 

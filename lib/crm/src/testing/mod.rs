@@ -15,14 +15,11 @@ use crate::destination::Destination;
 use crate::format::RenderContext;
 use crate::registry;
 
-pub use double::{
-    Attempt, How, Received, Scripted, StandIn, cut_short, deliver, deliver_again, deliver_first,
-    response, scripted, with_header,
-};
+pub use double::{Attempt, How, Scripted, cut_short, deliver, deliver_again, deliver_first, scripted};
+pub use switchboard_testkit::stand_in::salesforce::PRIVATE_KEY;
+pub use switchboard_testkit::stand_in::{StandIn, response, with_header};
 
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-/// Made for these tests, and for nothing else.
-pub const PRIVATE_KEY: &str = include_str!("../oauth/testing-key.pem");
 /// When every attempt is made.
 pub const NOW: &str = "2026-02-20T09:05:00Z";
 

@@ -10,8 +10,6 @@ mod render;
 mod response;
 mod settings;
 #[cfg(test)]
-mod stand_in;
-#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;

@@ -3,9 +3,9 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{CallRecord, Direction, Event, Facts, Personal, Seconds};
+use switchboard_testkit::stand_in::zoho::{Organisation, error};
 
 use super::render::{LONGEST_DESCRIPTION, MARK};
-use super::stand_in::{Organisation, error};
 use super::*;
 use crate::destination::Destination;
 use crate::testing::any_call::any_record;
@@ -177,8 +177,10 @@ fn a_contact_is_created_if_that_is_wanted() {
 fn what_is_there_is_changed_and_not_made_again() {
     for settings in [json!({}), json!({"key_field": "Switchboard_Key"})] {
         let changes = || json!({"settings": settings});
-        let mut crm =
-            Organisation { key_field: Some(("Switchboard_Key", false)), ..Organisation::default() };
+        let mut crm = Organisation {
+            key_field: Some(("Switchboard_Key".into(), false)),
+            ..Organisation::default()
+        };
         let first = completed(changes(), &mut crm);
         assert_eq!(first.verdict, Verdict::Delivered, "{}", first.result);
         // A person there has changed what is theirs to change.
@@ -274,7 +276,7 @@ fn cut_short_anywhere_there_is_one_entry_if_it_is_searched_for() {
             for settings in [json!({}), json!({"key_field": "Switchboard_Key"})] {
                 let changes = json!({"contacts": contacts, "settings": settings});
                 let new = || Organisation {
-                    key_field: Some(("Switchboard_Key", false)),
+                    key_field: Some(("Switchboard_Key".into(), false)),
                     ..Organisation::default()
                 };
                 let entries = entries(changes, how, new);
@@ -289,7 +291,7 @@ fn cut_short_anywhere_there_is_one_entry_if_it_is_searched_for() {
 fn a_unique_field_keeps_it_one_even_where_the_search_lags() {
     let new = |is_unique| {
         move || Organisation {
-            key_field: Some(("Switchboard_Key", is_unique)),
+            key_field: Some(("Switchboard_Key".into(), is_unique)),
             lags: true,
             ..Organisation::default()
         }
@@ -413,7 +415,8 @@ fn what_responses_mean() {
 
 #[test]
 fn an_organisation_that_insists_on_more_says_on_what() {
-    let mut crm = Organisation { mandatory: vec!["Call_Purpose"], ..Organisation::default() };
+    let mut crm =
+        Organisation { mandatory: vec!["Call_Purpose".into()], ..Organisation::default() };
     let outcome = completed(json!({}), &mut crm);
     assert_eq!(outcome.verdict, Verdict::Refused);
     assert_eq!(outcome.result, "refused: 202 MANDATORY_NOT_FOUND, for Call_Purpose");
@@ -470,7 +473,7 @@ proptest! {
         }
         let destination = destination(json!({"contacts": "find_or_create", "settings": settings}));
         let payload = rendered_of(&destination, &record, Event::Completed);
-        let mut crm = Organisation { key_field: Some(("Switchboard_Key", true)), ..Organisation::default() };
+        let mut crm = Organisation::set_up();
         let outcome = crate::testing::deliver(&destination, &payload, &Remote::default(), &mut crm);
         prop_assert_eq!(outcome.verdict, Verdict::Delivered, "{}", outcome.result);
         let again = crate::testing::deliver(&destination, &payload, &Remote::default(), &mut crm);

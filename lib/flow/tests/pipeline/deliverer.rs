@@ -52,7 +52,7 @@ async fn a_contact_is_created_once_and_then_known() {
     );
     assert_eq!(hubspot.asked("/contacts/search"), 1);
     let (calls, contacts) =
-        hubspot.with(|state| (state.associations.len(), state.contacts.clone()));
+        hubspot.account(|state| (state.associations.len(), state.contacts.clone()));
     assert_eq!((calls, contacts.len()), (3, 1));
     let id = contacts.into_keys().next().unwrap();
     assert_eq!(known_as(&world).await, BTreeMap::from([("hub".to_owned(), id)]));
@@ -61,26 +61,26 @@ async fn a_contact_is_created_once_and_then_known() {
 #[tokio::test]
 async fn a_contact_that_is_gone_there_is_forgotten_here() {
     let (mut world, hubspot) = delivering(json!({})).await;
-    hubspot.with(|state| drop(state.contacts.insert("c501".into(), NUMBER.into())));
+    hubspot.account(|state| state.contact("c501", &[("phone", NUMBER)]));
     world.take(&call_status("CA1", "completed")).await;
     world.settle(minutes(30)).await;
     assert_eq!(known_as(&world).await["hub"], "c501");
     // Merged into another.
-    hubspot.with(|state| {
+    hubspot.account(|state| {
         state.contacts.clear();
-        state.contacts.insert("c502".into(), NUMBER.into());
+        state.contact("c502", &[("phone", NUMBER)]);
     });
     world.take(&call_status("CA2", "completed")).await;
     world.settle(minutes(30)).await;
     assert_eq!(known_as(&world).await["hub"], "c502");
     // And deleted.
-    hubspot.with(|state| state.contacts.clear());
+    hubspot.account(|state| state.contacts.clear());
     world.take(&call_status("CA3", "completed")).await;
     world.settle(minutes(30)).await;
     assert_eq!(known_as(&world).await, BTreeMap::new());
     let last = results(&world).await.pop().unwrap();
     assert_eq!(last, "delivered: 200, no contact: unknown");
-    assert_eq!(hubspot.with(|state| state.calls.len()), 3);
+    assert_eq!(hubspot.account(|state| state.calls.len()), 3);
 }
 
 #[tokio::test]
@@ -94,10 +94,10 @@ async fn an_update_changes_the_entry_however_it_is_found() {
         let deliveries = world.deliveries().await;
         assert_eq!(deliveries.len(), 2);
         assert!(deliveries.iter().all(|one| one.state == DeliveryState::Delivered));
-        let calls = hubspot.with(|state| state.calls.clone());
+        let calls = hubspot.account(|state| state.calls.clone());
         assert_eq!(calls.len(), 1, "{deduplication}");
-        let properties = &calls.values().next().unwrap()["properties"];
-        assert!(properties["hs_call_recording_url"].is_string());
+        let properties = calls.values().next().unwrap();
+        assert!(properties.contains_key("hs_call_recording_url"));
     }
 }
 
@@ -118,7 +118,7 @@ async fn after_a_crash_there_is_what_is_declared() {
             let log = world.effects.log();
             last = log.iter().rposition(|what| *what == "put contact").map(|at| at + 1);
             assert_eq!(world.effects.hit(), crashes.then_some("put contact"));
-            let state = hubspot.with(|state| (state.calls.len(), state.contacts.len()));
+            let state = hubspot.account(|state| (state.calls.len(), state.contacts.len()));
             assert_eq!(state, (if crashes { entries } else { 1 }, 1), "{deduplication}");
             assert!(!world.owes().await);
         }
@@ -129,19 +129,19 @@ async fn after_a_crash_there_is_what_is_declared() {
 async fn what_was_learned_before_trouble_is_not_looked_for_again() {
     let (mut world, hubspot) =
         delivering(json!({"deduplication": "none", "contacts": "find_or_create"})).await;
-    hubspot.with(|state| state.script.push_back(("/objects/calls", status(503))));
+    hubspot.with(|state| state.script.push_back(("/objects/calls".into(), status(503))));
     world.take(&call_status("CA1", "completed")).await;
     world.settle(minutes(30)).await;
     assert_eq!(results(&world).await, ["failed there: 503", "delivered: 201, contact known"]);
     // The call was created, and then it could not be attached.
     let associated = |state: &mut crate::hubspot::State| {
-        let path = "/contacts/".to_owned() + state.contacts.keys().next().unwrap();
-        state.script.push_back((Box::leak(path.into_boxed_str()), status(502)));
+        let path = "/contacts/".to_owned() + state.hubspot.crm.contacts.keys().next().unwrap();
+        state.script.push_back((path, status(502)));
     };
     hubspot.with(associated);
     world.take(&call_status("CA2", "completed")).await;
     world.settle(minutes(30)).await;
-    let (calls, contacts) = hubspot.with(|state| (state.calls.len(), state.contacts.len()));
+    let (calls, contacts) = hubspot.account(|state| (state.calls.len(), state.contacts.len()));
     assert_eq!((calls, contacts), (2, 1));
-    assert_eq!(hubspot.with(|state| state.associations.len()), 2);
+    assert_eq!(hubspot.account(|state| state.associations.len()), 2);
 }

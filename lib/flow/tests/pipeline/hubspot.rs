@@ -1,32 +1,21 @@
-//! A HubSpot with a token endpoint: as much of it as shows what becomes of calls, contacts and tokens.
+//! HubSpot's stand-in at an address, on the test's clock, with answers that a script puts in between.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
+use http::{HeaderName, HeaderValue};
 use serde_json::{Value, json};
+use switchboard_http::{Limits, Request};
+use switchboard_testkit::stand_in::Guarded;
+use switchboard_testkit::stand_in::hubspot::Portal;
 
-use crate::servers::{Answer, Clock, Received, serve, status};
+use crate::servers::{Answer, Clock, Received, serve};
 
-#[derive(Default)]
 pub struct State {
     pub received: Vec<Received>,
     /// What is answered next instead of what was asked for, at a path that ends so.
-    pub script: VecDeque<(&'static str, Answer)>,
-    /// The access tokens that open.
-    pub tokens: BTreeSet<String>,
-    /// The refresh tokens that are good.
-    pub refresh_tokens: BTreeSet<String>,
-    /// Whether a refresh token is good for one use.
-    pub rotates: bool,
-    /// How often an access token was granted, and how long one lives.
-    pub grants: usize,
-    pub expires_in: Option<u32>,
-    /// Calls by id, with our key where it was said.
-    pub calls: BTreeMap<String, Value>,
-    /// Contacts by id: their number.
-    pub contacts: BTreeMap<String, String>,
-    pub associations: BTreeSet<(String, String)>,
-    next: usize,
+    pub script: VecDeque<(String, Answer)>,
+    pub hubspot: Guarded<Portal>,
 }
 
 /// Clones are the same.
@@ -38,8 +27,11 @@ pub struct HubSpot {
 
 impl HubSpot {
     pub async fn start(clock: &Clock) -> Self {
-        let state: Arc<Mutex<State>> = Arc::default();
-        state.lock().unwrap().refresh_tokens.insert("fake-refresh-0".into());
+        let state = Arc::new(Mutex::new(State {
+            received: Vec::new(),
+            script: VecDeque::new(),
+            hubspot: Guarded::new(Portal::set_up()),
+        }));
         let inner = state.clone();
         let base = serve(clock.clone(), move |received| {
             let answer = inner.lock().unwrap().answer(received);
@@ -52,6 +44,16 @@ impl HubSpot {
     /// What it holds and does.
     pub fn with<T>(&self, look: impl FnOnce(&mut State) -> T) -> T {
         look(&mut self.state.lock().unwrap())
+    }
+
+    /// The same of the account.
+    pub fn account<T>(&self, look: impl FnOnce(&mut Portal) -> T) -> T {
+        self.with(|state| look(&mut state.hubspot.crm))
+    }
+
+    /// How many access tokens it has granted.
+    pub fn grants(&self) -> usize {
+        self.with(|state| state.hubspot.granted.len())
     }
 
     /// A destination at it, whose tokens it gives out.
@@ -72,99 +74,24 @@ impl HubSpot {
     }
 }
 
-fn said(code: u16, body: Value) -> Answer {
-    Answer::Status(code, Vec::new(), body.to_string())
-}
-
 impl State {
     fn answer(&mut self, received: Received) -> Answer {
-        let (method, target) = (received.method.clone(), received.target.clone());
-        let bearer = received.header("authorization").to_owned();
-        let body = received.body.clone();
+        let header = |(name, value): (&String, &String)| -> (HeaderName, HeaderValue) {
+            (name.parse().unwrap(), value.parse().unwrap())
+        };
+        let request = Request {
+            method: received.method.parse().unwrap(),
+            url: format!("http://{}{}", received.header("host"), received.target).parse().unwrap(),
+            headers: received.headers.iter().map(header).collect(),
+            body: received.body.clone(),
+            limits: Limits::default(),
+        };
         self.received.push(received);
-        if let Some((path, _)) = self.script.front()
-            && target.ends_with(path)
-        {
+        let path = request.url.path();
+        if self.script.front().is_some_and(|(end, _)| path.ends_with(end.as_str())) {
             return self.script.pop_front().unwrap().1;
         }
-        if target == "/oauth/v1/token" {
-            return self.grant(&body);
-        }
-        let token = bearer.strip_prefix("Bearer ").unwrap_or_default();
-        if !self.tokens.contains(token) {
-            return said(401, json!({"category": "EXPIRED_AUTHENTICATION"}));
-        }
-        let body: Value = serde_json::from_slice(&body).unwrap_or_default();
-        let path: Vec<&str> = target.trim_start_matches('/').split('/').collect();
-        match (method.as_str(), &path[..]) {
-            ("POST", ["crm", "v3", "objects", "contacts", "search"]) => {
-                let wanted = &body["filterGroups"][0]["filters"][0]["value"];
-                let found = self.contacts.iter().filter(|(_, number)| wanted == *number);
-                let found: Vec<Value> = found
-                    .map(|(id, number)| json!({"id": id, "properties": {"phone": number}}))
-                    .collect();
-                said(200, json!({ "results": found }))
-            }
-            ("POST", ["crm", "v3", "objects", "contacts"]) => {
-                let id = self.id("c");
-                let number = body["properties"]["phone"].as_str().unwrap().to_owned();
-                self.contacts.insert(id.clone(), number);
-                said(201, json!({ "id": id }))
-            }
-            ("POST", ["crm", "v3", "objects", "calls", "batch", "upsert"]) => {
-                let input = &body["inputs"][0];
-                let there = self.calls.iter().find(|(_, call)| call["key"] == input["id"]);
-                let there = there.map(|(id, _)| id.clone());
-                let id = there.unwrap_or_else(|| self.id("k"));
-                let call = json!({"key": input["id"], "properties": input["properties"]});
-                self.calls.insert(id.clone(), call);
-                said(200, json!({"results": [{ "id": id }]}))
-            }
-            ("POST", ["crm", "v3", "objects", "calls"]) => {
-                let id = self.id("k");
-                self.calls.insert(id.clone(), json!({"properties": body["properties"]}));
-                said(201, json!({ "id": id }))
-            }
-            ("PATCH", ["crm", "v3", "objects", "calls", id]) => match self.calls.get_mut(*id) {
-                Some(call) => {
-                    call["properties"] = body["properties"].clone();
-                    said(200, json!({ "id": id }))
-                }
-                None => said(404, json!({"category": "OBJECT_NOT_FOUND"})),
-            },
-            ("PUT", ["crm", "v4", "objects", "calls", call, .., contact]) => {
-                if !self.contacts.contains_key(*contact) {
-                    return said(404, json!({"category": "OBJECT_NOT_FOUND"}));
-                }
-                self.associations.insert(((*call).to_owned(), (*contact).to_owned()));
-                said(200, json!({"status": "COMPLETE", "results": []}))
-            }
-            _ => status(404),
-        }
-    }
-
-    fn id(&mut self, kind: &str) -> String {
-        self.next += 1;
-        format!("{kind}{}", self.next)
-    }
-
-    fn grant(&mut self, form: &[u8]) -> Answer {
-        let form: BTreeMap<String, String> = form_urlencoded::parse(form).into_owned().collect();
-        let given = &form["refresh_token"];
-        if form["client_secret"] != "fake-secret" || !self.refresh_tokens.contains(given) {
-            return said(400, json!({"error": "invalid_grant", "error_description": given}));
-        }
-        self.grants += 1;
-        let mut body = json!({"access_token": format!("fake-access-{}", self.grants)});
-        if let Some(seconds) = self.expires_in {
-            body["expires_in"] = json!(seconds);
-        }
-        if self.rotates {
-            let next = format!("fake-refresh-{}", self.grants);
-            self.refresh_tokens = BTreeSet::from([next.clone()]);
-            body["refresh_token"] = json!(next);
-        }
-        self.tokens.insert(body["access_token"].as_str().unwrap().to_owned());
-        said(200, body)
+        let Some(response) = self.hubspot.respond(&request) else { return Answer::Close };
+        Answer::Status(response.status, Vec::new(), String::from_utf8(response.body).unwrap())
     }
 }

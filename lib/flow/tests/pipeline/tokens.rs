@@ -83,7 +83,7 @@ impl Stage {
     }
 
     fn grants(&self) -> usize {
-        self.hubspot.with(|state| state.grants)
+        self.hubspot.grants()
     }
 
     fn asked(&self) -> usize {
@@ -116,7 +116,7 @@ async fn twenty_workers_without_a_token_fetch_one() {
 #[tokio::test]
 async fn twenty_workers_with_a_token_that_has_ended_fetch_one() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.expires_in = Some(1_800));
+    stage.hubspot.account(|state| state.expires_in = Some(1_800));
     let worker = stage.worker();
     stage.access(&worker, None).await.unwrap();
     stage.clock.pass(minutes(60));
@@ -144,7 +144,7 @@ async fn twenty_workers_whose_token_is_refused_fetch_one() {
 #[tokio::test]
 async fn while_one_fetches_in_time_the_others_go_on_with_the_old_one() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.expires_in = Some(1_800));
+    stage.hubspot.account(|state| state.expires_in = Some(1_800));
     stage.access(&stage.worker(), None).await.unwrap();
     // In its last minute.
     stage.clock.pass(SignedDuration::from_secs(1_770));
@@ -191,14 +191,14 @@ async fn after_a_crash_between_fetching_and_keeping_another_is_fetched() {
 #[tokio::test]
 async fn a_refresh_token_that_was_spent_by_a_crash_is_said_and_a_new_one_mends_it() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.rotates = true);
+    stage.hubspot.account(|state| state.rotates = true);
     fetches_and_is_gone(&stage).await;
     stage.clock.pass(minutes(1));
     let refused = stage.access(&stage.worker(), None).await.unwrap_err();
     let words = "no access token: refused (invalid_grant): authorize again and correct auth";
     assert_eq!(refused.to_string(), words);
     // An operator authorizes anew.
-    let _ = stage.hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-new".into()));
+    let _ = stage.hubspot.account(|state| state.refresh_tokens.insert("fake-refresh-new".into()));
     let mut mended = stage.hubspot.destination();
     mended["auth"]["refresh_token"] = json!("fake-refresh-new");
     stage.clock.pass(minutes(1));
@@ -209,7 +209,7 @@ async fn a_refresh_token_that_was_spent_by_a_crash_is_said_and_a_new_one_mends_i
 #[tokio::test]
 async fn a_refresh_token_that_came_in_place_of_another_is_kept_and_used() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| (state.rotates, state.expires_in) = (true, Some(1_800)));
+    stage.hubspot.account(|state| (state.rotates, state.expires_in) = (true, Some(1_800)));
     for n in 1..=5 {
         for token in stage.twenty(None).await {
             assert_eq!(token.unwrap(), format!("fake-access-{n}"));
@@ -223,10 +223,10 @@ async fn a_refresh_token_that_came_in_place_of_another_is_kept_and_used() {
 #[tokio::test]
 async fn what_is_kept_for_another_configuration_is_not_used() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.rotates = true);
+    stage.hubspot.account(|state| state.rotates = true);
     let worker = stage.worker();
     stage.access(&worker, None).await.unwrap();
-    let _ = stage.hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-new".into()));
+    let _ = stage.hubspot.account(|state| state.refresh_tokens.insert("fake-refresh-new".into()));
     let mut changed = stage.hubspot.destination();
     changed["auth"]["refresh_token"] = json!("fake-refresh-new");
     let stage = Stage { oauth: oauth(&changed), ..stage };
@@ -237,7 +237,7 @@ async fn what_is_kept_for_another_configuration_is_not_used() {
 #[tokio::test]
 async fn nothing_is_asked_for_that_could_not_be_kept() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.rotates = true);
+    stage.hubspot.account(|state| state.rotates = true);
     stage.token_store.fail(1, 1);
     let error = stage.access(&stage.worker(), None).await.unwrap_err();
     assert!(matches!(error, NoToken::Unkept(_)), "{error}");
@@ -249,7 +249,7 @@ async fn nothing_is_asked_for_that_could_not_be_kept() {
 #[tokio::test]
 async fn a_token_that_cannot_be_kept_is_not_lost_to_who_has_it() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| (state.rotates, state.expires_in) = (true, Some(1_800)));
+    stage.hubspot.account(|state| (state.rotates, state.expires_in) = (true, Some(1_800)));
     stage.token_store.fail(2, 3);
     let worker = stage.worker();
     assert_eq!(stage.access(&worker, None).await.unwrap(), "fake-access-1");
@@ -268,7 +268,7 @@ async fn a_token_that_cannot_be_kept_is_not_lost_to_who_has_it() {
 #[tokio::test]
 async fn what_was_there_before_the_last_write_is_not_used() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.rotates = true);
+    stage.hubspot.account(|state| state.rotates = true);
     let old = stage.access(&stage.worker(), None).await.unwrap();
     let new = stage.access(&stage.worker(), Some(&old)).await.unwrap();
     // A reader that sees the past would ask with the refresh token that is spent.
@@ -284,7 +284,7 @@ async fn what_was_there_before_the_last_write_is_not_used() {
 #[tokio::test]
 async fn one_that_is_refused_is_not_asked_for_again_at_once() {
     let stage = Stage::new().await;
-    stage.hubspot.with(|state| state.refresh_tokens.clear());
+    stage.hubspot.account(|state| state.refresh_tokens.clear());
     let answers = stage.twenty(None).await;
     let refused = |answer: &&Result<String, NoToken>| {
         matches!(answer, Err(NoToken::Refused { status: 400, .. }))
@@ -294,7 +294,7 @@ async fn one_that_is_refused_is_not_asked_for_again_at_once() {
     assert_eq!(stage.asked(), 1);
     let resting = stage.access(&stage.worker(), None).await.unwrap_err();
     assert!(matches!(resting, NoToken::Resting { .. }), "{resting}");
-    let _ = stage.hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-0".into()));
+    let _ = stage.hubspot.account(|state| state.refresh_tokens.insert("fake-refresh-0".into()));
     stage.clock.pass(SignedDuration::from_secs(31));
     assert_eq!(stage.access(&stage.worker(), None).await.unwrap(), "fake-access-1");
     let said = stage.log.lines().concat();
@@ -315,21 +315,18 @@ async fn a_refused_token_is_replaced_within_the_attempt_and_once() {
     let (mut world, hubspot) = delivering().await;
     world.take(&call_status("CA1", "completed")).await;
     world.settle(minutes(30)).await;
-    hubspot.with(|state| state.tokens.clear());
+    hubspot.with(|state| state.hubspot.tokens.clear());
     world.take(&call_status("CA2", "completed")).await;
     world.settle(minutes(30)).await;
     let deliveries = world.deliveries().await;
     assert!(deliveries.iter().all(|one| one.state == DeliveryState::Delivered));
     assert!(deliveries.iter().all(|one| one.attempts.len() == 1));
-    assert_eq!(
-        (hubspot.with(|state| state.grants), hubspot.with(|state| state.calls.len())),
-        (2, 2)
-    );
+    assert_eq!((hubspot.grants(), hubspot.account(|state| state.calls.len())), (2, 2));
     // The new one is not taken either: that is an answer, and it is tried again on schedule.
     hubspot.with(|state| {
-        state.tokens.clear();
+        state.hubspot.tokens.clear();
         for _ in 0..2 {
-            state.script.push_back(("/search", status(401)));
+            state.script.push_back(("/search".into(), status(401)));
         }
     });
     world.take(&call_status("CA3", "completed")).await;
@@ -338,13 +335,13 @@ async fn a_refused_token_is_replaced_within_the_attempt_and_once() {
     let third = deliveries.iter().find(|one| one.key.call_id() == "CA3").unwrap();
     let results: Vec<&str> = third.attempts.iter().map(|one| one.result.as_str()).collect();
     assert_eq!(results, ["contact: not authorized: 401", "delivered: 200, no contact: unknown"]);
-    assert_eq!(hubspot.with(|state| state.grants), 3);
+    assert_eq!(hubspot.grants(), 3);
 }
 
 #[tokio::test]
 async fn nothing_is_lost_while_tokens_are_refused() {
     let (mut world, hubspot) = delivering().await;
-    hubspot.with(|state| state.refresh_tokens.clear());
+    hubspot.account(|state| state.refresh_tokens.clear());
     for call in ["CA1", "CA2", "CA3"] {
         world.take(&call_status(call, "completed")).await;
     }
@@ -360,10 +357,10 @@ async fn nothing_is_lost_while_tokens_are_refused() {
     let clear = "no access token: refused (invalid_grant): authorize again and correct auth";
     assert!(results.contains(&clear), "{results:?}");
     assert!(results.iter().all(|result| result.starts_with("no access token")), "{results:?}");
-    let _ = hubspot.with(|state| state.refresh_tokens.insert("fake-refresh-0".into()));
+    let _ = hubspot.account(|state| state.refresh_tokens.insert("fake-refresh-0".into()));
     world.settle(minutes(60 * 24)).await;
-    assert_eq!(hubspot.with(|state| state.calls.len()), 3);
-    assert_eq!(hubspot.with(|state| state.grants), 1);
+    assert_eq!(hubspot.account(|state| state.calls.len()), 3);
+    assert_eq!(hubspot.grants(), 1);
     let said = world.log.lines().concat();
     assert!(!said.contains("fake-"), "{said}");
 }

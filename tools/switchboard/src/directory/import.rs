@@ -51,8 +51,7 @@ impl Import {
         report: &mut Report<'_>,
     ) -> Result<String, Failure> {
         let path = self.file.display().to_string();
-        let text = std::fs::read(&self.file)
-            .map_err(|error| Failure::Unreadable { path: path.clone(), error })?;
+        let text = std::fs::read(&self.file).map_err(|error| Failure::unreadable(&path, &error))?;
         let wrong = |problem: String| Failure::Wrong(format!("{path}: {problem}"));
         let all = rows(&text, Format::of(&text), &self.defaults).map_err(|error| wrong(error.0))?;
         let mut notes = self.file.clone().into_os_string();
@@ -113,7 +112,7 @@ impl Import {
             Ok(written) => written,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(fresh),
             Err(error) => {
-                return Err(Failure::Unreadable { path: notes.display().to_string(), error });
+                return Err(Failure::unreadable(notes.display(), &error));
             }
         };
         let known: Option<Progress> = serde_json::from_slice(&written).ok();

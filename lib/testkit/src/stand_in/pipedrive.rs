@@ -1,20 +1,26 @@
 //! Pipedrive, as far as it is asked: call logs and persons, by the rules of its reference.
 
 use jiff::civil::DateTime;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-use crate::testing::{Received, StandIn, response};
 use switchboard_http::{Request, Response};
 
+use super::guarded::header;
+use super::{Crm, Received, StandIn, digits, is_text, response};
+
 /// An account.
-#[derive(Default)]
+#[derive(Default, Serialize, Deserialize)]
 pub struct Account {
+    /// The call logs.
     pub logs: Vec<Value>,
+    /// The persons.
     pub persons: Vec<Value>,
     /// What it responds instead, once each.
+    #[serde(skip)]
     pub instead: Vec<Response>,
     /// Persons that the search still shows and that are not there any more.
     pub deleted: Vec<u64>,
+    /// The method and path of each request.
     pub asked: Vec<String>,
 }
 
@@ -42,12 +48,25 @@ impl StandIn for Account {
     }
 }
 
+impl Crm for Account {
+    /// It grants none: the account has one.
+    fn token(request: &Request) -> Option<&str> {
+        header(request, "x-api-token")
+    }
+
+    fn refuse(&self, status: u16) -> Response {
+        error(status, if status == 401 { "unauthorized access" } else { "request over limit" })
+    }
+}
+
 impl Account {
+    /// With one person more.
     pub fn with_person(mut self, id: u64, phone: &str) -> Self {
         self.persons.push(json!({"id": id, "type": "person", "name": "Ann", "phones": [phone]}));
         self
     }
 
+    /// With responses that come instead.
     pub fn responding(mut self, instead: Vec<Response>) -> Self {
         self.instead = instead;
         self
@@ -67,8 +86,8 @@ impl Account {
         let fields = body.as_object().ok_or("the body is no object")?;
         for (name, value) in fields {
             let is_good = match name.as_str() {
-                "subject" => text(value, 255) && value.as_str() != Some(""),
-                "note" => text(value, 65_536),
+                "subject" => is_text(value, 1, 255),
+                "note" => is_text(value, 0, 65_536),
                 "duration" => value.as_str().is_some_and(|text| text.parse::<u32>().is_ok()),
                 "outcome" => {
                     let words = [
@@ -81,9 +100,7 @@ impl Account {
                     ];
                     value.as_str().is_some_and(|text| words.contains(&text))
                 }
-                "from_phone_number" | "to_phone_number" => {
-                    text(value, 255) && value.as_str() != Some("")
-                }
+                "from_phone_number" | "to_phone_number" => is_text(value, 1, 255),
                 "start_time" | "end_time" => time(value).is_some(),
                 "user_id" => value == 17,
                 "person_id" => self.knows(value),
@@ -116,9 +133,8 @@ impl Account {
         if term.chars().count() < 2 || request.asked("fields") != Some("phone") {
             return refuse("term is too short");
         }
-        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
         let has = |person: &&Value| {
-            let phones = person["phones"].as_array().unwrap().iter();
+            let phones = person["phones"].as_array().into_iter().flatten();
             phones.filter_map(Value::as_str).any(|phone| digits(phone).contains(&digits(term)))
         };
         let found = self.persons.iter().filter(has);
@@ -136,9 +152,10 @@ impl Account {
         };
         let is_good = only(&fields, &["name", "phones"])
             && only(&phone_fields, &["value", "primary", "label"])
-            && text(&body["name"], 255)
+            && is_text(&body["name"], 1, 255)
+            && body["phones"].as_array().is_some_and(|phones| phones.len() == 1)
             && body["name"].as_str().is_some_and(|name| !name.trim().is_empty())
-            && text(&phone["value"], 255)
+            && is_text(&phone["value"], 1, 255)
             && phone["primary"].is_boolean();
         if !is_good {
             return refuse("the person is not valid");
@@ -150,10 +167,6 @@ impl Account {
     }
 }
 
-fn text(value: &Value, most: usize) -> bool {
-    value.as_str().is_some_and(|text| !text.contains('\0') && text.encode_utf16().count() <= most)
-}
-
 fn time(value: &Value) -> Option<DateTime> {
     let text = value.as_str().filter(|text| text.len() == 19)?;
     DateTime::strptime("%Y-%m-%d %H:%M:%S", text).ok()
@@ -163,6 +176,7 @@ fn refuse(problem: &str) -> Response {
     error(400, problem)
 }
 
+/// An error in Pipedrive's form.
 pub fn error(status: u16, problem: &str) -> Response {
     response(
         status,

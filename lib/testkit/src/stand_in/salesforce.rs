@@ -1,30 +1,40 @@
 //! A Salesforce org that enforces the documented rules of the requests that we make.
 
-#![allow(clippy::result_large_err, reason = "a refusal is a response like any other")]
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use http::Method;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jiff::Timestamp;
+use ring::signature::{KeyPair as _, RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey};
+use rustls_pki_types::PrivatePkcs8KeyDer;
+use rustls_pki_types::pem::PemObject as _;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-
-use crate::testing::{StandIn, response};
 use switchboard_http::{Request, Response};
+
+use super::{Crm, Received, StandIn, digits, response};
 
 type Record = BTreeMap<String, Value>;
 
-#[derive(Default)]
+/// The key of the connected app. Made for tests, and for nothing else.
+pub const PRIVATE_KEY: &str = include_str!("salesforce-key.pem");
+
+/// An org.
+#[derive(Default, Serialize, Deserialize)]
 pub struct Org {
     /// The external id of tasks, if an administrator created it.
     pub field: Option<String>,
+    /// Tasks by id.
     pub tasks: BTreeMap<String, Record>,
     /// Contacts and leads by id.
-    pub people: BTreeMap<String, (&'static str, Record)>,
+    pub people: BTreeMap<String, (String, Record)>,
     /// Not yet in the search's index.
     pub unindexed: BTreeSet<String>,
     /// Deleted, and known to have been there.
     pub deleted: BTreeSet<String>,
     /// Whether `TaskSubtype` may be set when a task is changed.
     pub takes_subtype_later: bool,
+    /// The number of the newest id.
     pub next: u32,
 }
 
@@ -51,9 +61,10 @@ impl Org {
         Self { field: Some("Switchboard_Call_Key__c".to_owned()), ..Self::default() }
     }
 
-    pub fn person(&mut self, id: &str, kind: &'static str, fields: &[(&str, &str)]) {
+    /// Adds a contact or a lead.
+    pub fn person(&mut self, id: &str, kind: &str, fields: &[(&str, &str)]) {
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
-        self.people.insert(id.to_owned(), (kind, fields.collect()));
+        self.people.insert(id.to_owned(), (kind.to_owned(), fields.collect()));
     }
 
     fn id(&mut self, prefix: &str) -> String {
@@ -64,31 +75,72 @@ impl Org {
 
 impl StandIn for Org {
     fn respond(&mut self, request: &Request) -> Response {
-        let path: Vec<&str> = request.url.path().trim_start_matches('/').split('/').collect();
+        let request = Received::of(request);
+        let (method, path) = request.route();
         let ["services", "data", "v62.0", rest @ ..] = &path[..] else {
             return error(404, "NOT_FOUND", "The requested resource does not exist", &[]);
         };
-        let body: Value = match request.body.is_empty() {
-            true => Value::Null,
-            false => match serde_json::from_slice(&request.body) {
-                Ok(body) => body,
-                Err(_) => return error(400, "JSON_PARSER_ERROR", "Unexpected character", &[]),
-            },
+        let Ok(body) = &request.body else {
+            return error(400, "JSON_PARSER_ERROR", "Unexpected character", &[]);
         };
-        let answered = match (&request.method, rest) {
-            (&Method::POST, ["parameterizedSearch"]) => self.search(&body),
-            (&Method::GET, ["query"]) => self.query(request),
-            (&Method::POST, ["sobjects", "Task"]) => self.create_task(&body, None),
-            (&Method::PATCH, ["sobjects", "Task", id]) => self.change_task(id, &body),
-            (&Method::PATCH, ["sobjects", "Task", field, value]) => {
-                self.upsert_task(field, value, &body)
-            }
-            (&Method::POST, ["sobjects", "Contact"]) => self.create_person("Contact", &body),
-            (&Method::POST, ["sobjects", "Lead"]) => self.create_person("Lead", &body),
+        let answered = match (method, rest) {
+            ("POST", ["parameterizedSearch"]) => self.search(body),
+            ("GET", ["query"]) => self.query(&request),
+            ("POST", ["sobjects", "Task"]) => self.create_task(body, None),
+            ("PATCH", ["sobjects", "Task", id]) => self.change_task(id, body),
+            ("PATCH", ["sobjects", "Task", field, value]) => self.upsert_task(field, value, body),
+            ("POST", ["sobjects", kind @ ("Contact" | "Lead")]) => self.create_person(kind, body),
             _ => Err(error(404, "NOT_FOUND", "The requested resource does not exist", &[])),
         };
         answered.unwrap_or_else(|refused| refused)
     }
+}
+
+impl Crm for Org {
+    const TOKEN_PATH: Option<&'static str> = Some("/services/oauth2/token");
+
+    fn grant(&mut self, form: &BTreeMap<String, String>, host: &str) -> Result<Value, Response> {
+        let grant = "urn:ietf:params:oauth:grant-type:jwt-bearer";
+        let assertion = form.get("assertion").filter(|_| form.len() == 2);
+        let Some(assertion) =
+            assertion.filter(|_| form.get("grant_type").is_some_and(|one| one == grant))
+        else {
+            return Err(response(400, json!({"error": "unsupported_grant_type"})));
+        };
+        if is_signed(assertion).is_none() {
+            let description = "invalid assertion";
+            let body = json!({"error": "invalid_grant", "error_description": description});
+            return Err(response(400, body));
+        }
+        let instance = format!("http://{host}");
+        Ok(json!({"instance_url": instance, "token_type": "Bearer", "issued_at": "0"}))
+    }
+
+    fn refuse(&self, status: u16) -> Response {
+        match status {
+            401 => error(401, "INVALID_SESSION_ID", "Session expired or invalid", &[]),
+            _ => response(status, json!({})),
+        }
+    }
+}
+
+/// Whether a JWT is the connected app's, for its user, and lives for at most five minutes.
+fn is_signed(assertion: &str) -> Option<()> {
+    let (signed, signature) = assertion.rsplit_once('.')?;
+    let (head, claims) = signed.split_once('.')?;
+    let json = |part: &str| serde_json::from_slice(&URL_SAFE_NO_PAD.decode(part).ok()?).ok();
+    let (head, mut claims): (Value, Value) = (json(head)?, json(claims)?);
+    let key = PrivatePkcs8KeyDer::from_pem_slice(PRIVATE_KEY.as_bytes()).ok()?;
+    let key = RsaKeyPair::from_pkcs8(key.secret_pkcs8_der()).ok()?;
+    let key = UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key.public_key().as_ref());
+    key.verify(signed.as_bytes(), &URL_SAFE_NO_PAD.decode(signature).ok()?).ok()?;
+    let lives = claims.as_object_mut()?.remove("exp")?.as_i64()? - Timestamp::now().as_second();
+    let expected = json!({
+        "iss": "fake-consumer-key", "sub": "switchboard@example.com",
+        "aud": "https://login.salesforce.com",
+    });
+    (head == json!({"alg": "RS256"}) && claims == expected && (1..=300).contains(&lives))
+        .then_some(())
 }
 
 impl Org {
@@ -132,7 +184,7 @@ impl Org {
                 "Unable to create/update fields: TaskSubtype. Please check the security settings";
             return Err(error(400, "INVALID_FIELD_FOR_INSERT_UPDATE", message, &["TaskSubtype"]));
         }
-        if is_new && !body.contains_key("Subject") {
+        if is_new && body.get("Subject").is_none_or(|subject| subject == "") {
             let message = "Required fields are missing: [Subject]";
             return Err(error(400, "REQUIRED_FIELD_MISSING", message, &["Subject"]));
         }
@@ -211,9 +263,10 @@ impl Org {
             return Err(error(400, "JSON_PARSER_ERROR", "Unrecognized field", &[]));
         }
         let malformed = || error(400, "MALFORMED_SEARCH", "search term must be longer", &[]);
-        let query = body.get("q").and_then(Value::as_str).filter(|q| q.len() > 1);
+        let query = body.get("q").and_then(Value::as_str);
         let terms: Vec<&str> = query.ok_or_else(malformed)?.split(" OR ").collect();
-        if terms.iter().any(|term| !term.bytes().all(|b| b.is_ascii_digit())) {
+        let is_term = |term: &&str| term.len() > 1 && digits(term) == **term;
+        if body.get("in").is_none_or(|one| one != "PHONE") || !terms.iter().all(is_term) {
             return Err(malformed());
         }
         let returned = body.get("sobjects").and_then(Value::as_array).ok_or_else(malformed)?;
@@ -227,11 +280,11 @@ impl Org {
                 continue;
             }
             // What is indexed of a number are its digits, as they were typed.
-            let digits = |value: &Value| -> String {
-                value.as_str().unwrap().chars().filter(char::is_ascii_digit).collect()
-            };
             let phones = fields.iter().filter(|(name, _)| name.contains("Phone"));
-            if phones.map(|(_, value)| digits(value)).any(|phone| terms.contains(&phone.as_str())) {
+            if phones
+                .map(|(_, value)| digits(value.as_str().unwrap_or_default()))
+                .any(|phone| terms.contains(&phone.as_str()))
+            {
                 records.push(self.shown(id, wanted.get("fields")));
             }
         }
@@ -242,7 +295,7 @@ impl Org {
         let (kind, record) = &self.people[id];
         let mut shown = json!({"attributes": {"type": kind}, "Id": id});
         for name in fields.and_then(Value::as_array).into_iter().flatten() {
-            let name = name.as_str().unwrap();
+            let name = name.as_str().unwrap_or_default();
             if name != "Id" {
                 shown[name] = record.get(name).cloned().unwrap_or(Value::Null);
             }
@@ -250,19 +303,30 @@ impl Org {
         shown
     }
 
-    fn query(&self, request: &Request) -> Result<Response, Response> {
+    /// The two queries that there are.
+    fn query(&self, request: &Received) -> Result<Response, Response> {
         let malformed = || error(400, "MALFORMED_QUERY", "unexpected token", &[]);
-        let pairs: BTreeMap<String, String> = request.url.query_pairs().into_owned().collect();
-        let soql = pairs.get("q").ok_or_else(malformed)?;
-        let quoted = soql.split('\'').nth(1).ok_or_else(malformed)?;
-        let records: Vec<Value> = if soql.starts_with("SELECT Id FROM Task WHERE CallObject = '") {
+        let soql = request.asked("q").ok_or_else(malformed)?;
+        let [select, quoted, rest] = soql.split('\'').collect::<Vec<_>>()[..] else {
+            return Err(malformed());
+        };
+        let is_task = select == "SELECT Id FROM Task WHERE CallObject = "
+            && rest == " ORDER BY CreatedDate ASC, Id ASC LIMIT 1"
+            && quoted.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let records: Vec<Value> = if is_task {
             let having = |(_, task): &(&String, &Record)| {
                 task.get("CallObject").is_some_and(|v| v == quoted)
             };
             self.tasks.iter().filter(having).take(1).map(|(id, _)| json!({"Id": id})).collect()
-        } else if let Some(rest) = soql.strip_prefix("SELECT Id, Phone FROM ") {
-            let kind = rest.split(' ').next().ok_or_else(malformed)?;
-            let having = |(_, (of, record)): &(&String, &(&'static str, Record))| {
+        } else if let Some(kind) = select.strip_prefix("SELECT Id, Phone FROM ") {
+            let kind = kind.strip_suffix(" WHERE Phone = ").ok_or_else(malformed)?;
+            let limit = rest.strip_prefix(" AND IsConverted = false").unwrap_or(rest);
+            let limit = limit.strip_prefix(" LIMIT ").map(str::parse::<u32>);
+            let is_number = quoted.strip_prefix('+').is_some_and(|rest| digits(rest) == rest);
+            if !["Contact", "Lead"].contains(&kind) || !matches!(limit, Some(Ok(_))) || !is_number {
+                return Err(malformed());
+            }
+            let having = |(_, (of, record)): &(&String, &(String, Record))| {
                 *of == kind && record.get("Phone").is_some_and(|phone| phone == quoted)
             };
             let fields = json!(["Phone"]);
@@ -273,7 +337,7 @@ impl Org {
         Ok(response(200, json!({"totalSize": records.len(), "done": true, "records": records})))
     }
 
-    fn create_person(&mut self, kind: &'static str, body: &Value) -> Result<Response, Response> {
+    fn create_person(&mut self, kind: &str, body: &Value) -> Result<Response, Response> {
         let body = object(body)?;
         let required: &[&str] =
             if kind == "Lead" { &["LastName", "Company"] } else { &["LastName"] };
@@ -292,7 +356,7 @@ impl Org {
         }
         let id = self.id(if kind == "Lead" { "00Q" } else { "003" });
         let record = body.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        self.people.insert(id.clone(), (kind, record));
+        self.people.insert(id.clone(), (kind.to_owned(), record));
         self.unindexed.insert(id.clone());
         Ok(response(201, json!({"id": id, "success": true, "errors": []})))
     }

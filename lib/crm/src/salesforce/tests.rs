@@ -1,13 +1,11 @@
-mod org;
-
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
-use org::Org;
 use serde_json::{Value, json};
 use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{Direction, Party, PartyKind, Personal, Seconds};
+use switchboard_testkit::stand_in::salesforce::Org;
 
 use super::settings::FIELD;
 use super::*;
@@ -338,7 +336,7 @@ fn settings_are_checked() {
 
 #[test]
 fn the_documented_configuration_with_a_refresh_token_is_good() {
-    let page = include_str!("../../../../../docs/destinations/salesforce.md");
+    let page = include_str!("../../../../docs/destinations/salesforce.md");
     let json = example(page, "With a refresh token").replace('…', "x");
     Destination::parse(&json, false).unwrap();
 }

@@ -3,33 +3,41 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-
-use crate::testing::{Received, StandIn, response};
 use switchboard_http::{Request, Response};
 
+use super::guarded::header;
+use super::{Crm, Received, StandIn, digits, is_text, response};
+
 /// An organisation.
+#[derive(Serialize, Deserialize)]
 pub struct Organisation {
     /// Records by module.
-    pub records: BTreeMap<&'static str, Vec<Value>>,
+    pub records: BTreeMap<String, Vec<Value>>,
     /// The field of calls of our own, if there is one, and whether no two may have the same value.
-    pub key_field: Option<(&'static str, bool)>,
+    pub key_field: Option<(String, bool)>,
     /// Whether the search has not seen yet what was just made.
     pub lags: bool,
     /// Fields of calls that this organisation insists on beside the usual.
-    pub mandatory: Vec<&'static str>,
+    pub mandatory: Vec<String>,
     /// The status of an answer whose only record was not taken.
     pub not_taken: u16,
     /// What it responds instead, once each.
+    #[serde(skip)]
     pub instead: Vec<Response>,
+    /// The method and path of each request.
     pub asked: Vec<String>,
+    /// How many records were created.
     pub made: u64,
 }
 
 impl Default for Organisation {
     fn default() -> Self {
         Self {
-            records: ["Calls", "Contacts", "Leads"].map(|module| (module, Vec::new())).into(),
+            records: ["Calls", "Contacts", "Leads"]
+                .map(|module| (module.to_owned(), Vec::new()))
+                .into(),
             key_field: None,
             lags: false,
             mandatory: Vec::new(),
@@ -58,10 +66,9 @@ impl StandIn for Organisation {
         let Some(["crm", "v8", module, rest @ ..]) = path.get(..) else {
             return error(404, "INVALID_URL_PATTERN", json!({}));
         };
-        let Some(module) = ["Calls", "Contacts", "Leads"].into_iter().find(|one| one == module)
-        else {
+        if !self.records.contains_key(*module) {
             return error(400, "INVALID_MODULE", json!({}));
-        };
+        }
         match (method, rest) {
             ("GET", ["search"]) => self.search(module, request),
             ("POST", []) => self.write(module, None, body),
@@ -71,22 +78,59 @@ impl StandIn for Organisation {
     }
 }
 
+impl Crm for Organisation {
+    const TOKEN_PATH: Option<&'static str> = Some("/oauth/v2/token");
+
+    fn token(request: &Request) -> Option<&str> {
+        header(request, "authorization")?.strip_prefix("Zoho-oauthtoken ")
+    }
+
+    fn grant(&mut self, form: &BTreeMap<String, String>, _: &str) -> Result<Value, Response> {
+        let expected = [
+            ("client_id", "1000.FAKECLIENT"),
+            ("client_secret", "fake-zoho-secret"),
+            ("grant_type", "refresh_token"),
+            ("refresh_token", "1000.fake-refresh"),
+        ];
+        match form.iter().map(|(name, value)| (&**name, &**value)).eq(expected) {
+            true => Ok(json!({"expires_in": 3600, "token_type": "Bearer"})),
+            // Zoho says so under 200.
+            false => Err(response(200, json!({"error": "invalid_code"}))),
+        }
+    }
+
+    fn refuse(&self, status: u16) -> Response {
+        match status {
+            401 => error(401, "INVALID_TOKEN", json!({})),
+            _ => error(status, "TOO_MANY_REQUESTS", json!({})),
+        }
+    }
+}
+
 impl Organisation {
-    pub fn with(mut self, module: &'static str, record: Value) -> Self {
-        self.records.entry(module).or_default().push(record);
+    /// With a unique field for our key.
+    pub fn set_up() -> Self {
+        Self { key_field: Some(("Switchboard_Key".to_owned(), true)), ..Self::default() }
+    }
+
+    /// With one record more.
+    pub fn with(mut self, module: &str, record: Value) -> Self {
+        self.records.entry(module.to_owned()).or_default().push(record);
         self
     }
 
+    /// With responses that come instead.
     pub fn responding(mut self, instead: Vec<Response>) -> Self {
         self.instead = instead;
         self
     }
 
+    /// The calls.
     pub fn calls(&self) -> &[Value] {
         &self.records["Calls"]
     }
 
-    fn search(&self, module: &'static str, request: &Received) -> Response {
+    fn search(&self, module: &str, request: &Received) -> Response {
         let known = ["criteria", "phone", "fields", "page", "per_page"];
         let per_page = request.asked("per_page").map_or(Ok(200), str::parse::<u32>);
         if request.query.iter().any(|(name, _)| !known.contains(&&**name))
@@ -94,13 +138,13 @@ impl Organisation {
         {
             return error(400, "INVALID_QUERY", json!({}));
         }
-        let digits = |text: &str| text.chars().filter(char::is_ascii_digit).collect::<String>();
         let found: Vec<Value> = match (request.asked("criteria"), request.asked("phone")) {
             (Some(criteria), None) => {
                 let Some((field, value)) = criterion(criteria) else {
                     return error(400, "INVALID_QUERY", json!({"reason": "invalid query formed"}));
                 };
-                if field != "Description" && self.key_field.is_none_or(|(known, _)| known != field)
+                if field != "Description"
+                    && self.key_field.as_ref().is_none_or(|(known, _)| *known != field)
                 {
                     return error(400, "INVALID_QUERY", json!({"api_name": field}));
                 }
@@ -127,7 +171,7 @@ impl Organisation {
         }
     }
 
-    fn write(&mut self, module: &'static str, id: Option<&str>, body: &Value) -> Response {
+    fn write(&mut self, module: &str, id: Option<&str>, body: &Value) -> Response {
         let (Some([record]), Some(1)) =
             (body["data"].as_array().map(Vec::as_slice), body.as_object().map(|body| body.len()))
         else {
@@ -144,15 +188,18 @@ impl Organisation {
         };
         if let Err((code, field, more)) = problem {
             let mut details = json!({"api_name": field, "json_path": format!("$.data[0].{field}")});
-            details.as_object_mut().unwrap().extend(more.as_object().cloned().unwrap_or_default());
+            for (name, value) in more.as_object().into_iter().flatten() {
+                details[name] = value.clone();
+            }
             return self.refuse(code, details);
         }
-        let records = self.records.get_mut(module).unwrap();
-        let id = match place {
-            Some(Some(place)) => {
-                let there = records[place].as_object_mut().unwrap();
-                there.extend(record.as_object().unwrap().clone());
-                id.unwrap().to_owned()
+        let records = self.records.entry(module.to_owned()).or_default();
+        let id = match (place, id) {
+            (Some(Some(place)), Some(id)) => {
+                for (name, value) in record.as_object().into_iter().flatten() {
+                    records[place][name] = value.clone();
+                }
+                id.to_owned()
             }
             _ => {
                 self.made += 1;
@@ -177,12 +224,15 @@ impl Organisation {
     fn check_call(&self, call: &Value, id: Option<&str>) -> Result<(), Problem> {
         let invalid = |field: &str| Err(("INVALID_DATA", field.to_owned(), json!({})));
         let exists = |module: &str, link: &Value| {
-            self.records[module].iter().any(|one| one["id"] == link["id"] && !link["id"].is_null())
+            link.as_object().is_some_and(|link| link.len() == 1)
+                && self.records[module]
+                    .iter()
+                    .any(|one| one["id"] == link["id"] && !link["id"].is_null())
         };
         let Some(fields) = call.as_object() else { return invalid("data") };
         for (name, value) in fields {
             let is_good = match name.as_str() {
-                "Subject" => line(value, 255) && value.as_str() != Some(""),
+                "Subject" => line(value, 255),
                 "Call_Type" => {
                     ["Inbound", "Outbound", "Missed"].iter().any(|kind| value == kind)
                         && id.is_none()
@@ -190,12 +240,12 @@ impl Organisation {
                 "Call_Start_Time" => is_time(value),
                 "Call_Duration" => is_duration(value),
                 "Call_Result" => line(value, 120),
-                "Description" => text(value, 32_000),
+                "Description" => is_text(value, 0, 32_000),
                 "Owner" => value["id"] == "4876876000000000017",
                 "Who_Id" => exists("Contacts", value),
                 "What_Id" => call["$se_module"] == "Leads" && exists("Leads", value),
                 "$se_module" => fields.contains_key("What_Id"),
-                _ => match self.key_field {
+                _ => match &self.key_field {
                     Some((field, _)) if field == name => line(value, 255),
                     _ => false,
                 },
@@ -205,18 +255,18 @@ impl Organisation {
             }
         }
         let usual = ["Subject", "Call_Type", "Call_Start_Time", "Call_Duration"];
-        for name in usual.iter().chain(&self.mandatory).filter(|_| id.is_none()) {
-            if fields.get(*name).is_none_or(Value::is_null) {
-                return Err(("MANDATORY_NOT_FOUND", (*name).to_owned(), json!({})));
+        let mandatory = usual.into_iter().chain(self.mandatory.iter().map(String::as_str));
+        for name in mandatory.filter(|_| id.is_none()) {
+            if fields.get(name).is_none_or(Value::is_null) {
+                return Err(("MANDATORY_NOT_FOUND", name.to_owned(), json!({})));
             }
         }
         let was_missed = call["Call_Type"] == "Missed";
         if was_missed && call["Call_Duration"] != "00:00" {
             return invalid("Call_Duration");
         }
-        if let Some((field, true)) = self.key_field {
-            let same =
-                |one: &&Value| one[field] == call[field] && Some(one["id"].as_str().unwrap()) != id;
+        if let Some((field, true)) = &self.key_field {
+            let same = |one: &&Value| one[field] == call[field] && one["id"].as_str() != id;
             if let Some(there) =
                 self.records["Calls"].iter().find(same).filter(|_| !call[field].is_null())
             {
@@ -231,7 +281,7 @@ impl Organisation {
 fn check_person(person: &Value, id: Option<&str>) -> Result<(), Problem> {
     for (name, value) in person.as_object().into_iter().flatten() {
         let is_good = match name.as_str() {
-            "Last_Name" => line(value, 80) && value.as_str() != Some(""),
+            "Last_Name" => line(value, 80),
             "First_Name" => line(value, 40),
             "Phone" | "Mobile" => line(value, 30),
             _ => false,
@@ -263,12 +313,9 @@ fn criterion(text: &str) -> Option<(String, String)> {
     (!read.is_empty()).then(|| (field.to_owned(), read))
 }
 
-fn text(value: &Value, most: usize) -> bool {
-    value.as_str().is_some_and(|text| !text.contains('\0') && text.encode_utf16().count() <= most)
-}
-
+/// A text on one line.
 fn line(value: &Value, most: usize) -> bool {
-    text(value, most) && !value.as_str().unwrap_or_default().contains('\n')
+    is_text(value, 1, most) && !value.as_str().unwrap_or_default().contains('\n')
 }
 
 /// ISO 8601 with an offset in hours and minutes, to the second.
@@ -286,6 +333,7 @@ fn is_duration(value: &Value) -> bool {
     })
 }
 
+/// An error in Zoho's form.
 pub fn error(status: u16, code: &str, details: Value) -> Response {
     let said = json!({"code": code, "details": details, "message": "Zoe", "status": "error"});
     response(status, said)

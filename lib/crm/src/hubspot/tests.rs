@@ -1,14 +1,12 @@
-mod portal;
-
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
 use jiff::SignedDuration;
-use portal::Portal;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use switchboard_domain::{Direction, Party, PartyKind, Personal, Seconds, Unmatched};
+use switchboard_testkit::stand_in::hubspot::Portal;
 
 use super::render::LONGEST_BODY;
 use super::*;
