@@ -234,7 +234,8 @@ async fn filters_leave_out_the_others() {
         let page = ask(&area, &format!("GET /calls?{query}")).await;
         assert_eq!(BTreeSet::from_iter(ids(&page)), BTreeSet::from_iter(wanted), "{query}");
         assert_eq!(page["next"], Value::Null);
-        let has_delivery = page["calls"].as_array().unwrap().iter().all(|c| c.get("delivery").is_some());
+        let has_delivery =
+            page["calls"].as_array().unwrap().iter().all(|c| c.get("delivery").is_some());
         assert!(has_delivery || !query.contains("delivery"));
     }
     assert_eq!(super::list::DeliveryStatus::of(&[]), super::list::DeliveryStatus::None);
