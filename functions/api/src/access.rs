@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use switchboard_domain::Name;
+use switchboard_domain::{Name, PartyKind, Personal};
 pub use switchboard_flow::api_token::{Right, Token};
 
 use crate::problem::Problem;
@@ -52,6 +52,21 @@ impl Caller {
     /// Whether they have a right.
     pub fn may(&self, right: Right) -> bool {
         self.rights.contains(&right)
+    }
+
+    /// A personal value as this caller may see it: masked without the right to it.
+    pub fn show(&self, value: &Personal) -> String {
+        if self.may(Right::Personal) { value.expose().to_owned() } else { value.masked() }
+    }
+
+    /// A personal value, if it is known.
+    pub fn show_known(&self, value: Option<&Personal>) -> Option<String> {
+        value.map(|value| self.show(value))
+    }
+
+    /// An address. What hides its number is no secret.
+    pub fn show_address(&self, kind: PartyKind, address: &Personal) -> String {
+        if kind == PartyKind::Anonymous { address.expose().to_owned() } else { self.show(address) }
     }
 
     /// Asks for a right.

@@ -1,13 +1,12 @@
-//! Calls: lists, one call's whole story, its transcript; telling it to destinations again; saying
-//! what it is about.
+//! Calls: lists, one call in full, its transcript, its redelivery, its context.
 
 mod context;
 mod cursor;
+mod details;
 mod list;
 pub mod recordings;
 mod redeliver;
 pub mod start;
-mod story;
 #[cfg(test)]
 mod tests;
 
@@ -15,13 +14,13 @@ use std::future::Future;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use switchboard_domain::{CallKey, CallRecord, Name, PartyKind, Personal};
+use switchboard_domain::{CallKey, CallRecord, Name};
 use switchboard_flow::follow_ups::queue_due;
 use switchboard_queue::{Job, Queue};
 use switchboard_shell::parameters::{Cached, ParameterError};
 use switchboard_store::Store;
 
-use crate::{Area, Caller, Problem, Request, Response, Right};
+use crate::{Area, Caller, Problem, Request, Response};
 
 /// The area and what it acts on.
 pub struct Calls<N> {
@@ -93,7 +92,7 @@ impl<N: TwilioSources> Calls<N> {
         }
         match (method, rest.rsplit_once('/')) {
             ("GET", Some((id, "transcript"))) => self.transcript(&key(id)?, request, caller).await,
-            ("GET", _) => self.story(&key(&rest)?, request, caller).await,
+            ("GET", _) => self.details(&key(&rest)?, request, caller).await,
             ("POST", Some((id, "redeliver"))) => self.redeliver(&key(id)?, request, caller).await,
             ("PUT", Some((id, "context"))) => self.context(&key(id)?, request, caller).await,
             _ => Err(caller.unknown_path()),
@@ -114,34 +113,11 @@ fn wrong_key(error: switchboard_domain::KeyError) -> Problem {
     Problem::invalid(error.part, error.problem)
 }
 
-/// A call's name in answers.
-fn name(key: &CallKey) -> Value {
-    json!({ "provider": key.provider, "source": key.source, "call_id": key.call_id() })
-}
-
-/// How personal values are shown to a caller.
-#[derive(Clone, Copy)]
-struct Shown {
-    personal: bool,
-}
-
-impl Shown {
-    fn to(caller: &Caller) -> Self {
-        Self { personal: caller.may(Right::Personal) }
-    }
-
-    fn value(self, value: &Personal) -> String {
-        if self.personal { value.expose().to_owned() } else { value.masked() }
-    }
-
-    fn some(self, value: Option<&Personal>) -> Option<String> {
-        value.map(|value| self.value(value))
-    }
-
-    /// An address. What hides its number is no secret.
-    fn address(self, kind: PartyKind, value: &Personal) -> String {
-        if kind == PartyKind::Anonymous { value.expose().to_owned() } else { self.value(value) }
-    }
+/// A call's name in responses, and further members.
+fn named(key: &CallKey, members: impl IntoIterator<Item = Value>) -> Value {
+    let name = json!({ "provider": key.provider, "source": key.source, "call_id": key.call_id() });
+    let members = std::iter::once(name).chain(members);
+    members.filter_map(|part| part.as_object().cloned()).flatten().collect()
 }
 
 /// The job of a delivery that is due now.

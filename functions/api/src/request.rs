@@ -5,9 +5,15 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use percent_encoding::percent_decode_str;
 use serde::de::DeserializeOwned;
+use serde::de::value::{BorrowedStrDeserializer, Error as ValueError};
 use switchboard_shell::gateway::HttpRequest;
 
 use crate::problem::Problem;
+
+/// A page of a list has so many entries unless the request says otherwise.
+const DEFAULT_PAGE: u16 = 50;
+/// The most entries of a page.
+pub const LARGEST_PAGE: u16 = 100;
 
 /// A request to the API.
 pub struct Request {
@@ -59,6 +65,19 @@ impl Request {
     /// A parameter of the query that is not empty.
     pub fn parameter(&self, name: &str) -> Option<&str> {
         self.query.get(name).map(|value| value.trim()).filter(|value| !value.is_empty())
+    }
+
+    /// A parameter that is one of some words; `known` says which.
+    pub fn word<T: DeserializeOwned>(&self, name: &str, known: &str) -> Result<Option<T>, Problem> {
+        let read = |word| T::deserialize(BorrowedStrDeserializer::<ValueError>::new(word));
+        self.parameter(name).map(read).transpose().map_err(|_| Problem::invalid(name, known))
+    }
+
+    /// The parameter `limit`: how many entries of a list a page has at most.
+    pub fn limit(&self) -> Result<u16, Problem> {
+        let Some(text) = self.parameter("limit") else { return Ok(DEFAULT_PAGE) };
+        let limit = text.parse().ok().filter(|limit| (1..=LARGEST_PAGE).contains(limit));
+        limit.ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))
     }
 
     /// Refuses parameters that are not known: a misspelled filter must not list everything.

@@ -1,6 +1,5 @@
 //! Wiring: from the environment to a running worker. Everything a worker acts on is made here.
 
-use std::future::Future;
 use std::sync::Arc;
 
 use aws_lambda_events::sqs::SqsEvent;
@@ -125,14 +124,11 @@ pub async fn enrich() -> Result<(), Error> {
         switchboard_people::number::warm_up(Some(country));
     }
     let Parts { store, queue, .. } = parts;
-    let worker = Arc::new(Enrich { store, queue, directory, conversations });
-    batches(move |job| {
-        let (worker, configuration) = (worker.clone(), configuration.clone());
-        async move {
-            let Job::Enrich { call } = job else { return misplaced() };
-            let configuration = configuration.get().await?;
-            worker.run(&call, &configuration, Timestamp::now()).await
-        }
+    let worker = Enrich { store, queue, directory, conversations };
+    batches(async |job| {
+        let Job::Enrich { call } = job else { return misplaced() };
+        let configuration = configuration.get().await?;
+        worker.run(&call, &configuration, Timestamp::now()).await
     })
     .await
 }
@@ -148,14 +144,11 @@ pub async fn analyze() -> Result<(), Error> {
     )?;
     parts.open(&configuration).await?;
     let Parts { store, queue, .. } = parts;
-    let worker = Arc::new(Analyze { store, queue, models });
-    batches(move |job| {
-        let (worker, configuration) = (worker.clone(), configuration.clone());
-        async move {
-            let Job::Analyze { call } = job else { return misplaced() };
-            let configuration = configuration.get().await?;
-            worker.run(&call, &configuration, Timestamp::now).await
-        }
+    let worker = Analyze { store, queue, models };
+    batches(async |job| {
+        let Job::Analyze { call } = job else { return misplaced() };
+        let configuration = configuration.get().await?;
+        worker.run(&call, &configuration, Timestamp::now).await
     })
     .await
 }
@@ -175,14 +168,11 @@ pub async fn deliver() -> Result<(), Error> {
     let tokens = TokenCache::new(http.clone(), store.clone(), token_store);
     let deliverer = Deliverer { http, directory, tokens };
     let gates = Gates::default();
-    let worker = Arc::new(Deliver { store, queue, deliverer, gates });
-    batches(move |job| {
-        let (worker, configuration) = (worker.clone(), configuration.clone());
-        async move {
-            let Job::Deliver { call, delivery } = job else { return misplaced() };
-            let configuration = configuration.get().await?;
-            worker.run(&call, &delivery, &configuration, Timestamp::now).await
-        }
+    let worker = Deliver { store, queue, deliverer, gates };
+    batches(async |job| {
+        let Job::Deliver { call, delivery } = job else { return misplaced() };
+        let configuration = configuration.get().await?;
+        worker.run(&call, &delivery, &configuration, Timestamp::now).await
     })
     .await
 }
@@ -202,14 +192,11 @@ pub async fn recordings() -> Result<(), Error> {
         tokio::join!(parts.open(&configuration), aws::briefly(bucket.connect(&transport)));
     known?;
     let Parts { store, queue, .. } = parts;
-    let worker = Arc::new(Recordings { store, queue, client, bucket, transport });
-    batches(move |job| {
-        let (worker, configuration) = (worker.clone(), configuration.clone());
-        async move {
-            let Job::Recordings { call } = job else { return misplaced() };
-            let configuration = configuration.get().await?;
-            worker.run(&call, &configuration, Timestamp::now).await
-        }
+    let worker = Recordings { store, queue, client, bucket, transport };
+    batches(async |job| {
+        let Job::Recordings { call } = job else { return misplaced() };
+        let configuration = configuration.get().await?;
+        worker.run(&call, &configuration, Timestamp::now).await
     })
     .await
 }
@@ -221,14 +208,11 @@ pub async fn pull() -> Result<(), Error> {
     let http = Arc::new(switchboard_http::Client::new(parts.allow_private()?)?);
     parts.open(&pullable).await?;
     let Parts { store, queue, .. } = parts;
-    let worker = Arc::new(Puller { store, queue, http, logins: Logins::default() });
-    batches(move |job| {
-        let (worker, pullable) = (worker.clone(), pullable.clone());
-        async move {
-            let Job::Pull { id } = job else { return misplaced() };
-            let pullable = pullable.get().await?;
-            worker.run(&id, &pullable, Timestamp::now).await
-        }
+    let worker = Puller { store, queue, http, logins: Logins::default() };
+    batches(async |job| {
+        let Job::Pull { id } = job else { return misplaced() };
+        let pullable = pullable.get().await?;
+        worker.run(&id, &pullable, Timestamp::now).await
     })
     .await
 }
@@ -259,9 +243,8 @@ pub async fn sweep() -> Result<(), Error> {
     })
     .await;
     let gates = Gates::default();
-    let worker = Arc::new(Sweep { store, queue, gates });
+    let worker = &Sweep { store, queue, gates };
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| {
-        let worker = worker.clone();
         let run = async move {
             let sent = worker.run(Timestamp::now()).await?;
             Ok::<Value, Error>(json!({ "sent": sent }))
@@ -272,11 +255,7 @@ pub async fn sweep() -> Result<(), Error> {
 }
 
 /// Answers SQS batches until the environment ends.
-async fn batches<F, W>(work: F) -> Result<(), Error>
-where
-    F: Fn(Job) -> W,
-    W: Future<Output = Result<(), JobError>>,
-{
+async fn batches(work: impl AsyncFn(Job) -> Result<(), JobError>) -> Result<(), Error> {
     let work = &work;
     lambda_runtime::run(service_fn(move |event: LambdaEvent<SqsEvent>| async move {
         let (span, deadline) = (invocation(&event.context), event.context.deadline());

@@ -4,7 +4,6 @@
 //! waiting cannot heal (a right that is missing, an item that cannot be read) is logged, counted for an
 //! alarm and removed: the sweep queues it again for as long as what it points to is due.
 
-use std::future::Future;
 use std::panic::AssertUnwindSafe;
 use std::time::{Duration, SystemTime};
 
@@ -25,11 +24,11 @@ const NO_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Runs every job of a batch at once, each on its own: one that fails, hangs or panics is
 /// reported alone, and its neighbours are done.
-pub async fn batch<F, W>(event: SqsEvent, deadline: SystemTime, work: F) -> Value
-where
-    F: Fn(Job) -> W,
-    W: Future<Output = Result<(), JobError>>,
-{
+pub async fn batch(
+    event: SqsEvent,
+    deadline: SystemTime,
+    work: impl AsyncFn(Job) -> Result<(), JobError>,
+) -> Value {
     let left = deadline.duration_since(SystemTime::now()).unwrap_or(NO_DEADLINE);
     let limit = left.saturating_sub(MARGIN);
     let one = |record: SqsMessage| {
@@ -96,7 +95,7 @@ mod tests {
             .collect();
         let done = std::cell::Cell::new(0);
         let deadline = SystemTime::now() + MARGIN + Duration::from_millis(200);
-        let answer = batch(event, deadline, |job| {
+        let answer = batch(event, deadline, |job: Job| {
             let is_bad = job.call().map(|call| call.call_id()) == Some(&format!("CA{bad}"));
             let done = &done;
             async move {

@@ -41,8 +41,6 @@ pub enum Quarantine {
     },
 }
 
-<<<<<<< HEAD
-=======
 impl Quarantine {
     /// The table of the command.
     pub fn table(&self) -> &Table {
@@ -61,12 +59,6 @@ impl Quarantine {
     }
 }
 
-/// The short id of a body, for operators.
-pub fn id(one: &Quarantined) -> String {
-    one.digest.as_str().chars().take(ID_DIGITS).collect()
-}
-
->>>>>>> tools
 /// Bodies of one provider, newest first, at most `limit`.
 pub async fn find(
     store: &Store,

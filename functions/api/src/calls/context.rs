@@ -7,7 +7,7 @@ use switchboard_queue::{Job, Send};
 use switchboard_store::Put;
 use tracing::info;
 
-use super::{Calls, Shown, TwilioSources, name};
+use super::{Calls, TwilioSources, named};
 use crate::{Caller, Problem, Request, Response, Right, ok};
 
 /// How often a write is tried against other writers of the same call.
@@ -29,12 +29,11 @@ impl<N: TwilioSources> Calls<N> {
         let context: Context = request.json()?;
         let context =
             context.checked().map_err(|(field, problem)| Problem::invalid(field, problem))?;
-        let shown = Shown::to(caller);
         let mut stored = self.store.call(key).await?;
         for _ in 0..ROUNDS {
             let update = match context.given_to(stored.as_ref(), request.now) {
                 Given::New(update) => *update,
-                Given::Unchanged => return answer(key, stored.as_ref(), shown),
+                Given::Unchanged => return answer(key, stored.as_ref(), caller),
                 Given::TooMany => {
                     return Err(Problem::conflict(
                         "the call's context was changed 20 times: no further change is accepted",
@@ -58,17 +57,9 @@ impl<N: TwilioSources> Calls<N> {
                     let correlation_id = key.correlation_id();
                     info!(caller = caller.name, call = %key, %correlation_id, "context set");
                     let job = |at| Send::at(Job::Enrich { call: key.clone() }, at, request.now);
-                    self.queue(
-                        &record
-                            .owed
-                            .get(&Work::Enrich)
-                            .copied()
-                            .and_then(job)
-                            .into_iter()
-                            .collect::<Vec<_>>(),
-                    )
-                    .await;
-                    return answer(key, Some(&record), shown);
+                    let due = record.owed.get(&Work::Enrich).copied().and_then(job);
+                    self.queue(due.as_slice()).await;
+                    return answer(key, Some(&record), caller);
                 }
                 Put::Conflict(other) => stored = Some(*other),
             }
@@ -78,15 +69,18 @@ impl<N: TwilioSources> Calls<N> {
 }
 
 /// The call's whole context, of which another request may have set a part.
-fn answer(key: &CallKey, record: Option<&CallRecord>, shown: Shown) -> Result<Response, Problem> {
-    let mut answer = name(key);
+fn answer(
+    key: &CallKey,
+    record: Option<&CallRecord>,
+    caller: &Caller,
+) -> Result<Response, Problem> {
     let context = record.map(Context::of).unwrap_or_default();
-    answer["context"] = json!({
+    let context = json!({
         "campaign": context.campaign,
         "contact_id": context.contact_id,
         "lead_id": context.lead_id,
         "conversation_id": context.conversation_id,
-        "contact_name": shown.some(context.contact_name.as_ref()),
+        "contact_name": caller.show_known(context.contact_name.as_ref()),
     });
-    ok(answer)
+    ok(named(key, [json!({ "context": context })]))
 }

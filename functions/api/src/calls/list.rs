@@ -3,22 +3,19 @@
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
-use serde::Serialize;
-use serde::de::IntoDeserializer as _;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard_domain::{Delivery, DeliveryState, Digest, Name, Outcome};
 use switchboard_store::{Line, LineSide, List, Place, day_of};
 
-use super::{Calls, Shown, TwilioSources, cursor};
+use super::{Calls, TwilioSources, cursor, named};
+use crate::request::LARGEST_PAGE;
 use crate::{Caller, Problem, Request, Response, Right, ok};
 
 const PARAMETERS: [&str; 11] = [
     "provider", "source", "from", "to", "contact", "employee", "number", "outcome", "delivery",
     "limit", "cursor",
 ];
-/// A page has so many calls unless asked for otherwise.
-const DEFAULT_LIMIT: usize = 50;
-const LARGEST_LIMIT: usize = 100;
 /// How far back is looked where nothing is said.
 const DEFAULT_RANGE: SignedDuration = SignedDuration::from_hours(24 * 30);
 /// A call may have begun a little later than our clock says it is.
@@ -29,7 +26,7 @@ const MOST_READS: usize = 45;
 const MOST_LOOKUPS: usize = 100;
 
 /// Where the deliveries of a call stand, the worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeliveryStatus {
     /// At least one destination refused it for good.
@@ -55,16 +52,6 @@ impl DeliveryStatus {
         } else {
             Self::None
         }
-    }
-
-    fn read(word: &str) -> Option<Self> {
-        Some(match word {
-            "failed" => Self::Failed,
-            "pending" => Self::Pending,
-            "delivered" => Self::Delivered,
-            "none" => Self::None,
-            _ => return None,
-        })
     }
 }
 
@@ -93,19 +80,6 @@ impl Filters {
                 |error: switchboard_domain::KeyError| Problem::invalid(parameter, error.problem);
             request.parameter(parameter).map(read).transpose().map_err(wrong)
         };
-        let outcome = request.parameter("outcome").map(outcome).transpose()?;
-        let status = |word| {
-            let known = "must be delivered, pending, failed or none";
-            DeliveryStatus::read(word).ok_or_else(|| Problem::invalid("delivery", known))
-        };
-        let limit = match request.parameter("limit") {
-            None => DEFAULT_LIMIT,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LARGEST_LIMIT).contains(limit))
-                .ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))?,
-        };
         let until = match request.parameter("to") {
             Some(text) => moment("to", text, 1)?,
             None => request.now.saturating_add(AHEAD).unwrap_or(request.now),
@@ -127,11 +101,14 @@ impl Filters {
             contact: name("contact")?,
             employee: name("employee")?,
             number: request.parameter("number").map(|number| digits(number).to_owned()),
-            outcome,
-            status: request.parameter("delivery").map(status).transpose()?,
+            outcome: request.word(
+                "outcome",
+                "must be answered, no_answer, busy, failed, canceled or voicemail",
+            )?,
+            status: request.word("delivery", "must be delivered, pending, failed or none")?,
             since,
             until,
-            limit,
+            limit: request.limit()?.into(),
             // Names and texts always serialize.
             digest: Digest::of(&[&serde_json::to_vec(&bound).unwrap_or_default()]),
         })
@@ -160,13 +137,6 @@ impl Filters {
 /// A number without its `+`, which is a blank where a query was not written with care.
 fn digits(number: &str) -> &str {
     number.trim().trim_start_matches('+')
-}
-
-fn outcome(word: &str) -> Result<Outcome, Problem> {
-    let read: Result<Outcome, serde::de::value::Error> =
-        serde::Deserialize::deserialize(word.into_deserializer());
-    let known = "must be answered, no_answer, busy, failed, canceled or voicemail";
-    read.map_err(|_| Problem::invalid("outcome", known))
 }
 
 /// A time, or a day, which begins at 00:00 UTC; `to` a day takes all of it in.
@@ -234,7 +204,6 @@ impl<N: TwilioSources> Calls<N> {
             Some(text) => cursor::read(text, &filters.digest)?,
             None => Place::of(filters.until),
         };
-        let shown = Shown::to(caller);
         let mut walk = Walk { filters: &filters, before };
         let (mut calls, mut reads, mut lookups) = (Vec::new(), 0, 0);
         let next = 'page: loop {
@@ -243,7 +212,8 @@ impl<N: TwilioSources> Calls<N> {
                 break Some(walk.before);
             }
             reads += 1;
-            let part = self.store.lines(&list, filters.since, &walk.before, LARGEST_LIMIT).await?;
+            let part =
+                self.store.lines(&list, filters.since, &walk.before, LARGEST_PAGE.into()).await?;
             for line in part.lines {
                 if filters.hold(&line) {
                     if calls.len() == filters.limit || lookups == MOST_LOOKUPS {
@@ -253,10 +223,10 @@ impl<N: TwilioSources> Calls<N> {
                         lookups += 1;
                         let status = DeliveryStatus::of(&self.store.deliveries(&line.key).await?);
                         if filters.status == Some(status) {
-                            calls.push(show(&line, Some(status), shown));
+                            calls.push(show(&line, Some(status), caller));
                         }
                     } else {
-                        calls.push(show(&line, None, shown));
+                        calls.push(show(&line, None, caller));
                     }
                 }
                 walk.before = line.place();
@@ -271,18 +241,17 @@ impl<N: TwilioSources> Calls<N> {
 }
 
 /// A line of the response. Every member is always present; null means unknown.
-fn show(line: &Line, status: Option<DeliveryStatus>, shown: Shown) -> Value {
+fn show(line: &Line, status: Option<DeliveryStatus>, caller: &Caller) -> Value {
     let side = |side: &Option<LineSide>| {
         side.as_ref().map(|side| {
             json!({
                 "kind": side.kind,
-                "address": shown.address(side.kind, &side.address),
+                "address": caller.show_address(side.kind, &side.address),
                 "id": side.entry,
             })
         })
     };
-    let mut value = super::name(&line.key);
-    let more = json!({
+    let members = json!({
         "began_at": line.began_at,
         "ended_at": line.ended_at,
         "state": line.state,
@@ -291,14 +260,9 @@ fn show(line: &Line, status: Option<DeliveryStatus>, shown: Shown) -> Value {
         "talk_seconds": line.talk,
         "contact": side(&line.contact),
         "employee": side(&line.employee),
-        "contact_name": shown.some(line.contact_name.as_ref()),
+        "contact_name": caller.show_known(line.contact_name.as_ref()),
         "campaign": line.campaign,
     });
-    if let (Value::Object(value), Value::Object(more)) = (&mut value, more) {
-        value.extend(more);
-        if let Some(status) = status {
-            value.insert("delivery".into(), json!(status));
-        }
-    }
-    value
+    let delivery = status.map(|status| json!({ "delivery": status }));
+    named(&line.key, std::iter::once(members).chain(delivery))
 }

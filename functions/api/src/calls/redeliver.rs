@@ -1,4 +1,4 @@
-//! Telling a stored call to its destinations once more, now.
+//! Delivers a stored call to its destinations once more, now.
 
 use serde::Deserialize;
 use serde_json::json;
@@ -8,7 +8,7 @@ use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
 use tracing::info;
 
-use super::{Calls, TwilioSources, job, name, story, wrong_key};
+use super::{Calls, TwilioSources, details, job, named, wrong_key};
 use crate::{Caller, Problem, Request, Response, Right, with_status};
 
 /// What is to be sent again. All of it, where nothing is said.
@@ -31,7 +31,7 @@ struct Test {
 }
 
 impl<N: TwilioSources> Calls<N> {
-    /// Tells one call again.
+    /// Delivers one call again.
     pub(super) async fn redeliver(
         &self,
         key: &CallKey,
@@ -45,7 +45,7 @@ impl<N: TwilioSources> Calls<N> {
         self.again(key, &wanted, request, caller).await
     }
 
-    /// Tells a call again of which Twilio's id alone may be known.
+    /// Delivers a call again of which Twilio's id alone may be known.
     pub(super) async fn test_webhook(
         &self,
         request: &Request,
@@ -117,9 +117,7 @@ impl<N: TwilioSources> Calls<N> {
                 "a worker is delivering the call: wait a minute, then retry",
             ));
         }
-        let mut answer = name(key);
-        answer["queued"] = due.iter().map(story::delivery).collect();
-        answer["busy"] = json!(busy);
-        with_status(202, answer)
+        let queued: Vec<_> = due.iter().map(details::delivery).collect();
+        with_status(202, named(key, [json!({ "queued": queued, "busy": busy })]))
     }
 }

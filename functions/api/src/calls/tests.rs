@@ -234,8 +234,9 @@ async fn filters_leave_out_the_others() {
         let page = ask(&area, &format!("GET /calls?{query}")).await;
         assert_eq!(BTreeSet::from_iter(ids(&page)), BTreeSet::from_iter(wanted), "{query}");
         assert_eq!(page["next"], Value::Null);
-        let is_told = page["calls"].as_array().unwrap().iter().all(|c| c.get("delivery").is_some());
-        assert!(is_told || !query.contains("delivery"));
+        let has_delivery =
+            page["calls"].as_array().unwrap().iter().all(|c| c.get("delivery").is_some());
+        assert!(has_delivery || !query.contains("delivery"));
     }
     assert_eq!(super::list::DeliveryStatus::of(&[]), super::list::DeliveryStatus::None);
     let mut unwanted = Delivery::planned(one.key, "crm#call.completed".parse().unwrap(), now());
@@ -304,7 +305,7 @@ async fn a_filter_that_cannot_be_read_is_refused_by_name() {
 const STORY: &str = "GET /calls/twilio/main/CA1";
 
 #[tokio::test]
-async fn a_story_is_whole_and_masked_but_for_those_who_may() {
+async fn a_call_is_whole_and_masked_but_for_those_who_may() {
     let area = area();
     let mut record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", Some("c1")).await;
     let late = Facts { cause: Some("SIP 200".into()), ..Facts::default() };
@@ -353,7 +354,7 @@ async fn a_story_is_whole_and_masked_but_for_those_who_may() {
 }
 
 #[tokio::test]
-async fn a_story_tells_the_analysis_and_its_tasks_masked_but_for_those_who_may() {
+async fn a_call_shows_its_analysis_and_its_tasks_masked_but_for_those_who_may() {
     let area = area();
     let mut record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", Some("c1")).await;
     assert_eq!(ask(&area, STORY).await["analysis"], Value::Null);
@@ -557,7 +558,7 @@ async fn a_twilio_call_is_found_by_its_sid_over_all_sources() {
 }
 
 #[tokio::test]
-async fn a_context_is_kept_before_and_after_and_has_the_news_told() {
+async fn a_context_is_kept_before_and_after_and_has_the_change_delivered() {
     let (area, queue) = queued();
     let put = "PUT /calls/twilio/main/CA1/context";
     let body = r#"{"campaign": " Spring ", "contact_id": "c1"}"#;

@@ -15,11 +15,6 @@ use crate::problem::Problem;
 use crate::request::Request;
 use crate::serve::{Response, ok};
 
-/// As many as are in a page, if nothing is said.
-const PAGE: u16 = 50;
-/// As many as may be.
-const LARGEST_PAGE: u16 = 100;
-
 /// Which page of which list is asked for.
 pub(super) struct Listed {
     list: String,
@@ -30,14 +25,6 @@ pub(super) struct Listed {
 impl Listed {
     /// The page that the parameters `cursor` and `limit` ask for.
     fn new(request: &Request, list: &str) -> Result<Self, Problem> {
-        let limit = match request.parameter("limit") {
-            None => PAGE,
-            Some(text) => text
-                .parse()
-                .ok()
-                .filter(|limit| (1..=LARGEST_PAGE).contains(limit))
-                .ok_or_else(|| Problem::invalid("limit", "must be a number from 1 to 100"))?,
-        };
         let page = request.parameter("cursor").map(|cursor| {
             let bytes = URL_SAFE_NO_PAD.decode(cursor).ok();
             let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
@@ -47,7 +34,7 @@ impl Listed {
             });
             place.ok_or_else(Self::wrong_cursor)
         });
-        Ok(Self { list: list.to_owned(), page: page.transpose()?, limit })
+        Ok(Self { list: list.to_owned(), page: page.transpose()?, limit: request.limit()? })
     }
 
     /// The error for a cursor of another list.
@@ -79,12 +66,7 @@ impl DirectoryArea {
             "cursor",
             "limit",
         ])?;
-        let kind = match request.parameter("kind") {
-            None => None,
-            Some("client") => Some(ContactKind::Client),
-            Some("lead") => Some(ContactKind::Lead),
-            Some(_) => return Err(Problem::invalid("kind", "is neither client nor lead")),
-        };
+        let kind: Option<ContactKind> = request.word("kind", "is neither client nor lead")?;
         let status = request.parameter("status");
         let is_wanted = |contact: &Contact| {
             kind.is_none_or(|kind| contact.kind == kind)

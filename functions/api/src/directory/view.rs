@@ -4,14 +4,10 @@ use serde_json::{Map, Value, json};
 use switchboard_domain::Personal;
 use switchboard_domain::directory::{Activity, Contact, Employee, Entry, Extension};
 
-use crate::access::{Caller, Right};
-
-fn value_for(value: &Personal, caller: &Caller) -> Value {
-    if caller.may(Right::Personal) { json!(value) } else { json!(value.masked()) }
-}
+use crate::access::Caller;
 
 fn all<'a>(values: impl IntoIterator<Item = &'a Personal>, caller: &Caller) -> Value {
-    values.into_iter().map(|value| value_for(value, caller)).collect()
+    values.into_iter().map(|value| caller.show(value)).collect()
 }
 
 /// Without what is not known.
@@ -36,7 +32,7 @@ pub(super) fn contact(contact: &Contact, caller: &Caller) -> Value {
     known(json!({
         "id": contact.id,
         "kind": contact.kind,
-        "name": contact.name.as_ref().map(|name| value_for(name, caller)),
+        "name": caller.show_known(contact.name.as_ref()),
         "numbers": all(&contact.numbers, caller),
         "emails": all(&contact.emails, caller),
         "external_ids": all(&contact.external_ids, caller),
@@ -50,12 +46,12 @@ pub(super) fn contact(contact: &Contact, caller: &Caller) -> Value {
 
 pub(super) fn employee(employee: &Employee, caller: &Caller) -> Value {
     let extension = |one: &Extension| {
-        known(json!({ "source": one.source, "number": value_for(&one.number, caller) }))
+        known(json!({ "source": one.source, "number": caller.show(&one.number) }))
     };
     known(json!({
         "id": employee.id,
         "kind": "employee",
-        "name": employee.name.as_ref().map(|name| value_for(name, caller)),
+        "name": caller.show_known(employee.name.as_ref()),
         "numbers": all(&employee.numbers, caller),
         "extensions": employee.extensions.iter().map(extension).collect::<Vec<_>>(),
         "emails": all(&employee.emails, caller),
@@ -73,11 +69,11 @@ pub(super) fn activity(activity: &Activity, caller: &Caller) -> Value {
         "direction": activity.direction,
         "outcome": activity.outcome,
         "talk_seconds": activity.talk,
-        "recording": activity.recording.as_ref().map(|recording| value_for(recording, caller)),
+        "recording": caller.show_known(activity.recording.as_ref()),
         "employee": activity.employee,
     }))
 }
 
 pub(super) fn own_number(number: &Personal, own: bool, caller: &Caller) -> Value {
-    json!({ "number": value_for(number, caller), "own": own })
+    json!({ "number": caller.show(number), "own": own })
 }

@@ -1,6 +1,5 @@
 //! One call in full: its updates, its facts, its follow-ups, its deliveries.
 
-use serde::Serialize;
 use serde_json::{Map, Value, json};
 use switchboard_domain::analysis::{Score, Task};
 use switchboard_domain::{
@@ -9,7 +8,7 @@ use switchboard_domain::{
 };
 
 use super::list::DeliveryStatus;
-use super::{Calls, Shown, TwilioSources};
+use super::{Calls, TwilioSources};
 use crate::{Caller, Problem, Request, Response, Right, ok};
 
 /// A function answers 6 MB at most, and a text in JSON may be longer than it is. Bytes.
@@ -17,7 +16,7 @@ const LONGEST_TRANSCRIPT: usize = 4 * 1024 * 1024;
 
 impl<N: TwilioSources> Calls<N> {
     /// All that is known of a call.
-    pub(super) async fn story(
+    pub(super) async fn details(
         &self,
         key: &CallKey,
         request: &Request,
@@ -32,7 +31,7 @@ impl<N: TwilioSources> Calls<N> {
             true => self.store.analysis(key).await?,
             false => None,
         };
-        ok(tell(&record, &deliveries, analysis.as_ref(), Shown::to(caller)))
+        ok(details(&record, &deliveries, analysis.as_ref(), caller))
     }
 
     /// What was said on a call, in full.
@@ -64,26 +63,25 @@ impl<N: TwilioSources> Calls<N> {
 }
 
 /// A call in full. Every member is always present; null means unknown.
-fn tell(
+fn details(
     record: &CallRecord,
     deliveries: &[Delivery],
     analysis: Option<&Analysis>,
-    shown: Shown,
+    caller: &Caller,
 ) -> Value {
-    let call = &record.call;
-    let facts = &call.facts;
-    let mut story = Map::new();
-    let mut add = |members: Value| {
-        if let Value::Object(members) = members {
-            story.extend(members);
-        }
-    };
-    add(super::name(&record.key));
-    add(json!({
+    let parts =
+        [course(record), content(record, caller), work(record, deliveries, analysis, caller)];
+    super::named(&record.key, parts)
+}
+
+/// What happened when.
+fn course(record: &CallRecord) -> Value {
+    let facts = &record.call.facts;
+    json!({
         "correlation_id": record.key.correlation_id(),
         "parent_call_id": facts.parent,
         "state": facts.state,
-        "outcome": call.outcome,
+        "outcome": record.call.outcome,
         "direction": facts.direction,
         "answered_by": facts.answered_by,
         "cause": facts.cause,
@@ -95,43 +93,54 @@ fn tell(
         "total_seconds": facts.total,
         "billed_seconds": facts.billed,
         "flags": facts.flags,
-    }));
-    add(json!({
+    })
+}
+
+/// Who talked with whom, and what about.
+fn content(record: &CallRecord, caller: &Caller) -> Value {
+    let (call, facts, people) = (&record.call, &record.call.facts, &record.people);
+    let recordings =
+        facts.recordings.iter().map(|one| recording(one, record.copies.get(one.0), caller));
+    let extra = facts.extra.iter().map(|(name, value)| (name.clone(), json!(caller.show(value))));
+    json!({
         "campaign": facts.campaign,
         "contact_id": facts.contact_id,
         "lead_id": facts.lead_id,
         "conversation_id": facts.conversation,
-        "from": facts.from.as_ref().map(|party| end(party, shown)),
-        "to": facts.to.as_ref().map(|party| end(party, shown)),
-        "contact": side(call.contact(), record.people.contact.as_ref(), shown),
-        "employee": side(call.employee(), record.people.employee.as_ref(), shown),
-        "contact_name": shown.some(facts.contact_name.as_ref()),
-        "summary": shown.some(facts.summary.as_ref()),
+        "from": facts.from.as_ref().map(|party| end(party, caller)),
+        "to": facts.to.as_ref().map(|party| end(party, caller)),
+        "contact": side(call.contact(), people.contact.as_ref(), caller),
+        "employee": side(call.employee(), people.employee.as_ref(), caller),
+        "contact_name": caller.show_known(facts.contact_name.as_ref()),
+        "summary": caller.show_known(facts.summary.as_ref()),
         "has_transcript": facts.transcript.is_some(),
-    }));
-    let extra = facts.extra.iter().map(|(name, value)| (name.clone(), json!(shown.value(value))));
-    let owes = record.owed.iter().map(|(work, due_at)| json!({ "work": work, "due_at": due_at }));
-    add(json!({
-        "recordings": facts
-            .recordings
-            .iter()
-            .map(|one| recording(one, record.copies.get(one.0), shown))
-            .collect::<Vec<_>>(),
+        "recordings": recordings.collect::<Vec<_>>(),
         "extra": extra.collect::<Map<_, _>>(),
+    })
+}
+
+/// The call's messages and follow-ups, and what came of them.
+fn work(
+    record: &CallRecord,
+    deliveries: &[Delivery],
+    analysis: Option<&Analysis>,
+    caller: &Caller,
+) -> Value {
+    let owes = record.owed.iter().map(|(work, due_at)| json!({ "work": work, "due_at": due_at }));
+    json!({
         "updates": updates(record),
         "replayed_at": record.replayed_at,
         "owes": owes.collect::<Vec<_>>(),
         "lookup": record.lookup,
-        "analysis": analysed(record, analysis, shown),
-        "tasks": analysis.map_or_else(Vec::new, |analysis| tasks(&analysis.tasks, shown)),
+        "analysis": analysed(record, analysis, caller),
+        "tasks": analysis.map_or_else(Vec::new, |analysis| tasks(&analysis.tasks, caller)),
         "delivery": DeliveryStatus::of(deliveries),
         "deliveries": deliveries.iter().map(delivery).collect::<Vec<_>>(),
-    }));
-    Value::Object(story)
+    })
 }
 
 /// How the analysis stands, and what it says where there is one.
-fn analysed(record: &CallRecord, analysis: Option<&Analysis>, shown: Shown) -> Option<Value> {
+fn analysed(record: &CallRecord, analysis: Option<&Analysis>, caller: &Caller) -> Option<Value> {
     let mark = record.analysis.as_ref()?;
     Some(json!({
         "state": mark.state,
@@ -140,24 +149,24 @@ fn analysed(record: &CallRecord, analysis: Option<&Analysis>, shown: Shown) -> O
         "attempts": mark.attempts,
         "runs": mark.runs,
         "tokens": mark.tokens,
-        "summary": shown.some(analysis.map(|analysis| &analysis.summary)),
+        "summary": caller.show_known(analysis.map(|analysis| &analysis.summary)),
         "outcome": analysis.map(|analysis| analysis.outcome),
         "sentiment": analysis.map(|analysis| analysis.sentiment),
-        "scorecard": analysis.map_or_else(Vec::new, |analysis| scorecard(&analysis.scorecard, shown)),
+        "scorecard": analysis.map_or_else(Vec::new, |analysis| scorecard(&analysis.scorecard, caller)),
         "turns": analysis.map(|analysis| analysis.turns),
         "model": analysis.map(|analysis| &analysis.model),
         "made_at": analysis.map(|analysis| analysis.made_at),
     }))
 }
 
-fn scorecard(scores: &[Score], shown: Shown) -> Vec<Value> {
+fn scorecard(scores: &[Score], caller: &Caller) -> Vec<Value> {
     let show = |score: &Score| {
         let evidence = score.evidence.iter();
         let evidence =
-            evidence.map(|one| json!({ "turn": one.turn, "quote": shown.value(&one.quote) }));
+            evidence.map(|one| json!({ "turn": one.turn, "quote": caller.show(&one.quote) }));
         json!({
             "criterion": score.criterion,
-            "asked": shown.value(&score.asked),
+            "asked": caller.show(&score.asked),
             "score": score.score,
             "scale": score.scale,
             "confidence": score.confidence,
@@ -167,22 +176,22 @@ fn scorecard(scores: &[Score], shown: Shown) -> Vec<Value> {
     scores.iter().map(show).collect()
 }
 
-fn tasks(tasks: &[Task], shown: Shown) -> Vec<Value> {
-    let show = |task: &Task| json!({ "title": shown.value(&task.title), "due": task.due, "owner": task.owner });
+fn tasks(tasks: &[Task], caller: &Caller) -> Vec<Value> {
+    let show = |task: &Task| json!({ "title": caller.show(&task.title), "due": task.due, "owner": task.owner });
     tasks.iter().map(show).collect()
 }
 
-fn end(party: &Party, shown: Shown) -> Value {
-    json!({ "kind": party.kind, "address": shown.address(party.kind, &party.raw) })
+fn end(party: &Party, caller: &Caller) -> Value {
+    json!({ "kind": party.kind, "address": caller.show_address(party.kind, &party.raw) })
 }
 
-fn side(party: Option<&Party>, person: Option<&Person>, shown: Shown) -> Option<Value> {
+fn side(party: Option<&Party>, person: Option<&Person>, caller: &Caller) -> Option<Value> {
     let party = party?;
     let kind = person.map_or(party.kind, |person| person.kind);
     Some(json!({
         "kind": kind,
-        "address": shown.address(kind, &party.raw),
-        "e164": shown.some(person.and_then(|person| person.e164.as_ref())),
+        "address": caller.show_address(kind, &party.raw),
+        "e164": caller.show_known(person.and_then(|person| person.e164.as_ref())),
         "id": person.and_then(|person| person.entry.as_ref()),
         "matched_by": person.and_then(|person| person.matched_by),
         "unmatched": person.and_then(|person| person.unmatched),
@@ -192,27 +201,27 @@ fn side(party: Option<&Party>, person: Option<&Person>, shown: Shown) -> Option<
 fn recording(
     (id, recording): (&String, &Recording),
     copy: Option<&RecordingCopy>,
-    shown: Shown,
+    caller: &Caller,
 ) -> Value {
     json!({
         "id": id,
-        "url": shown.some(recording.url.as_ref()),
-        "path": shown.some(recording.path.as_ref()),
+        "url": caller.show_known(recording.url.as_ref()),
+        "path": caller.show_known(recording.path.as_ref()),
         "duration_seconds": recording.duration,
         "status": recording.status,
-        "copy": copy.map(|copy| kept(copy, shown)),
+        "copy": copy.map(|copy| kept(copy, caller)),
     })
 }
 
 /// How far the copy of a recording is.
-fn kept(copy: &RecordingCopy, shown: Shown) -> Value {
+fn kept(copy: &RecordingCopy, caller: &Caller) -> Value {
     let object = copy.object.as_ref();
     json!({
         "state": copy.state,
         "due_at": copy.due_at,
         "failures": copy.failures,
         "problem": copy.problem,
-        "link": shown.some(copy.link.as_ref()),
+        "link": caller.show_known(copy.link.as_ref()),
         "bytes": object.map(|object| object.bytes),
         "media_type": object.map(|object| &object.media_type),
         "sha256": object.map(|object| &object.sha256),
@@ -258,17 +267,6 @@ fn order(order: Order) -> Value {
     }
 }
 
-#[derive(Serialize)]
-struct Sent<'a> {
-    destination: &'a str,
-    event: &'a str,
-    state: switchboard_domain::DeliveryState,
-    due_at: Option<jiff::Timestamp>,
-    failures: u32,
-    idempotency_key: String,
-    attempts: Vec<Value>,
-}
-
 /// A delivery with every attempt that it remembers.
 pub(super) fn delivery(delivery: &Delivery) -> Value {
     let attempts = delivery.attempts.iter().map(|attempt| {
@@ -279,13 +277,13 @@ pub(super) fn delivery(delivery: &Delivery) -> Value {
             "result": attempt.result,
         })
     });
-    json!(Sent {
-        destination: delivery.id.destination.as_str(),
-        event: delivery.id.event.as_str(),
-        state: delivery.state,
-        due_at: delivery.due_at,
-        failures: delivery.failures,
-        idempotency_key: delivery.idempotency_key(),
-        attempts: attempts.collect(),
+    json!({
+        "destination": delivery.id.destination,
+        "event": delivery.id.event.as_str(),
+        "state": delivery.state,
+        "due_at": delivery.due_at,
+        "failures": delivery.failures,
+        "idempotency_key": delivery.idempotency_key(),
+        "attempts": attempts.collect::<Vec<_>>(),
     })
 }
