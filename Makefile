@@ -148,7 +148,7 @@ budgets-build: build
 	cargo build --locked --workspace --all-targets
 
 .PHONY: budgets
-budgets: budgets-build ## Fail if a function takes over 5 % more than tools/bench/budgets.json allows (needs valgrind)
+budgets: budgets-build ## Fail if a function takes more than tools/bench/budgets.json allows (needs valgrind)
 	$(BUDGETS) --check
 
 .PHONY: budgets-write

@@ -18,8 +18,13 @@ use crate::say;
 const FILE: &str = "tools/bench/budgets.json";
 /// Invocations of the shorter and of the longer run whose instructions are counted.
 const RUNS: (u64, u64) = (10, 80);
+/// How often both runs are counted at most. What a busy machine adds (timers that end, connections made anew) it
+/// adds to one run or another, so the smallest count is kept of each.
+const TRIES: u64 = 3;
+/// Instructions above a budget that are always allowed: some 20 µs, a fiftieth of the least that Lambda bills.
+const SLACK: f64 = 50_000.0;
 /// The events that a program needs.
-pub const EVENTS: u64 = RUNS.0 + RUNS.1 + CALLS;
+pub const EVENTS: u64 = TRIES * (RUNS.0 + RUNS.1) + CALLS;
 /// Counts instructions alone.
 const VALGRIND: [&str; 4] =
     ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
@@ -47,12 +52,14 @@ pub struct Budget {
 }
 
 impl Budgets {
-    /// Measures every function. The tolerance is that of the recorded budgets.
+    /// Measures every function. The tolerance is that of the recorded budgets. A function is counted anew, up to
+    /// [`TRIES`] times, while it takes more than `recorded` allows, or each time `to_record`.
     pub async fn measure(
         stand: &mut Stand,
         programs: &[Program],
         feeds: &Feeds,
         recorded: &Self,
+        to_record: bool,
     ) -> Result<Self, Failure> {
         let architecture = std::env::consts::ARCH.to_owned();
         let mut all =
@@ -62,9 +69,11 @@ impl Budgets {
             say(&format!("counting: {}", program.name()));
             let kinds = kinds(stand, program, feed, false).await?.into_iter();
             let kinds = kinds.filter(|(name, _)| name != "further");
+            let budget = recorded.functions.get(program.name()).filter(|_| !to_record);
+            let enough = budget.map_or(0, |budget| recorded.instructions(budget) as u64);
             let budget = Budget {
                 zip_bytes: zip_size(&program.deploy)?,
-                instructions: instructions(stand, program, feed).await?,
+                instructions: instructions(stand, program, feed, enough).await?,
                 requests: kinds
                     .map(|(name, kind)| (name, kind.requests.values().fold(0.0, |a, b| a + b)))
                     .collect(),
@@ -90,6 +99,12 @@ impl Budgets {
         Ok(())
     }
 
+    /// The instructions that a budget allows.
+    fn instructions(&self, budget: &Budget) -> f64 {
+        let recorded = budget.instructions as f64;
+        recorded + (recorded * self.tolerance).max(SLACK)
+    }
+
     /// Compares measured figures with these budgets.
     pub fn compare(&self, measured: &Self) -> Comparison {
         let mut result = Comparison::default();
@@ -105,10 +120,13 @@ impl Budgets {
                     .push(format!("{name} has no budget: record it with `make budgets-write`"));
                 continue;
             };
-            let mut one =
-                |what: &str, was: f64, is: f64| result.one(name, what, was, is, self.tolerance);
+            let most = self.instructions(allowed);
+            let [was, is] = [allowed, budget].map(|budget| budget.instructions as f64);
+            result.one(name, "instructions", was, is, most);
+            let mut one = |what: &str, was: f64, is: f64| {
+                result.one(name, what, was, is, was * (1.0 + self.tolerance));
+            };
             one("zip bytes", allowed.zip_bytes as f64, budget.zip_bytes as f64);
-            one("instructions", allowed.instructions as f64, budget.instructions as f64);
             for (kind, is) in &budget.requests {
                 // Without a recorded figure, none is allowed.
                 let was = allowed.requests.get(kind).copied().unwrap_or(0.0);
@@ -136,18 +154,17 @@ pub struct Comparison {
 }
 
 impl Comparison {
-    fn one(&mut self, name: &str, what: &str, was: f64, is: f64, tolerance: f64) {
+    fn one(&mut self, name: &str, what: &str, was: f64, is: f64, most: f64) {
         let change = if was == is { 0.0 } else { (is / was - 1.0) * 100.0 };
         let row = [format!("{name}: {what}"), number(was), number(is), format!("{change:+.1} %")];
         let line = format!("{}: {} measured, {} recorded ({})", row[0], row[2], row[1], row[3]);
         self.rows.push(row.into());
-        let most = was * (1.0 + tolerance);
         if is > most {
             let most = number(most.floor());
             self.over.push(format!(
                 "{line}, {most} allowed: reduce it, or record it with `make budgets-write`"
             ));
-        } else if is * (1.0 + tolerance) < was {
+        } else if is < was - (most - was) {
             self.under.push(format!(
                 "{line}: record it with `make budgets-write`, so that it stays there"
             ));
@@ -155,12 +172,26 @@ impl Comparison {
     }
 }
 
-/// The instructions of one invocation: those of a long run without those of a short one.
-async fn instructions(stand: &mut Stand, program: &Program, feed: &Feed) -> Result<u64, Failure> {
+/// The instructions of one invocation: those of a long run without those of a short one. Both are counted anew, up
+/// to [`TRIES`] times, until the figure is at most `enough`.
+async fn instructions(
+    stand: &mut Stand,
+    program: &Program,
+    feed: &Feed,
+    enough: u64,
+) -> Result<u64, Failure> {
     let (short, long) = RUNS;
-    let more = counted(stand, program, feed, long).await?;
-    let less = counted(stand, program, feed, short).await?;
-    Ok(more.saturating_sub(less) / (long - short))
+    let (mut less, mut more) = (u64::MAX, u64::MAX);
+    let mut each = u64::MAX;
+    for _ in 0..TRIES {
+        less = less.min(counted(stand, program, feed, short).await?);
+        more = more.min(counted(stand, program, feed, long).await?);
+        each = more.saturating_sub(less) / (long - short);
+        if each <= enough {
+            break;
+        }
+    }
+    Ok(each)
 }
 
 async fn counted(
@@ -224,6 +255,7 @@ mod tests {
         assert_eq!(over(|b| b.instructions = 1_000), 0);
         assert_eq!(over(|b| b.zip_bytes = 1_050_001), 1);
         assert_eq!(over(|b| b.instructions = 2_200_000), 1);
+        assert_eq!(over(|b| b.instructions = 2_100_000), 0);
         for (kind, count) in [("new", 3.0), ("rejected", 0.02), ("other", 1.0)] {
             let more = compare(|b| hook(b).requests.extend([(kind.to_owned(), count)]));
             assert_eq!(more.over.len(), 1, "{kind}");
@@ -234,10 +266,21 @@ mod tests {
     }
 
     #[test]
+    fn a_few_instructions_more_are_allowed_of_a_small_budget() {
+        let small = |instructions| {
+            let mut all = budgets();
+            hook(&mut all).instructions = instructions;
+            all
+        };
+        assert!(small(100_000).compare(&small(150_000)).over.is_empty());
+        assert_eq!(small(100_000).compare(&small(150_001)).over.len(), 1);
+    }
+
+    #[test]
     fn figures_far_under_their_budget_are_reported_without_failing() {
         let found = compare(|b| hook(b).instructions = 1_900_000);
         assert_eq!((found.over.len(), found.under.len()), (0, 1));
-        assert!(found.under[0].starts_with("hook: instructions: 1900000 measured"));
+        assert!(found.under[0].starts_with("hook: instructions: 1890000 measured"));
         assert!(compare(|b| hook(b).instructions = 1_910_000).under.is_empty());
     }
 

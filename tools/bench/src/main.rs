@@ -124,7 +124,7 @@ impl Options {
             return Err(format!("not measured: {line}").into());
         }
         let recorded = Budgets::read(&self.root)?;
-        let measured = Budgets::measure(&mut stand, &programs, &feeds, &recorded).await?;
+        let measured = Budgets::measure(&mut stand, &programs, &feeds, &recorded, write).await?;
         if write {
             measured.write(
                 &self.root,
