@@ -15,7 +15,9 @@ use crate::destination::Destination;
 use crate::format::RenderContext;
 use crate::registry;
 
-pub use double::{Attempt, How, Scripted, cut_short, deliver, deliver_again, deliver_first, scripted};
+pub use double::{
+    Attempt, How, Scripted, cut_short, deliver, deliver_again, deliver_first, scripted,
+};
 pub use switchboard_testkit::stand_in::salesforce::PRIVATE_KEY;
 pub use switchboard_testkit::stand_in::{StandIn, response, with_header};
 

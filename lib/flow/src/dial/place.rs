@@ -10,8 +10,8 @@
 
 use http::HeaderValue;
 use jiff::{SignedDuration, Timestamp};
-use switchboard_domain::{Digest, later};
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
+use switchboard_domain::{Digest, later};
 use switchboard_providers::dial::{Account, Client, Dialer, Placing};
 use switchboard_store::{PutDialRequest, RateCounter};
 use tracing::error;
