@@ -1,9 +1,7 @@
 #!/usr/bin/env python3
 """What no compiler checks: how the code may be cut, and how it is worded. Standard library only.
 
-    infra/check/structure.py            fails on every violation that is not in known.txt, and on every line of
-                                        known.txt that is no violation any more
-    infra/check/structure.py --shrink   deletes those lines; it never adds one
+    infra/check/structure.py            fails on every violation
     infra/check/structure.py --edges    also prints which use makes which edge of a circle
 
 The checks, each a function below: circle, tools, names, size, words, messages.
@@ -22,7 +20,6 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-KNOWN = ROOT / "infra/check/known.txt"
 FILE_LINES, FUNCTION_LINES, WORD_LINES = 400, 60, 59
 WORDS = re.compile(r"\b(told|whoever|nobody|somebody)\b", re.IGNORECASE)
 TOKENS = re.compile(
@@ -336,19 +333,11 @@ def messages() -> Iterator[str]:
 def main() -> int:
     """The command."""
     checks = (circle, tools, names, size, words, messages)
-    found = {f"{check.__name__}: {violation}" for check in checks for violation in check()}
-    known = KNOWN.read_text().splitlines() if KNOWN.exists() else []
-    gone = [line for line in known if line not in found]
-    new = sorted(found - set(known))
-    for line in new:
-        print(f"structure: {line}", file=sys.stderr)
-    if "--shrink" in sys.argv and gone:
-        KNOWN.write_text("".join(f"{line}\n" for line in known if line in found))
-        gone = []
-    for line in gone:
-        print(f"structure: no longer so, delete it from {relative(KNOWN)}: {line}", file=sys.stderr)
-    print(f"structure: {len(found)} violations, {len(new)} of them new", file=sys.stderr)
-    return 1 if new or gone else 0
+    found = sorted({f"{check.__name__}: {violation}" for check in checks for violation in check()})
+    for violation in found:
+        print(f"structure: {violation}", file=sys.stderr)
+    print(f"structure: {len(found)} violations", file=sys.stderr)
+    return 1 if found else 0
 
 
 if __name__ == "__main__":
