@@ -223,7 +223,7 @@ def test_the_function_may_do_what_it_needs_and_nothing_else(world):
     assert set(allowed) == {
         "dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:Query", "s3:GetObject", "sqs:SendMessage", "ssm:GetParametersByPath",
     }  # fmt: skip
-    readable = ("/api", "/sources/twilio", "/recordings")
+    readable = ("/api", "/sources/twilio", "/destinations", "/recordings")
     assert all(any(folder in one for folder in readable) for one in allowed["ssm:GetParametersByPath"])
     assert all(one.endswith("/recordings/*") for one in allowed["s3:GetObject"])
     assert not [one for one in allowed["dynamodb:Query"] if one.endswith("/index/due")]

@@ -2,6 +2,7 @@
 
 mod context;
 mod cursor;
+pub mod destinations;
 mod details;
 mod list;
 pub mod recordings;
@@ -30,6 +31,8 @@ pub struct Calls<N> {
     pub queue: Arc<dyn Queue>,
     /// Which sources may hold a call of which only Twilio's id is known.
     pub sources: N,
+    /// Which destinations there are, and which calls they take.
+    pub destinations: Box<dyn destinations::KnowsDestinations>,
     /// Where copies of recordings are, if this stack makes any.
     pub recordings: Option<recordings::Kept>,
 }

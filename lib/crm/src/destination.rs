@@ -1,6 +1,5 @@
 //! One CRM endpoint, as it is configured: the JSON of one parameter; and one attempt to deliver to it.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,9 +7,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 use switchboard_domain::delivery::Remote;
 use switchboard_domain::plan::Subscriber;
-use switchboard_domain::{
-    CallRecord, ConfigError, Direction, Event, Name, Outcome as CallOutcome, Pace, Seconds, Secret,
-};
+use switchboard_domain::{CallRecord, ConfigError, Event, Name, Pace, Planned, Seconds, Secret};
 use switchboard_http::Http;
 use switchboard_http::layers::{Budget, Deadline};
 use url::Url;
@@ -18,6 +15,7 @@ use url::Url;
 use crate::auth::{self, Auth};
 use crate::contacts::Contacts;
 use crate::fields::{Fields, listed, read_url};
+pub use crate::filter::Filter;
 use crate::format::{Capabilities, Clock, Deduplication, Endpoint, Format};
 use crate::layers::{Authorized, Signed};
 use crate::oauth::Tokens;
@@ -89,36 +87,6 @@ pub struct Payload<'a> {
     pub correlation_id: &'a str,
 }
 
-/// Which calls and events are delivered to a destination. An empty set lets every call pass.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Filter {
-    /// Kinds of phone system.
-    pub providers: BTreeSet<Name>,
-    /// Installations.
-    pub sources: BTreeSet<Name>,
-    /// Ways. A call of unknown direction passes only where none is listed.
-    pub directions: BTreeSet<Direction>,
-    /// Outcomes. A call of unknown outcome passes only where none is listed.
-    pub outcomes: BTreeSet<CallOutcome>,
-    /// Calls with less talk do not pass. A talk of unknown length counts as none.
-    pub min_talk: Seconds,
-    /// Which events.
-    pub events: BTreeSet<Event>,
-}
-
-impl Default for Filter {
-    fn default() -> Self {
-        Self {
-            providers: BTreeSet::new(),
-            sources: BTreeSet::new(),
-            directions: BTreeSet::new(),
-            outcomes: BTreeSet::new(),
-            min_talk: Seconds(0),
-            events: BTreeSet::from([Event::Completed]),
-        }
-    }
-}
-
 impl Destination {
     /// Reads and checks the JSON of a destination's parameter. With `allow_private`, for a stage
     /// on one's own machine, its URL may be `http` and lead to private addresses.
@@ -147,7 +115,7 @@ impl Destination {
             auth,
             signing_secrets: read_signing_secrets(&mut fields, capabilities)?,
             filter: match fields.raw("filter") {
-                Some(filter) => read_filter(filter, capabilities)?,
+                Some(filter) => Filter::read(filter, Some(capabilities.events))?,
                 None => Filter::default(),
             },
             contacts,
@@ -197,26 +165,28 @@ impl Destination {
 
     /// Whether this event of this call is delivered to it.
     pub fn wants(&self, record: &CallRecord, event: Event) -> bool {
-        fn lists<T: Ord>(set: &BTreeSet<T>, value: Option<&T>) -> bool {
-            set.is_empty() || value.is_some_and(|value| set.contains(value))
-        }
-        let Filter { providers, sources, directions, outcomes, min_talk, events } = &self.filter;
-        let call = &record.call;
-        events.contains(&event)
-            && lists(providers, Some(&record.key.provider))
-            && lists(sources, Some(&record.key.source))
-            && lists(directions, call.facts.direction.as_ref())
-            // How a call goes, and for how long, is not known when it starts.
-            && (event == Event::Started
-                || (lists(outcomes, call.outcome.as_ref())
-                    && call.facts.talk.unwrap_or_default() >= *min_talk))
+        self.filter.excludes(&record.key, &record.as_planned(), event).is_none()
     }
 
     /// The events of this call that are delivered to it, for the plan of its deliveries.
     pub fn subscriber(&self, name: Name, record: &CallRecord) -> Subscriber {
-        let events = self.filter.events.iter().copied();
-        let events = events.filter(|event| self.wants(record, *event)).collect();
-        Subscriber { destination: name, events }
+        let wanted = |call: &Planned| -> Vec<Event> {
+            let events = self.filter.events.iter().copied();
+            events
+                .filter(|event| self.filter.excludes(&record.key, call, *event).is_none())
+                .collect()
+        };
+        let wanted_before = match &record.planned {
+            None => Vec::new(),
+            Some(before) if record.knew(&name) => {
+                let mut wanted = wanted(before);
+                // The tasks may be new.
+                wanted.retain(|event| *event != Event::TaskCreated || before.tasks > 0);
+                wanted
+            }
+            Some(_) => self.filter.events.iter().copied().collect(),
+        };
+        Subscriber { destination: name, events: wanted(&record.as_planned()), wanted_before }
     }
 }
 
@@ -277,40 +247,6 @@ fn read_contacts(fields: &mut Fields, format: &Capabilities) -> Result<Contacts,
         None if format.has_contacts => Ok(Contacts::Find),
         None => Ok(Contacts::None),
     }
-}
-
-fn read_filter(value: Value, format: &Capabilities) -> Result<Filter, ConfigError> {
-    let mut fields = Fields::of("filter", "filter.", value)?;
-    let names = "must be a list of names, each 1 to 64 of A-Z a-z 0-9 . _ -";
-    let directions = "must be a list of inbound, outbound, internal";
-    let outcomes = "must be a list of answered, no_answer, busy, failed, canceled, voicemail";
-    let events = "must be a list of call.started, call.completed, call.updated, task.created";
-    let filter = Filter {
-        providers: fields.optional("providers", names)?.unwrap_or_default(),
-        sources: fields.optional("sources", names)?.unwrap_or_default(),
-        directions: fields.optional("directions", directions)?.unwrap_or_default(),
-        outcomes: fields.optional("outcomes", outcomes)?.unwrap_or_default(),
-        min_talk: fields
-            .optional("min_talk_seconds", "must be a whole number of seconds")?
-            .unwrap_or_default(),
-        events: match fields.optional("events", events)? {
-            Some(events) => events,
-            None => Filter::default().events,
-        },
-    };
-    if filter.events.is_empty() {
-        return Err(fields.fault("events", "must have at least one event"));
-    }
-    if filter.events.contains(&Event::Updated) && !filter.events.contains(&Event::Completed) {
-        let problem = "must have call.completed: an update is only sent after it";
-        return Err(fields.fault("events", problem));
-    }
-    if let Some(event) = filter.events.iter().find(|event| !format.events.contains(event)) {
-        let problem = format!("must not have {}: this format cannot deliver it", event.as_str());
-        return Err(fields.fault("events", problem));
-    }
-    fields.end()?;
-    Ok(filter)
 }
 
 fn read_timeout(fields: &mut Fields) -> Result<Seconds, ConfigError> {

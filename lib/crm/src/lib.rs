@@ -12,6 +12,7 @@ pub mod conversation_ai;
 mod credentials;
 pub mod destination;
 mod fields;
+pub mod filter;
 pub mod format;
 pub mod hubspot;
 mod layers;

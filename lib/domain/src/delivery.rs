@@ -198,6 +198,8 @@ pub struct Delivery {
     pub deferred: Option<Deferred>,
     /// When its destination's rate limit lets it be sent, where that has one.
     pub slot: Option<Timestamp>,
+    /// Until when a worker has it, from its claim until its result is stored.
+    pub leased_until: Option<Timestamp>,
     /// Counts the writes: 0 is a delivery that was never stored. The store counts.
     pub version: u64,
     /// How many attempts counted against the retry schedule.
@@ -208,7 +210,7 @@ pub struct Delivery {
     /// The payload, from the first attempt on.
     #[serde(rename = "frozen")]
     pub rendered: Option<RenderedPayload>,
-    /// Set when an operator redelivers it: makes another idempotency key.
+    /// Set when an operator redelivers it: makes another idempotency key, and no filter keeps it back.
     pub nonce: Option<String>,
     /// The ids of the destination's entries, as far as its responses named them.
     #[serde(default, skip_serializing_if = "Remote::is_empty")]
@@ -242,6 +244,7 @@ impl Delivery {
             planned_at: Some(now),
             deferred: None,
             slot: None,
+            leased_until: None,
             version: 0,
             failures: 0,
             attempts: Vec::new(),
@@ -268,9 +271,16 @@ impl Delivery {
         self.due_at.is_some_and(|due_at| self.deferred.is_some() || is_time(due_at))
     }
 
+    /// Whether a worker has it now: its request may be under way.
+    pub fn is_leased(&self, now: Timestamp) -> bool {
+        let is_held = self.leased_until.is_some_and(|until| until > now);
+        self.state == DeliveryState::Pending && is_held
+    }
+
     /// Claims it for one worker: it is due for another one when `lease` is over.
     pub fn claimed(mut self, now: Timestamp, lease: Seconds, rendered: RenderedPayload) -> Self {
         self.due_at = Some(later(now, lease));
+        self.leased_until = self.due_at;
         if self.rendered.is_none() {
             // Nothing was sent yet: the failures so far were of reading the configuration.
             self.failures = 0;
@@ -322,6 +332,7 @@ impl Delivery {
         self.planned_at = Some(now);
         self.deferred = None;
         self.slot = None;
+        self.leased_until = None;
         self.failures = 0;
         self.rendered = None;
         self.nonce = Some(nonce.to_owned());
@@ -332,6 +343,7 @@ impl Delivery {
     /// failure, seconds; when it has run out, the delivery has failed.
     pub fn concluded(mut self, attempt: Attempt, verdict: Verdict, schedule: &[u32]) -> Self {
         let now = attempt.at;
+        self.leased_until = None;
         self.deferred = None;
         self.attempts.push(attempt);
         if self.attempts.len() > HISTORY {

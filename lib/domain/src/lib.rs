@@ -41,7 +41,7 @@ pub use key::{CallKey, KeyError, Name};
 pub use lookup::{Lookup, LookupState};
 pub use pace::Pace;
 pub use party::{Party, PartyKind};
-pub use plan::{Legs, Policy, Work};
+pub use plan::{Legs, Planned, Policy, Work};
 pub use private::{Personal, Secret};
 pub use record::{Absorbed, CallRecord, MatchedBy, People, Person, Unmatched};
 pub use strum::VariantArray;

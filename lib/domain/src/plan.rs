@@ -1,17 +1,17 @@
 //! The follow-ups and deliveries of a call, given how it was, how it is, and what its source and
 //! destinations want.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::call::Call;
+use crate::call::{Call, Outcome};
 use crate::delivery::{DeliveryId, Event};
 use crate::digest::Digest;
 use crate::key::Name;
 use crate::time::{Seconds, later};
-use crate::update::State;
+use crate::update::{Direction, State};
 
 /// A follow-up that a call itself owes. Deliveries are records of their own, each due by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -105,6 +105,34 @@ pub fn is_delivered(call: &Call, legs: Legs) -> bool {
     call.facts.parent.is_none() || legs == Legs::Each
 }
 
+/// What destinations' filters see of a call, its tasks, and which destinations there were: stored when its
+/// deliveries are planned, so that the next plan knows a change of the call from a change of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Planned {
+    /// Its direction.
+    pub direction: Option<Direction>,
+    /// Its outcome.
+    pub outcome: Option<Outcome>,
+    /// Its talk; one of unknown length counts as none.
+    pub talk: Seconds,
+    /// How many tasks follow from it.
+    pub tasks: u32,
+    /// The destinations that do not take its end, by their filters.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub kept_back: BTreeSet<Name>,
+}
+
+impl Planned {
+    /// Of a call as it is now.
+    pub fn of(call: &Call, tasks: u32) -> Self {
+        let Call { facts, outcome, .. } = call;
+        let talk = facts.talk.unwrap_or_default();
+        let kept_back = BTreeSet::new();
+        Self { direction: facts.direction, outcome: *outcome, talk, tasks, kept_back }
+    }
+}
+
 /// The events of one call that a destination wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {
@@ -112,6 +140,9 @@ pub struct Subscriber {
     pub destination: Name,
     /// Which events of this call it wants, its filter considered.
     pub events: Vec<Event>,
+    /// Which of them it would have wanted when the call's deliveries were planned last. What is not
+    /// planned of these is configured since: it is redelivered on request and never by itself.
+    pub wanted_before: Vec<Event>,
 }
 
 /// What deliveries depend on, as the call is now.
@@ -140,7 +171,8 @@ impl Subscriber {
 ///
 /// `existing` holds each planned delivery with the fingerprint of its payload, once that is rendered.
 /// While a call lasts, only its start is delivered. A destination that got its end and wants updates
-/// gets one, if the fingerprint has changed since. Tasks are delivered once, all at once.
+/// gets one, if the fingerprint has changed since. Tasks are delivered once, all at once. A destination
+/// that was configured after the first plan gets nothing of the call.
 pub fn deliveries(
     summary: CallSummary<'_>,
     subscribers: &[Subscriber],
@@ -149,6 +181,11 @@ pub fn deliveries(
     let mut planned = Vec::new();
     for subscriber in subscribers {
         let id = |event| DeliveryId { destination: subscriber.destination.clone(), event };
+        let is_planned = |event| existing.contains_key(&id(event));
+        let is_late = |event| subscriber.wanted_before.contains(&event) && !is_planned(event);
+        if is_late(Event::Completed) {
+            continue;
+        }
         let mut due = Vec::new();
         if summary.has_ended {
             match existing.get(&id(Event::Completed)) {
@@ -157,15 +194,13 @@ pub fn deliveries(
                 // Unchanged since, or not rendered yet: then it will describe the call of that time.
                 Some(_) => {}
             }
-            if summary.tasks > 0 {
+            if summary.tasks > 0 && !is_late(Event::TaskCreated) {
                 due.push(Event::TaskCreated);
             }
         } else {
             due.push(Event::Started);
         }
-        let is_new = |event: &Event| {
-            subscriber.events.contains(event) && !existing.contains_key(&id(*event))
-        };
+        let is_new = |event: &Event| subscriber.events.contains(event) && !is_planned(*event);
         planned.extend(due.into_iter().filter(is_new).map(id));
     }
     planned

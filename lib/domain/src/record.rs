@@ -10,12 +10,12 @@ use strum::IntoStaticStr;
 use crate::analysis::Analysed;
 use crate::call::{Call, fold};
 use crate::copies::RecordingCopy;
-use crate::delivery::DeliveryId;
+use crate::delivery::{DeliveryId, Event};
 use crate::digest::Digest;
 use crate::key::{CallKey, Name};
 use crate::lookup::Lookup;
 use crate::party::PartyKind;
-use crate::plan::{Owed, Policy, follow_ups};
+use crate::plan::{Owed, Planned, Policy, follow_ups};
 use crate::private::Personal;
 use crate::update::{INLINE_LIMIT, Update};
 
@@ -62,6 +62,8 @@ pub struct CallRecord {
     /// The deliveries that were planned; each is a record of its own.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub deliveries: BTreeSet<DeliveryId>,
+    /// What its deliveries depended on, once they were planned.
+    pub planned: Option<Planned>,
     /// When a replay changed its updates last.
     pub replayed_at: Option<Timestamp>,
 }
@@ -188,6 +190,7 @@ impl CallRecord {
             analysis: None,
             copies: BTreeMap::new(),
             deliveries: BTreeSet::new(),
+            planned: None,
             replayed_at: None,
         }
     }
@@ -247,6 +250,19 @@ impl CallRecord {
             }
             None => known,
         }
+    }
+
+    /// What its deliveries depend on, as it is now.
+    pub fn as_planned(&self) -> Planned {
+        Planned::of(&self.call, self.analysis.as_ref().map_or(0, |analysis| analysis.tasks))
+    }
+
+    /// Whether a destination was there when its deliveries were planned.
+    pub fn knew(&self, destination: &Name) -> bool {
+        let completed = DeliveryId { destination: destination.clone(), event: Event::Completed };
+        let planned = self.planned.as_ref();
+        self.deliveries.contains(&completed)
+            || planned.is_none_or(|planned| planned.kept_back.contains(destination))
     }
 
     /// When the next follow-up of the call itself is due.

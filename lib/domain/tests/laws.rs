@@ -288,7 +288,7 @@ proptest! {
         wanted in prop::sample::subsequence(Event::VARIANTS.to_vec(), 1..=4),
     ) {
         let destination = Name::new("destination", "crm").unwrap();
-        let subscribers = [Subscriber { destination, events: wanted.clone() }];
+        let subscribers = [Subscriber { destination, events: wanted.clone(), wanted_before: Vec::new() }];
         let mut existing: BTreeMap<DeliveryId, _> = BTreeMap::new();
         let mut most_tasks = 0;
         for (n, (tried, tasks)) in (1..=updates.len()).zip(tried.into_iter().zip(tasks)) {

@@ -1,7 +1,7 @@
 //! `enrich`: the conversation's summary, who was on the call, then one delivery per destination and the
 //! contact's timeline.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -9,10 +9,9 @@ use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::directory::Contact;
 use switchboard_domain::enrich_plan::{self, Plan, Search, Wishes};
 use switchboard_domain::lookup::{self, Patience};
-use switchboard_domain::plan::{CallSummary, Subscriber};
 use switchboard_domain::time::later;
 use switchboard_domain::{
-    CallKey, CallRecord, Delivery, DeliveryId, Digest, Event, LookupState, Name, Person, Work, plan,
+    CallKey, CallRecord, Delivery, DeliveryId, LookupState, Name, Person, Work, plan,
 };
 use switchboard_http::Http;
 use switchboard_providers::elevenlabs::ElevenLabs;
@@ -27,6 +26,7 @@ use crate::conversations;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::metrics;
 use crate::people::{self, Known};
+use crate::planning::{self, Plan as Deliveries};
 use crate::update::{self, Also, is_due, owes, rounds, update};
 
 /// While a conversation is looked for, or a timeline is written, no other worker does. Longer than the
@@ -280,38 +280,14 @@ impl Enrich {
         configuration: &Configuration,
         now: Timestamp,
     ) -> Result<(Vec<Delivery>, Vec<DeliveryId>), JobError> {
-        let mut existing: BTreeMap<DeliveryId, Option<Digest>> = BTreeMap::new();
-        if !next.deliveries.is_empty() {
-            for delivery in self.store.deliveries(&next.key).await? {
-                existing.insert(delivery.id, delivery.rendered.map(|body| body.fingerprint));
-            }
+        let Deliveries { new, untried, planned } =
+            planning::plan(&self.store, next, configuration).await?;
+        next.deliveries.extend(new.iter().cloned());
+        if next.call.has_ended() {
+            next.planned = Some(planned);
         }
-        let subscribers: Vec<_> = configuration
-            .destinations
-            .iter()
-            .map(|(name, destination)| match destination {
-                Some(destination) => {
-                    destination.subscriber(name.clone(), next).without_updates(&next.owed)
-                }
-                // Its filter is applied when its configuration can be read.
-                None => Subscriber { destination: name.clone(), events: vec![Event::Completed] },
-            })
-            .collect();
-        let fingerprint = next.fingerprint();
-        let summary = CallSummary {
-            has_ended: next.call.has_ended(),
-            fingerprint: &fingerprint,
-            tasks: next.analysis.as_ref().map_or(0, |analysis| analysis.tasks),
-        };
-        let ids = plan::deliveries(summary, &subscribers, &existing);
-        next.deliveries.extend(ids.iter().cloned());
         let planned =
-            ids.into_iter().map(|id| Delivery::planned(next.key.clone(), id, now)).collect();
-        // A start that is delivered meanwhile changes nothing in the plan.
-        let is_untried = |(id, tried): &(DeliveryId, Option<Digest>)| {
-            tried.is_none() && id.event != Event::Started
-        };
-        let untried = existing.into_iter().filter(is_untried).map(|(id, _)| id).collect();
+            new.into_iter().map(|id| Delivery::planned(next.key.clone(), id, now)).collect();
         Ok((planned, untried))
     }
 

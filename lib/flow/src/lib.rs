@@ -30,6 +30,8 @@ pub mod models;
 #[cfg(feature = "workers")]
 pub mod people;
 #[cfg(feature = "workers")]
+pub mod planning;
+#[cfg(feature = "workers")]
 pub mod pull;
 pub mod pull_jobs;
 #[cfg(feature = "workers")]

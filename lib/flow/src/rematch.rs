@@ -4,13 +4,14 @@
 //! it as it links a call that has just ended.
 
 use jiff::Timestamp;
-use switchboard_domain::{CallKey, CallRecord, Person, Work, plan};
+use switchboard_domain::{CallKey, CallRecord, Name, People, Person, Work, plan};
 use switchboard_people::matching;
 use switchboard_providers::Source;
 use switchboard_store::{Between, Directory, Store, StoreError};
 
 use crate::configuration::Configuration;
 use crate::people;
+use crate::planning;
 use crate::replay::{self, Progress, Stopped, each_call, is_between};
 use crate::update::{Also, update};
 
@@ -20,7 +21,7 @@ pub struct Rematch<'a> {
     pub store: &'a Store,
     /// Where contacts and employees are.
     pub directory: &'a Directory,
-    /// The sources.
+    /// The sources and destinations.
     pub configuration: &'a Configuration,
     /// The time of the run.
     pub now: Timestamp,
@@ -43,6 +44,8 @@ pub struct Counts {
     pub due: u64,
     /// Calls that are not delivered: in progress, or legs of other calls.
     pub undelivered: u64,
+    /// Deliveries that follow: `call.updated` to destinations that received the call and take updates.
+    pub deliveries: u64,
 }
 
 impl Rematch<'_> {
@@ -70,9 +73,15 @@ impl Rematch<'_> {
                 &mut self.counts.due
             } else if !next.call.has_ended() || !plan::is_delivered(&next.call, source.legs) {
                 &mut self.counts.undelivered
-            } else if let Some(line) = change(self.directory, next, source, self.now).await? {
+            } else if let Some(change) = change(self.directory, next, source, self.now).await? {
+                // A call of releases that did not store this; whatever is configured since gets nothing.
+                let now = next.as_planned();
+                next.planned.get_or_insert(now);
+                let mut linked = next.clone();
+                linked.people = change.people;
+                let plan = planning::plan(self.store, &linked, self.configuration).await?;
                 next.owed.insert(Work::Enrich, self.now);
-                return Ok::<_, StoreError>(Some((Also::Nothing, line)));
+                return Ok::<_, StoreError>(Some((Also::Nothing, (change.line, plan.new.len()))));
             } else {
                 &mut self.counts.same
             };
@@ -80,22 +89,31 @@ impl Rematch<'_> {
             Ok(None)
         })
         .await?;
-        if let Some((_, line)) = written {
+        if let Some((_, (line, deliveries))) = written {
             self.counts.changed += 1;
+            self.counts.deliveries += deliveries as u64;
             self.progress.line(&line);
         }
         Ok(())
     }
 }
 
-/// The changes of a call's contact and employee, without a number or a name.
+/// A change of a call's contact or employee.
+struct Change {
+    /// Who is on the call; a contact that is to be created stands under the id of none.
+    people: People,
+    /// The change, without a number or a name.
+    line: String,
+}
+
+/// The changes of a call's contact and employee.
 async fn change(
     directory: &Directory,
     record: &CallRecord,
     source: &Source,
     now: Timestamp,
-) -> Result<Option<String>, StoreError> {
-    let after = people::who(directory, record, source, false, now).await?.people;
+) -> Result<Option<Change>, StoreError> {
+    let mut after = people::who(directory, record, source, false, now).await?.people;
     let creates = source.creates_contacts()
         && matching::to_create(&record.call, &after, &record.people).is_some();
     let sides = [
@@ -111,7 +129,14 @@ async fn change(
             (before != after).then(|| format!("{name} {before} → {after}"))
         })
         .collect();
-    Ok((!changes.is_empty()).then(|| format!("call {}: {}", record.key, changes.join(", "))))
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    let line = format!("call {}: {}", record.key, changes.join(", "));
+    if let Some(contact) = after.contact.as_mut().filter(|_| creates) {
+        contact.entry = Name::new("contact", "to-be-created").ok();
+    }
+    Ok(Some(Change { people: after, line }))
 }
 
 /// The linked entry of a side, by id, and the reason.

@@ -229,10 +229,10 @@ impl TokensOf<'_> {
         held: Held<'_>,
         is_valid: &(dyn Fn(&Granted) -> bool + Sync),
     ) -> Result<Secret, NoToken> {
-        let Entry { token: before, version } = self.read_after(of, held.mark).await?;
+        let Entry { token: before, version } = self.read_after(of, &held).await?;
         if let Some(granted) = before.valid(is_valid) {
             // Another worker fetched it between our look and our lease.
-            self.give_back(held, version, None).await;
+            self.give_back(&held, version, None).await;
             return Ok(self.remember(of, granted.clone(), false));
         }
         // What cannot be stored must not be requested: a refresh token may be valid for one use. What is
@@ -240,8 +240,7 @@ impl TokensOf<'_> {
         let version = match self.write(of, &before).await {
             Ok(version) => version,
             Err(problem) => {
-                let mark = held.mark;
-                self.give_back(held, mark, self.resting()).await;
+                self.give_back(&held, held.mark, self.resting()).await;
                 return Err(NoToken::Unkept(problem));
             }
         };
@@ -254,14 +253,14 @@ impl TokensOf<'_> {
                     destination = %self.destination, problem = %error,
                     "access token request failed"
                 );
-                self.give_back(held, version, self.resting()).await;
+                self.give_back(&held, version, self.resting()).await;
                 return Err(error);
             }
         };
         granted.refresh_token = granted.refresh_token.or(before.refresh_token().cloned());
         let token = granted.access_token.clone();
         match self.keep(of, granted).await {
-            Some(version) => self.give_back(held, version, None).await,
+            Some(version) => self.give_back(&held, version, None).await,
             // The lease ends by itself: until then no worker uses a refresh token that is spent.
             None => error!(
                 destination = %self.destination,
@@ -271,15 +270,22 @@ impl TokensOf<'_> {
         Ok(token)
     }
 
-    /// What is stored, at least as new as the last holder of the lease left it.
-    async fn read_after(&self, of: &Digest, mark: u64) -> Result<Entry, NoToken> {
-        for _ in 0..TRIES {
-            let entry = self.read(of).await?;
-            if entry.version >= mark {
+    /// What is stored, at least as new as the last holder of the lease left it. An operator may have deleted
+    /// it: then nothing is stored, and what is written anew counts its versions from 1 again.
+    async fn read_after(&self, of: &Digest, held: &Held<'_>) -> Result<Entry, NoToken> {
+        let mut entry = self.read(of).await?;
+        for _ in 1..TRIES {
+            if entry.version >= held.mark {
                 return Ok(entry);
             }
             tokio::time::sleep(self.cache.patience.pause).await;
+            entry = self.read(of).await?;
         }
+        if entry.version >= held.mark || entry.version == 0 {
+            return Ok(entry);
+        }
+        // What does not show by the end of the rest was deleted: the next holder goes on with what there is.
+        self.give_back(held, entry.version, self.resting()).await;
         Err(NoToken::Unkept("what was written does not show yet".to_owned()))
     }
 
@@ -316,7 +322,7 @@ impl TokensOf<'_> {
         token
     }
 
-    async fn give_back(&self, held: Held<'_>, mark: u64, rests: Option<Timestamp>) {
+    async fn give_back(&self, held: &Held<'_>, mark: u64, rests: Option<Timestamp>) {
         // A lease that is not given back ends by itself.
         let _ = self.cache.leases.release(held.lease, held.holder, mark, rests).await;
     }

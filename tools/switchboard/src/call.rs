@@ -2,32 +2,27 @@
 
 use std::fmt::Write as _;
 
-use switchboard_domain::{CallKey, CallRecord, Delivery, DeliveryId, Party, Person};
-use switchboard_flow::redeliver::{self, Again};
+use switchboard_crm::filter::{Undelivered, configured, undelivered};
+use switchboard_domain::{CallKey, CallRecord, Delivery, Party, Person};
 use switchboard_store::Store;
 
 use crate::Failure;
+use crate::parameter::Stage;
 
-/// Reads a call and its deliveries, and shows them without an unmasked number or name.
-pub async fn story(store: &Store, key: &CallKey) -> Result<String, Failure> {
+/// Reads a call and its deliveries, and shows them without an unmasked number or name; and which of the stage's
+/// destinations did not receive it, unless the operator may not read the configuration.
+pub async fn story(store: &Store, key: &CallKey, stage: &Stage) -> Result<String, Failure> {
     let Some(record) = store.call(key).await? else {
         return Err(Failure::Wrong(format!("{key} is not stored")));
     };
     let deliveries = store.deliveries(key).await?;
-    Ok(show(&record, &deliveries))
+    let destinations = stage.values("destinations").await.ok();
+    let missing =
+        destinations.map(|values| undelivered(&record, &deliveries, &configured(&values)));
+    Ok(show(&record, &deliveries, missing.as_deref()))
 }
 
-/// Makes a delivery due again. The sweep sends it within a minute.
-pub async fn redeliver(store: &Store, key: &CallKey, id: &DeliveryId) -> Result<String, Failure> {
-    let now = jiff::Timestamp::now();
-    match redeliver::redeliver(store, key, id, &now.to_string(), now).await? {
-        Again::Due(_) => Ok(format!("{id} is due; the sweep sends it within a minute")),
-        Again::Unknown => Err(Failure::Wrong(format!("{key} has no delivery {id}"))),
-        Again::Busy => Err(Failure::Wrong(format!("a worker is sending {id}: retry in a minute"))),
-    }
-}
-
-fn show(record: &CallRecord, deliveries: &[Delivery]) -> String {
+fn show(record: &CallRecord, deliveries: &[Delivery], missing: Option<&[Undelivered]>) -> String {
     let facts = &record.call.facts;
     let mut story = String::new();
     let mut line = |name: &str, text: String| {
@@ -78,7 +73,17 @@ fn show(record: &CallRecord, deliveries: &[Delivery]) -> String {
             line("  attempt", text);
         }
     }
+    for text in not_delivered(missing) {
+        line("undelivered", text);
+    }
     story.trim_end().to_owned()
+}
+
+fn not_delivered(missing: Option<&[Undelivered]>) -> Vec<String> {
+    let unknown = || vec!["unknown: the destinations' configuration could not be read".to_owned()];
+    let show =
+        |one: &Undelivered| format!("{} {}: {}", one.destination, one.reason.as_str(), one.detail);
+    missing.map_or_else(unknown, |missing| missing.iter().map(show).collect())
 }
 
 fn word<T: std::fmt::Debug>(value: &Option<T>) -> String {
@@ -141,7 +146,10 @@ mod tests {
         delivery.state = DeliveryState::Failed;
         let result = "refused: 422".to_owned();
         delivery.attempts = vec![Attempt { at: now, took_ms: 12, status: Some(422), result }];
-        let story = show(&record, &[delivery]);
+        let busy = r#"{"filter": {"outcomes": ["busy"]}}"#;
+        let values = [("crm", "{}"), ("erp", busy)].map(|(name, json)| (name.into(), json.into()));
+        let missing = undelivered(&record, &[delivery.clone()], &configured(&values.into()));
+        let story = show(&record, &[delivery], Some(&missing));
         for expected in [
             "asterisk/main/1",
             "Answered",
@@ -149,7 +157,8 @@ mod tests {
             "42 s",
             "Enrich since",
             "refused: 422",
-            "failed",
+            "undelivered  crm failed: refused: 422: correct the cause and redeliver it",
+            "undelivered  erp not_planned: ",
             "replayed ",
             "failed: the model throttles (429); 0 tasks, 900 + 120 tokens",
             ", none: ambiguous",

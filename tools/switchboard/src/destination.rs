@@ -45,7 +45,8 @@ pub struct One {
     table: Table,
 }
 
-fn destination_name(text: &str) -> Result<Name, KeyError> {
+/// A destination's name, as an argument.
+pub fn destination_name(text: &str) -> Result<Name, KeyError> {
     Name::new("destination", text)
 }
 

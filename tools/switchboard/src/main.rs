@@ -9,6 +9,7 @@ mod directory;
 mod mask;
 mod parameter;
 mod quarantine;
+mod redeliver;
 mod rematch;
 mod replay;
 mod sync;
@@ -23,7 +24,7 @@ use indicatif::ProgressBar;
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
-use switchboard_domain::{CallKey, DeliveryId, KeyError, Name};
+use switchboard_domain::{CallKey, KeyError, Name};
 use switchboard_flow::replay::Stopped;
 use switchboard_shell::aws;
 use switchboard_store::{Between, Directory as Entries, Store, StoreError};
@@ -31,6 +32,7 @@ use switchboard_store::{Between, Directory as Entries, Store, StoreError};
 use crate::destination::Destination;
 use crate::directory::Directory;
 use crate::quarantine::Quarantine;
+use crate::redeliver::Redeliver;
 use crate::rematch::Rematch;
 use crate::replay::{Replay, Report};
 
@@ -73,16 +75,11 @@ enum Command {
         /// sources/<provider>/<source>, destinations/<destination>, api/<token> or leads/rules.
         name: String,
     },
-    /// Redeliver a delivery, with the call as it is now and under a new idempotency key.
-    Redeliver {
-        /// provider/source/call id.
-        key: CallKey,
-        /// The delivery, as crm#call.completed.
-        delivery: DeliveryId,
-        #[command(flatten)]
-        table: Table,
-    },
-    /// Show a call in full: its updates, its follow-ups, each delivery with its attempts. Masked.
+    /// Redeliver a delivery, or all that a destination did not receive, with the call as it is now and under a
+    /// new idempotency key.
+    Redeliver(Redeliver),
+    /// Show a call in full: its updates, its follow-ups, each delivery with its attempts, and which destinations
+    /// did not receive it. Masked.
     Call {
         /// provider/source/call id, as twilio/twilio/CA….
         key: CallKey,
@@ -239,10 +236,8 @@ async fn act(
         }
         Command::List => parameters.list().await?,
         Command::Show { name } => parameters.show(&name).await?,
-        Command::Call { key, table } => call::story(&store(&table), &key).await?,
-        Command::Redeliver { key, delivery, table } => {
-            call::redeliver(&store(&table), &key, &delivery).await?
-        }
+        Command::Call { key, table } => call::story(&store(&table), &key, parameters).await?,
+        Command::Redeliver(one) => one.run(&stored, parameters, &mut report).await?,
         Command::Destination(command) => {
             let (name, table) = command.about();
             if let (Some(name), true) = (name, command.is_change()) {
@@ -257,7 +252,7 @@ async fn act(
         }
         Command::Sync(sync) => {
             let store = store(&sync.table);
-            sync.run(&store, aws::sqs(config), parameters.source_values().await?).await?
+            sync.run(&store, aws::sqs(config), parameters.values("sources").await?).await?
         }
         Command::Replay(replay) => {
             let configured = parameters.sources().await?;
@@ -266,7 +261,7 @@ async fn act(
             return replay.run(&store, &configured, &mut report).await;
         }
         Command::Rematch(rematch) => {
-            let configured = parameters.sources().await?;
+            let configured = parameters.configuration().await?;
             let store = stored(&rematch.table, rematch.retention_days);
             let directory = directory(&rematch.directory);
             return rematch.run(&store, &directory, &configured, &mut report).await;

@@ -37,12 +37,14 @@ pub fn check(name: &str, json: &str, allow_private: bool) -> Result<(), Failure>
 pub struct Stage {
     client: Client,
     prefix: String,
+    /// Whether destinations may be on one's own machine.
+    is_local: bool,
 }
 
 impl Stage {
     /// The parameters of a stage.
     pub fn new(client: Client, stage: &str) -> Self {
-        Self { client, prefix: format!("/switchboard/{stage}") }
+        Self { client, prefix: format!("/switchboard/{stage}"), is_local: stage == "local" }
     }
 
     /// Writes a parameter, encrypted.
@@ -65,12 +67,22 @@ impl Stage {
     /// Every source, as the functions read it. An invalid source is an error here: its messages would be
     /// parsed without its time zone.
     pub async fn sources(&self) -> Result<Configuration, Failure> {
-        sources(&self.source_values().await?)
+        sources(&self.values("sources").await?)
     }
 
-    /// Every source's JSON, by `<provider>/<source>`.
-    pub async fn source_values(&self) -> Result<Values, Failure> {
-        let path = format!("{}/sources", self.prefix);
+    /// Every source and, as deliver has them, every destination: an invalid one has no settings.
+    pub async fn configuration(&self) -> Result<Configuration, Failure> {
+        let mut configuration = self.sources().await?;
+        for (name, json) in self.values("destinations").await? {
+            // Its name is known all the same.
+            let _ = configuration.add(&format!("destinations/{name}"), &json, self.is_local);
+        }
+        Ok(configuration)
+    }
+
+    /// The JSON of everything in a folder, by its name there.
+    pub async fn values(&self, folder: &str) -> Result<Values, Failure> {
+        let path = format!("{}/{folder}", self.prefix);
         let values = Parameters::new(self.client.clone()).under(&path).await;
         values.map_err(|error| Failure::Aws(error.to_string()))
     }

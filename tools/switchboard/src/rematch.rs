@@ -52,7 +52,7 @@ impl Rematch {
             Some(key) => run.call(key).await,
             None => run.calls(&self.range.between()).await,
         };
-        let rematch::Counts { read, changed, same, due, undelivered } = run.counts;
+        let rematch::Counts { read, changed, same, due, undelivered, deliveries } = run.counts;
         report.bar.finish_and_clear();
         done?;
         let mut text = format!("{read} read: {changed} matched again, {same} unchanged");
@@ -60,6 +60,9 @@ impl Rematch {
             if count > 0 {
                 text.push_str(&format!(", {count} {what}"));
             }
+        }
+        if changed > 0 {
+            text.push_str(&format!("; {deliveries} deliveries (call.updated)"));
         }
         text.push_str(if self.dry_run { ". Nothing was written" } else { "" });
         Ok(Answer::Text(text))
@@ -143,12 +146,17 @@ mod tests {
         let foretold = rematch(&store, &directory, &format!("{range} --dry-run")).await;
         assert_eq!(
             foretold,
-            format!("{line}1 read: 1 matched again, 0 unchanged. Nothing was written")
+            format!(
+                "{line}1 read: 1 matched again, 0 unchanged; 0 deliveries (call.updated). Nothing was written"
+            )
         );
         assert_eq!(store.calls(), [before]);
 
         let said = rematch(&store, &directory, range).await;
-        assert_eq!(said, format!("{line}1 read: 1 matched again, 0 unchanged"));
+        assert_eq!(
+            said,
+            format!("{line}1 read: 1 matched again, 0 unchanged; 0 deliveries (call.updated)")
+        );
         let after = store.call(&CALL.parse().unwrap()).await.unwrap().unwrap();
         assert!(after.owed.contains_key(&Work::Enrich));
         // What it was linked to stays until `enrich` has taken it off that timeline.

@@ -1,6 +1,7 @@
 //! One call in full: its updates, its facts, its follow-ups, its deliveries.
 
 use serde_json::{Map, Value, json};
+use switchboard_crm::filter::undelivered;
 use switchboard_domain::analysis::{Score, Task};
 use switchboard_domain::{
     Analysis, CallKey, CallRecord, Delivery, Order, Party, Person, Personal, Recording,
@@ -31,7 +32,12 @@ impl<N: TwilioSources> Calls<N> {
             true => self.store.analysis(key).await?,
             false => None,
         };
-        ok(details(&record, &deliveries, analysis.as_ref(), caller))
+        let destinations = self.destinations.destinations().await.ok();
+        let undelivered =
+            destinations.map(|destinations| undelivered(&record, &deliveries, &destinations));
+        let mut details = details(&record, &deliveries, analysis.as_ref(), caller);
+        details["undelivered"] = json!(undelivered);
+        ok(details)
     }
 
     /// What was said on a call, in full.

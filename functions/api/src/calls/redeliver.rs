@@ -2,8 +2,8 @@
 
 use serde::Deserialize;
 use serde_json::json;
-use switchboard_domain::{CallKey, Delivery, DeliveryId, Event, Name};
-use switchboard_flow::redeliver::{Again, redeliver};
+use switchboard_domain::{CallKey, CallRecord, Delivery, DeliveryId, Event, Name};
+use switchboard_flow::redeliver::{Again, is_ready, redeliver};
 use switchboard_providers::Provider as _;
 use switchboard_providers::twilio::Twilio;
 use tracing::info;
@@ -15,7 +15,7 @@ use crate::{Caller, Problem, Request, Response, Right, with_status};
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct Wanted {
-    /// The destinations. Empty: all that the call has deliveries for.
+    /// The destinations, also ones that the call was not delivered to. Empty: all that it has deliveries for.
     destinations: Vec<Name>,
     /// Which event: `call.completed`, unless another is named. Either says all that is known by now.
     event: Option<Event>,
@@ -76,6 +76,26 @@ impl<N: TwilioSources> Calls<N> {
         Err(Problem::not_found("call"))
     }
 
+    /// Whether a delivery that was never planned is created: a filter, or a destination configured later,
+    /// kept it back.
+    async fn may_create(&self, record: &CallRecord, new: &DeliveryId) -> Result<(), Problem> {
+        let unreadable = |_| Problem::ours("the configuration cannot be read");
+        let known = self.destinations.destinations().await.map_err(unreadable)?;
+        if new.event != Event::Completed || !known.contains_key(&new.destination) {
+            let detail = format!(
+                "no delivery of the call was planned for {new}, and only call.completed to a configured \
+                 destination is created"
+            );
+            return Err(Problem { detail, ..Problem::not_found("delivery") });
+        }
+        match is_ready(record) {
+            true => Ok(()),
+            false => Err(Problem::conflict(
+                "the call has not ended, or its deliveries are not planned yet: retry later",
+            )),
+        }
+    }
+
     async fn again(
         &self,
         key: &CallKey,
@@ -98,15 +118,14 @@ impl<N: TwilioSources> Calls<N> {
                           no destination takes it";
             return Err(Problem::conflict(detail));
         }
-        if let Some(unknown) = ids.iter().find(|id| !record.deliveries.contains(id)) {
-            let detail = format!("no delivery of the call was planned for {unknown}");
-            return Err(Problem { detail, ..Problem::not_found("delivery") });
+        for new in ids.iter().filter(|id| !record.deliveries.contains(id)) {
+            self.may_create(&record, new).await?;
         }
         let (mut due, mut busy): (Vec<Delivery>, Vec<DeliveryId>) = Default::default();
         for id in ids {
-            match redeliver(&self.store, key, &id, &request.id, request.now).await? {
+            match redeliver(&self.store, key, &id, true, &request.id, request.now).await? {
                 Again::Due(delivery) => due.push(*delivery),
-                Again::Busy | Again::Unknown => busy.push(id),
+                Again::Busy | Again::Unknown | Again::TooEarly => busy.push(id),
             }
         }
         let correlation_id = key.correlation_id();
@@ -114,7 +133,7 @@ impl<N: TwilioSources> Calls<N> {
         self.queue(&due.iter().map(job).collect::<Vec<_>>()).await;
         if due.is_empty() {
             return Err(Problem::conflict(
-                "a worker is delivering the call: wait a minute, then retry",
+                "a worker is delivering the call now, so it stays as it is: wait a minute, then retry",
             ));
         }
         let queued: Vec<_> = due.iter().map(details::delivery).collect();

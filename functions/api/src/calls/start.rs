@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_types::SdkConfig;
 use jiff::Timestamp;
 use lambda_http::Error;
+use switchboard_crm::filter::configured;
 use switchboard_domain::Name;
 use switchboard_flow::{Values, config};
 use switchboard_providers::Provider as _;
@@ -41,6 +42,13 @@ pub async fn calls() -> Result<(), Error> {
         vec![format!("sources/{}", Twilio.name())],
         names,
     );
+    // Read when a request needs them.
+    let destinations = Box::new(Cached::new(
+        Parameters::new(aws::ssm(&aws)),
+        prefix.clone(),
+        vec!["destinations".to_owned()],
+        configured,
+    ));
     let recordings = kept(&aws, prefix)?;
     let links = async {
         if let Some(kept) = &recordings {
@@ -58,7 +66,7 @@ pub async fn calls() -> Result<(), Error> {
     );
     known?;
     let queue = Arc::new(queue);
-    let area = Calls { store, queue, sources, recordings };
+    let area = Calls { store, queue, sources, destinations, recordings };
     serve(area, access).await
 }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use switchboard_crm::filter::configured;
 use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::delivery::RenderedPayload;
 use switchboard_domain::{
@@ -15,6 +16,7 @@ use switchboard_shell::gateway::HttpRequest;
 use switchboard_shell::parameters::ParameterError;
 use switchboard_store::Store;
 
+use super::destinations::{Known, KnowsDestinations};
 use super::{Calls, TwilioSources};
 use crate::{Area as _, Caller, Problem, Request, Response, Right};
 
@@ -25,6 +27,19 @@ struct Sources(Vec<&'static str>);
 impl TwilioSources for Sources {
     async fn names(&self) -> Result<Arc<Vec<Name>>, ParameterError> {
         Ok(Arc::new(self.0.iter().map(|source| name(source)).collect()))
+    }
+}
+
+/// `erp` takes busy calls, `idle` is paused, `odd` cannot be read; the others take every call.
+struct Configured;
+
+impl KnowsDestinations for Configured {
+    fn destinations(&self) -> Known<'_> {
+        let busy = r#"{"filter": {"outcomes": ["busy"]}}"#;
+        let paused = r#"{"paused": true}"#;
+        let all = [("crm", "{}"), ("erp", busy), ("idle", paused), ("late", "{}"), ("odd", "{")];
+        let values = all.map(|(name, json)| (format!("destinations/{name}"), json.to_owned()));
+        Box::pin(async { Ok(Arc::new(configured(&values.into()))) })
     }
 }
 
@@ -57,6 +72,7 @@ fn queued() -> (Area, MemoryQueue) {
         store: Store::in_memory(),
         queue: Arc::new(queue.clone()),
         sources: Sources(vec!["main", "twilio"]),
+        destinations: Box::new(Configured),
         recordings: None,
     };
     (area, queue)
@@ -530,6 +546,68 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     ] {
         assert_eq!(refused(&area, &Right::ALL, post, body).await.0, status, "{body}");
     }
+    assert_eq!(queue.drain(), []);
+}
+
+#[tokio::test]
+async fn what_was_kept_back_is_named_with_its_reason_and_redelivered_on_request() {
+    let (area, queue) = queued();
+    let mut record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
+    let ask_reasons = async |area: &Area| -> Vec<String> {
+        let story = ask(area, STORY).await;
+        let all = story["undelivered"].as_array().unwrap().iter();
+        all.map(|one| format!("{} {}", one["destination"], one["reason"]).replace('"', ""))
+            .collect()
+    };
+    use DeliveryState::{Delivered, Failed, Pending};
+    let later = ["crm configured_later", "erp filter", "idle configured_later"];
+    assert_eq!(ask_reasons(&area).await[..3], later);
+    record.owed.insert(switchboard_domain::Work::Enrich, now());
+    area.store.put_call(&record).await.unwrap();
+    let post = "POST /calls/twilio/main/CA1/redeliver";
+    let body = |to: &str| format!(r#"{{"destinations": ["{to}"]}}"#);
+    assert_eq!(ask_reasons(&area).await[0], "crm not_planned");
+    assert_eq!(refused(&area, &Right::ALL, post, &body("late")).await.0, 409);
+    record = area.store.call(&record.key).await.unwrap().unwrap();
+    record.owed.clear();
+    let states = [
+        ("crm#call.completed", Delivered),
+        ("idle#call.completed", Pending),
+        ("odd#call.completed", Failed),
+    ];
+    delivered(&area, &record, &states).await;
+    let reasons = ["erp filter", "idle paused", "late configured_later", "odd failed"];
+    assert_eq!(ask_reasons(&area).await, reasons);
+    let story = ask(&area, STORY).await;
+    assert_eq!(story["undelivered"][0]["detail"], "filter.outcomes excludes the call");
+
+    // A filter and a late configuration are overruled; a name that is not configured is a mistake.
+    for (n, to) in ["erp", "late"].into_iter().enumerate() {
+        let answer = ask_as(&area, &[Right::Deliver], post, &body(to)).await.unwrap();
+        assert_eq!((answer.status, &answer.body["queued"][0]["destination"]), (202, &json!(to)));
+        assert_eq!(queue.drain().len(), 1);
+        assert!(!ask_reasons(&area).await.iter().any(|one| one.ends_with("filter")), "{n}");
+    }
+    let pending = ["erp pending", "idle paused", "late pending", "odd failed"];
+    assert_eq!(ask_reasons(&area).await, pending);
+    let typo = refused(&area, &Right::ALL, post, &body("lete")).await;
+    assert!(typo.0 == 404 && typo.1.contains("lete#call.completed"), "{typo:?}");
+    // Again before a worker has it: one delivery, one key.
+    ask_as(&area, &[Right::Deliver], post, &body("late")).await.unwrap();
+    assert_eq!(area.store.deliveries(&record.key).await.unwrap().len(), 5);
+}
+
+#[tokio::test]
+async fn a_delivery_that_a_worker_has_is_not_redelivered() {
+    let (area, queue) = queued();
+    let record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
+    let states = [("crm#call.completed", DeliveryState::Pending)];
+    delivered(&area, &record, &states).await;
+    let before = area.store.deliveries(&record.key).await.unwrap();
+    let post = "POST /calls/twilio/main/CA1/redeliver";
+    let (status, detail) = refused(&area, &Right::ALL, post, "").await;
+    assert!(status == 409 && detail.contains("a worker is delivering the call"), "{detail}");
+    assert_eq!(area.store.deliveries(&record.key).await.unwrap(), before);
     assert_eq!(queue.drain(), []);
 }
 

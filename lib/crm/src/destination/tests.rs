@@ -2,7 +2,7 @@ use super::*;
 use crate::testing::{Case, SECRET, record};
 use http::HeaderName;
 use serde_json::json;
-use switchboard_domain::Facts;
+use switchboard_domain::{Direction, Facts};
 
 /// A good destination, with some of its fields replaced (or, by null, left out).
 fn written(changes: Value) -> String {

@@ -34,7 +34,9 @@ impl Deliver {
                 let gone = || StoreError::Damaged { what: "call", problem: "it is gone".into() };
                 let record = self.store.call(&delivery.key).await?.ok_or_else(gone)?;
                 let is_overdue = event == Event::Started && record.is_start_overdue(now);
-                if is_overdue || !destination.wants(&record, event) {
+                // An operator who redelivers overrules the filter.
+                let is_excluded = delivery.nonce.is_none() && !destination.wants(&record, event);
+                if is_overdue || is_excluded {
                     let unwanted = delivery.unwanted();
                     let put = self.store.put_delivery(&unwanted, Some(record.version)).await?;
                     return Ok(match put {

@@ -13,6 +13,7 @@ mod effects;
 mod gates;
 mod hubspot;
 mod injected;
+mod kept_back;
 mod kinds;
 mod lease;
 mod models;

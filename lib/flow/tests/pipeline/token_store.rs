@@ -34,6 +34,12 @@ impl MemoryTokenStore {
         self.0.lock().unwrap().texts.get(&name).map_or(String::new(), |(text, _)| text.clone())
     }
 
+    /// An operator deletes what is kept.
+    pub fn delete(&self, destination: &str) {
+        let name = Name::new("destination", destination).unwrap();
+        self.0.lock().unwrap().texts.remove(&name);
+    }
+
     /// From the n-th write on, counted from now and from 1, so many fail.
     pub fn fail(&self, nth: usize, many: usize) {
         let mut state = self.0.lock().unwrap();

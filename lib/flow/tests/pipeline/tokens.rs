@@ -282,6 +282,25 @@ async fn what_was_there_before_the_last_write_is_not_used() {
 }
 
 #[tokio::test]
+async fn one_that_an_operator_deleted_is_fetched_anew() {
+    let stage = Stage::new().await;
+    let mut old = stage.access(&stage.worker(), None).await.unwrap();
+    old = stage.access(&stage.worker(), Some(&old)).await.unwrap();
+    stage.token_store.delete("hub");
+    assert_ne!(stage.access(&stage.worker(), None).await.unwrap(), old);
+    // Deleted again, and the worker that fetched it is gone: what it wrote counts from 1 again.
+    stage.token_store.delete("hub");
+    fetches_and_is_gone(&stage).await;
+    stage.clock.pass(minutes(1));
+    let error = stage.access(&stage.worker(), None).await.unwrap_err();
+    assert!(matches!(error, NoToken::Unkept(_)), "{error}");
+    stage.clock.pass(minutes(1));
+    assert_eq!(stage.access(&stage.worker(), None).await.unwrap(), "fake-access-5");
+    // And from then on every worker uses it.
+    assert_eq!(stage.access(&stage.worker(), None).await.unwrap(), "fake-access-5");
+}
+
+#[tokio::test]
 async fn one_that_is_refused_is_not_asked_for_again_at_once() {
     let stage = Stage::new().await;
     stage.hubspot.account(|state| state.refresh_tokens.clear());

@@ -205,6 +205,11 @@ impl World {
         (self.store.watched(&self.effects), Arc::new(queue))
     }
 
+    /// What the workers are configured with.
+    pub fn configuration(&self) -> &Configuration {
+        &self.configuration
+    }
+
     /// A destination, to be changed.
     pub fn configured(&mut self, name: &Name) -> &mut Destination {
         self.configuration.destinations.get_mut(name).unwrap().as_mut().unwrap()

@@ -11,6 +11,7 @@ use switchboard_store::Store;
 
 use super::*;
 use crate::Area as _;
+use crate::calls::destinations::{self, KnowsDestinations};
 
 const KEY: &str = "fake-key-of-links-0000000000000001";
 const NEXT: &str = "fake-key-of-links-0000000000000002";
@@ -21,6 +22,12 @@ struct NoSources;
 impl TwilioSources for NoSources {
     async fn names(&self) -> Result<Arc<Vec<Name>>, ParameterError> {
         Ok(Arc::default())
+    }
+}
+
+impl KnowsDestinations for NoSources {
+    fn destinations(&self) -> destinations::Known<'_> {
+        Box::pin(async { Ok(Arc::default()) })
     }
 }
 
@@ -49,6 +56,7 @@ fn area(known: Option<Links>, newer: Option<Links>) -> Area {
         store: Store::in_memory(),
         queue: Arc::new(MemoryQueue::default()),
         sources: NoSources,
+        destinations: Box::new(NoSources),
         recordings: Some(Kept { bucket, retention_days: 60, links }),
     }
 }
