@@ -18,12 +18,12 @@ pub type Known<'a> =
 
 /// Who knows the destinations.
 pub trait KnowsDestinations: Send + Sync {
-    /// The configured ones.
-    fn destinations(&self) -> Known<'_>;
+    /// The configured ones. `again`: one was named that is not known, and may be new.
+    fn destinations(&self, again: bool) -> Known<'_>;
 }
 
 impl KnowsDestinations for Cached<Destinations> {
-    fn destinations(&self) -> Known<'_> {
-        Box::pin(self.get())
+    fn destinations(&self, again: bool) -> Known<'_> {
+        Box::pin(async move { if again { self.get_again().await } else { self.get().await } })
     }
 }

@@ -32,7 +32,7 @@ impl<N: TwilioSources> Calls<N> {
             true => self.store.analysis(key).await?,
             false => None,
         };
-        let destinations = self.destinations.destinations().await.ok();
+        let destinations = self.destinations.destinations(false).await.ok();
         let undelivered =
             destinations.map(|destinations| undelivered(&record, &deliveries, &destinations));
         let mut details = details(&record, &deliveries, analysis.as_ref(), caller);

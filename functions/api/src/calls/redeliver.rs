@@ -80,7 +80,10 @@ impl<N: TwilioSources> Calls<N> {
     /// kept it back.
     async fn may_create(&self, record: &CallRecord, new: &DeliveryId) -> Result<(), Problem> {
         let unreadable = |_| Problem::ours("the configuration cannot be read");
-        let known = self.destinations.destinations().await.map_err(unreadable)?;
+        let mut known = self.destinations.destinations(false).await.map_err(unreadable)?;
+        if !known.contains_key(&new.destination) {
+            known = self.destinations.destinations(true).await.map_err(unreadable)?;
+        }
         if new.event != Event::Completed || !known.contains_key(&new.destination) {
             let detail = format!(
                 "no delivery of the call was planned for {new}, and only call.completed to a configured \

@@ -30,16 +30,19 @@ impl TwilioSources for Sources {
     }
 }
 
-/// `erp` takes busy calls, `idle` is paused, `odd` cannot be read; the others take every call.
+/// `erp` takes busy calls, `idle` is paused, `odd` cannot be read; the others take every call. `new` is known
+/// once they are read again.
 struct Configured;
 
 impl KnowsDestinations for Configured {
-    fn destinations(&self) -> Known<'_> {
+    fn destinations(&self, again: bool) -> Known<'_> {
         let busy = r#"{"filter": {"outcomes": ["busy"]}}"#;
         let paused = r#"{"paused": true}"#;
         let all = [("crm", "{}"), ("erp", busy), ("idle", paused), ("late", "{}"), ("odd", "{")];
-        let values = all.map(|(name, json)| (format!("destinations/{name}"), json.to_owned()));
-        Box::pin(async { Ok(Arc::new(configured(&values.into()))) })
+        let new = again.then_some(("new", "{}"));
+        let named = |(name, json): (&str, &str)| (format!("destinations/{name}"), json.to_owned());
+        let values = all.into_iter().chain(new).map(named).collect();
+        Box::pin(async move { Ok(Arc::new(configured(&values))) })
     }
 }
 
@@ -595,6 +598,7 @@ async fn what_was_kept_back_is_named_with_its_reason_and_redelivered_on_request(
     // Again before a worker has it: one delivery, one key.
     ask_as(&area, &[Right::Deliver], post, &body("late")).await.unwrap();
     assert_eq!(area.store.deliveries(&record.key).await.unwrap().len(), 5);
+    ask_as(&area, &[Right::Deliver], post, &body("new")).await.unwrap();
 }
 
 #[tokio::test]

@@ -26,7 +26,7 @@ impl TwilioSources for NoSources {
 }
 
 impl KnowsDestinations for NoSources {
-    fn destinations(&self) -> destinations::Known<'_> {
+    fn destinations(&self, _: bool) -> destinations::Known<'_> {
         Box::pin(async { Ok(Arc::default()) })
     }
 }
