@@ -71,6 +71,8 @@ pub fn judge(response: &Response, now: Timestamp) -> Outcome {
         | "INVALID_MODULE"
         | "INVALID_REQUEST"
         | "INVALID_QUERY" => refused(),
+        // A page, an empty body, or `{"success": false}`.
+        "" if response.is_success() => Outcome::not_understood(status),
         // A code under 2xx that is not known: it was not taken, and an operator must see why.
         _ if response.is_success() => refused(),
         _ if status == 429 => {
