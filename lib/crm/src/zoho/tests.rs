@@ -449,18 +449,26 @@ fn what_it_can_do_without_and_is_refused_is_left_out() {
         let entries = entries(changes(), How::Crash, new);
         assert!(entries.len() >= 4 && entries.iter().all(|count| *count == 1), "{entries:?}");
     }
-    // Nothing is named: it may be the owner or the lead.
-    let refused = error(400, "INVALID_DATA", json!({}));
     let none = || response(204, Value::Null);
-    let found = response(200, json!({"data": [lead]}));
-    let mut crm = Organisation::default()
-        .with("Leads", contact("4876876000000000006", ""))
-        .responding(vec![none(), none(), found, refused]);
-    let outcome = completed(json!({"settings": {"owners": {"emp-1": OWNER}}}), &mut crm);
-    assert_eq!(
-        outcome.result,
-        "created: 201, contact found, without Owner: refused, without What_Id: refused"
-    );
+    for (details, left_out) in [
+        // Nothing is named: it may be the owner or the lead.
+        (json!({}), ", without Owner: refused, without What_Id: refused"),
+        (json!({"api_name": "id", "parent_api_name": "Owner"}), ", without Owner: refused"),
+    ] {
+        let found = response(200, json!({"data": [lead]}));
+        let refused = error(400, "INVALID_DATA", details);
+        let mut crm = Organisation::default()
+            .with("Leads", contact("4876876000000000006", ""))
+            .responding(vec![none(), none(), found, refused]);
+        let outcome = completed(json!({"settings": {"owners": {"emp-1": OWNER}}}), &mut crm);
+        assert_eq!(outcome.result, format!("created: 201, contact found{left_out}"));
+    }
+    // A lead inside a change is no record that was deleted.
+    let gone = error(400, "INVALID_DATA", json!({"api_name": "id", "parent_api_name": "What_Id"}));
+    let remote = Remote { call: Some("7".into()), contact: Some("Leads/9".into()) };
+    let mut crm = Organisation::default().with("Calls", json!({"id": "7"})).responding(vec![gone]);
+    let outcome = deliver(json!({}), Event::Completed, &remote, &mut crm);
+    assert_eq!(outcome.result, "changed: 200, no contact: unknown");
 }
 
 #[test]
