@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use switchboard_domain::delivery::{Remote, Verdict};
+use switchboard_domain::delivery::Remote;
 use switchboard_domain::{Name, Personal};
 
 use crate::outcome::Outcome;
@@ -121,7 +121,8 @@ impl<'a> ContactMatcher<'a> {
                 remote.contact = contact;
                 self.note = note.to_owned();
             }
-            Err(refused) if refused.verdict == Verdict::Refused => {
+            // A conflict is one with a record that is there already: it does not pass.
+            Err(refused) if refused.is_refusal() || refused.status == Some(409) => {
                 self.note = format!(", no contact: {}", refused.result);
             }
             Err(failed) => return Err(failed.during("contact")),

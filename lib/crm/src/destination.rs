@@ -23,8 +23,9 @@ use crate::outcome::Outcome;
 use crate::{registry, signing};
 
 /// No attempt sends more requests, whatever the responses are. The most that is of use: a cached contact
-/// is gone, a new one is searched for twice and created, the call is searched for, created and linked.
-pub const MOST_REQUESTS: usize = 10;
+/// is gone, a new one is searched for twice and created, the call is searched for, created and linked, and
+/// sent three times more without what is refused.
+pub const MOST_REQUESTS: usize = 13;
 /// How long one attempt may take, however many requests it is, where a destination has none of its own:
 /// seconds.
 pub const DEFAULT_TIMEOUT: u32 = 15;

@@ -17,6 +17,7 @@ pub mod format;
 pub mod hubspot;
 mod layers;
 pub mod oauth;
+mod optional;
 pub mod outcome;
 mod payload;
 pub mod phone;

@@ -27,7 +27,7 @@ use url::form_urlencoded::Serializer;
 use crate::credentials::{self, is_header_value};
 use crate::fields::{Fields, read_url};
 use crate::format::TokenEndpoint;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, passes};
 
 /// How long a JWT is valid: it is used at once, and clocks differ. Salesforce takes five minutes at most.
 const ASSERTION_LIVES: SignedDuration = SignedDuration::from_secs(180);
@@ -227,13 +227,16 @@ fn granted(response: &Response, now: Timestamp) -> Result<Granted, NoToken> {
         refresh_token: Option<Secret>,
         expires_in: Option<u32>,
         error: Option<String>,
+        error_description: Option<String>,
     }
     let status = response.status;
-    if status == 429 || !(200..500).contains(&status) {
+    let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
+    let words = [&body.error, &body.error_description];
+    let is_busy = words.into_iter().flatten().any(|words| asks_for_time(words));
+    if is_busy || status == 408 || passes(status) || !(200..500).contains(&status) {
         let not_before = Outcome::of(response, now).not_before();
         return Err(NoToken::Failed { status, not_before });
     }
-    let body: Body = serde_json::from_slice(&response.body).unwrap_or_default();
     let is_valid = |secret: &Secret| !secret.is_empty() && is_header_value(secret.expose());
     match body.access_token.filter(is_valid) {
         Some(access_token) if status < 300 => Ok(Granted {
@@ -250,6 +253,22 @@ fn granted(response: &Response, now: Timestamp) -> Result<Granted, NoToken> {
             Err(NoToken::Refused { status, code })
         }
     }
+}
+
+/// Whether an error of a token endpoint will pass: some say so under 400, in a code or in words.
+fn asks_for_time(words: &str) -> bool {
+    const PASSES: [&str; 8] = [
+        "too many",
+        "rate limit",
+        "rate exceeded",
+        "slow down",
+        "server error",
+        "temporarily",
+        "try again",
+        "retry your request",
+    ];
+    let words = words.to_ascii_lowercase().replace(['_', '-'], " ");
+    PASSES.iter().any(|known| words.contains(known))
 }
 
 /// A JWT, signed with RS256.

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
+use serde_json::Value;
 use switchboard_domain::delivery::Verdict;
 use switchboard_http::{Response, SendError, retry_after};
 
@@ -32,28 +33,26 @@ impl Outcome {
     /// | 2xx | delivered | |
     /// | 3xx | retry | not followed; an operator corrects the URL here, and then nothing is lost |
     /// | 401, 403, 407 | retry | an operator corrects the credentials here, and then nothing is lost |
-    /// | 408, 425, 429, 5xx | retry | it will pass |
+    /// | 408, 5xx, and what [`passes`] | retry | it will pass |
+    /// | 404 | retry briefly | an endpoint is away while it is deployed; later it is refused |
     /// | 410 | gone | the endpoint takes nothing any more: it is stopped, and nothing is lost |
     /// | other 4xx | refused | this body will never be taken |
     /// | anything else | retry | no sense can be made of it |
     pub fn of(response: &Response, now: Timestamp) -> Self {
         let status = response.status;
-        let (is_retried, words) = match status {
-            200..=299 => return Self::delivered(status, format!("delivered: {status}")),
-            300..=399 => (true, "redirected, not followed"),
-            401 | 403 | 407 => (true, "not authorized"),
-            408 => (true, "timed out there"),
-            425 | 429 => (true, "retry later"),
-            410 => (false, "gone"),
-            400..=499 => (false, "refused"),
-            500..=599 => (true, "failed there"),
-            _ => (true, "not understood"),
-        };
-        let wait = response.header("retry-after").and_then(|text| retry_after(text, now));
-        let verdict = match status {
-            _ if is_retried => Verdict::Retry { not_before: wait },
-            410 => Verdict::Gone,
-            _ => Verdict::Refused,
+        let not_before = response.header("retry-after").and_then(|text| retry_after(text, now));
+        let retry = Verdict::Retry { not_before };
+        let (verdict, words) = match status {
+            200..=299 => (Verdict::Delivered, "delivered"),
+            300..=399 => (retry, "redirected, not followed"),
+            401 | 403 | 407 => (retry, "not authorized"),
+            404 => (Verdict::RetryBriefly { not_before }, "not found"),
+            408 => (retry, "timed out there"),
+            410 => (Verdict::Gone, "gone"),
+            500..=599 => (retry, "failed there"),
+            _ if passes(status) => (retry, "retry later"),
+            400..=499 => (Verdict::Refused, "refused"),
+            _ => (retry, "not understood"),
         };
         Self { verdict, status: Some(status), result: format!("{words}: {status}") }
     }
@@ -78,6 +77,23 @@ impl Outcome {
         Self::retry(status, None, format!("not understood: {status}"))
     }
 
+    /// An administrator corrects it in the CRM, and then nothing is lost: what was refused for good is
+    /// tried again, with the words that say what is to be set up.
+    pub fn to_be_set_up(self, what: &str) -> Self {
+        match (self.is_refusal(), self.status) {
+            (true, Some(status)) => {
+                let result = format!("to be set up there: {what}: {}", self.result);
+                Self::retry(status, self.not_before(), result)
+            }
+            _ => self,
+        }
+    }
+
+    /// Whether the other side will not take this, for all that is known.
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.verdict, Verdict::Refused | Verdict::RetryBriefly { .. })
+    }
+
     /// Whether it is done.
     pub fn is_delivered(&self) -> bool {
         self.verdict == Verdict::Delivered
@@ -86,7 +102,7 @@ impl Outcome {
     /// Before when it is not tried again, if the other side said so.
     pub fn not_before(&self) -> Option<Timestamp> {
         match self.verdict {
-            Verdict::Retry { not_before } => not_before,
+            Verdict::Retry { not_before } | Verdict::RetryBriefly { not_before } => not_before,
             _ => None,
         }
     }
@@ -104,6 +120,23 @@ impl Outcome {
     pub fn with(mut self, words: &str) -> Self {
         self.result.push_str(words);
         self
+    }
+}
+
+/// Whether a status says that another moment will do: a conflict or a request in progress, a connection
+/// that leads elsewhere, a lock, a request before this one, too early, too many.
+pub fn passes(status: u16) -> bool {
+    matches!(status, 409 | 421 | 423 | 424 | 425 | 429)
+}
+
+/// The JSON object that an API responds with where it has done as it was asked. A login page, an empty body
+/// and `{"success": false}` are none: what they mean is not known.
+pub fn object(response: &Response) -> Result<Value, Outcome> {
+    let body = response.json();
+    let denies = body.get("success").is_some_and(|success| success != true);
+    match body.is_object() && !denies {
+        true => Ok(body),
+        false => Err(Outcome::not_understood(response.status)),
     }
 }
 
@@ -135,14 +168,11 @@ mod tests {
             (&[300, 301, 302, 303, 304, 307, 308, 399], retry, "redirected, not followed"),
             (&[401, 403, 407], retry, "not authorized"),
             (&[408], retry, "timed out there"),
-            (&[425, 429], retry, "retry later"),
+            (&[409, 421, 423, 424, 425, 429], retry, "retry later"),
+            (&[404], Verdict::RetryBriefly { not_before: None }, "not found"),
             (&[500, 501, 502, 503, 504, 529, 599], retry, "failed there"),
             (&[410], Verdict::Gone, "gone"),
-            (
-                &[400, 402, 404, 405, 406, 409, 411, 413, 415, 422, 451, 499],
-                Verdict::Refused,
-                "refused",
-            ),
+            (&[400, 402, 405, 406, 411, 413, 415, 422, 451, 499], Verdict::Refused, "refused"),
             (&[100, 199, 600, 999], retry, "not understood"),
         ] {
             for status in statuses {
@@ -162,7 +192,7 @@ mod tests {
         assert_eq!(verdict(200), Verdict::Delivered);
         assert_eq!(verdict(410), Verdict::Gone);
         assert_eq!(verdict(422), Verdict::Refused);
-        for status in [302, 401, 408, 429, 503] {
+        for status in [302, 401, 408, 409, 423, 429, 503] {
             let not_before = now().checked_add(SignedDuration::from_secs(60)).ok();
             assert_eq!(verdict(status), Verdict::Retry { not_before });
         }

@@ -16,6 +16,9 @@ use crate::update::Body;
 
 /// How many attempts a delivery remembers in full.
 const HISTORY: usize = 20;
+/// How many attempts in a row may have a status that passes soon or never. By the default schedule that is
+/// more than two and a half hours.
+const BRIEFLY: usize = 5;
 /// A message may arrive a little before `due_at`: the clock that set it differs from the worker's.
 const SLACK: SignedDuration = SignedDuration::from_secs(2);
 /// SQS delays a message for at most this long: the sweep wakes a delivery up a little before its
@@ -227,6 +230,11 @@ pub enum Verdict {
         /// Not before this moment, if the destination asked for that.
         not_before: Option<Timestamp>,
     },
+    /// Worth a few attempts: it passes soon, or never.
+    RetryBriefly {
+        /// Not before this moment, if the destination asked for that.
+        not_before: Option<Timestamp>,
+    },
     /// The payload will never be accepted.
     Refused,
     /// The destination accepts nothing any more (410). It is stopped, and this waits with the rest.
@@ -355,7 +363,10 @@ impl Delivery {
             }
             Verdict::Refused => (self.state, self.due_at) = (DeliveryState::Failed, None),
             Verdict::Gone => self.due_at = Some(now),
-            Verdict::Retry { not_before } => {
+            Verdict::RetryBriefly { .. } if self.is_brief_retry_over() => {
+                (self.state, self.due_at) = (DeliveryState::Failed, None);
+            }
+            Verdict::Retry { not_before } | Verdict::RetryBriefly { not_before } => {
                 self.failures += 1;
                 let key = self.idempotency_key();
                 let spread_by = Digest::of(&[key.as_bytes(), &self.failures.to_be_bytes()]);
@@ -367,5 +378,12 @@ impl Delivery {
             }
         }
         self
+    }
+
+    /// Whether the latest attempts all had the status of the last one, and there are enough of them.
+    fn is_brief_retry_over(&self) -> bool {
+        let last = self.attempts.last().map(|attempt| attempt.status);
+        let same = |attempt: &&Attempt| Some(attempt.status) == last;
+        self.attempts.iter().rev().take_while(same).count() >= BRIEFLY
     }
 }

@@ -396,6 +396,29 @@ proptest! {
     }
 }
 
+/// A status that passes soon or never ends the delivery after a few attempts in a row, whatever was before.
+#[test]
+fn what_is_worth_a_few_attempts_gets_no_more() {
+    let id: DeliveryId = "crm#call.completed".parse().unwrap();
+    let schedule = [1; 20];
+    for before in [0, 6] {
+        let mut delivery = Delivery::planned(key(), id.clone(), at(0));
+        let mut attempt = |status, verdict| {
+            let attempt =
+                Attempt { at: at(0), took_ms: 1, status: Some(status), result: "test".into() };
+            delivery = delivery.clone().concluded(attempt, verdict, &schedule);
+            delivery.state
+        };
+        for _ in 0..before {
+            assert_eq!(attempt(503, Verdict::Retry { not_before: None }), DeliveryState::Pending);
+        }
+        let briefly = Verdict::RetryBriefly { not_before: None };
+        let states: Vec<_> = (0..5).map(|_| attempt(404, briefly)).collect();
+        assert_eq!(states[..4], [DeliveryState::Pending; 4]);
+        assert_eq!(states[4], DeliveryState::Failed);
+    }
+}
+
 /// Whom a call was with may be said after its end, and by nothing else that is new.
 #[test]
 fn a_pointer_that_comes_late_is_owed() {

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use switchboard_domain::delivery::Remote;
 use switchboard_domain::{Seconds, later};
 use switchboard_http::{Http, Request, Response};
@@ -11,11 +11,21 @@ use super::render::{LONGEST_TITLE, Payload};
 use super::settings::Settings;
 use crate::contacts::{ContactsApi, Match};
 use crate::format::{Clock, Deduplication, Endpoint};
-use crate::outcome::Outcome;
+use crate::optional::{LeftOut, Optional, Refusal};
+use crate::outcome::{Outcome, object};
 use crate::{payload, phone};
 
 const CALLS: [&str; 4] = ["crm", "v3", "objects", "calls"];
 const CONTACTS: [&str; 4] = ["crm", "v3", "objects", "contacts"];
+/// What a call can do without.
+const OPTIONAL: &[Optional] = &[
+    Optional::reference("hubspot_owner_id", &["INVALID_OWNER_ID", "OWNER"]),
+    Optional::word("hs_call_disposition"),
+    Optional::word("hs_call_direction"),
+    Optional::word("hs_call_status"),
+    Optional::word("hs_call_source"),
+    Optional::word("hs_call_recording_url"),
+];
 
 /// HubSpot's API during one attempt.
 pub struct Api<'a> {
@@ -27,22 +37,32 @@ pub struct Api<'a> {
 
 impl Api<'_> {
     async fn send(&self, request: Request) -> Result<Response, Outcome> {
-        self.accepted(self.http.send(request).await?)
+        let response = self.http.send(request).await?;
+        self.accepted(&response).map(|()| response)
     }
 
     fn json(&self, method: Method, path: &[&str], body: &Value) -> Request {
         Request::json(method, self.endpoint.at(path), body)
     }
 
-    /// Creates the call or overwrites it, and gives the status. By the unique property it is found
-    /// without its id.
-    pub async fn write(&self, payload: &Payload, remote: &mut Remote) -> Result<u16, Outcome> {
+    /// Creates the call or overwrites it, and gives the status; none, where it is to be written once more,
+    /// without what was refused. By the unique property it is found without its id.
+    pub async fn write(
+        &self,
+        payload: &Payload,
+        remote: &mut Remote,
+        left_out: &mut LeftOut,
+    ) -> Result<Option<u16>, Outcome> {
+        // Texts always serialize.
+        let properties = serde_json::to_value(&payload.properties).unwrap_or_default();
+        let Value::Object(mut properties) = properties else { return Ok(None) };
+        left_out.strip(&mut properties);
         let is_upsert = self.endpoint.deduplication == Deduplication::Upsert;
         let known = remote.call.clone().filter(|_| !is_upsert);
-        let body = json!({ "properties": payload.properties });
+        let body = json!({ "properties": properties });
         let create = || self.json(Method::POST, &CALLS, &body);
         let request = match &known {
-            _ if is_upsert => self.upsert(payload),
+            _ if is_upsert => self.upsert(&payload.key, &properties),
             Some(id) => self.json(Method::PATCH, &[&CALLS[..], &[id]].concat(), &body),
             None => create(),
         };
@@ -52,19 +72,26 @@ impl Api<'_> {
             remote.call = None;
             response = self.http.send(create()).await?;
         }
-        let response = self.accepted(response)?;
-        let body = response.json();
+        if let Err(outcome) = self.accepted(&response) {
+            let text = String::from_utf8_lossy(&response.body).into_owned();
+            let refusal = Refusal { outcome, text, names_a_field: false };
+            return match left_out.explains(OPTIONAL, &properties, &refusal) {
+                true => Ok(None),
+                false => Err(refusal.outcome),
+            };
+        }
+        let body = object(&response)?;
         let id = body.pointer("/results/0/id").or_else(|| body.pointer("/id"));
         let id = id.and_then(Value::as_str);
         remote.call = Some(id.ok_or_else(|| Outcome::not_understood(response.status))?.to_owned());
-        Ok(response.status)
+        Ok(Some(response.status))
     }
 
-    fn upsert(&self, payload: &Payload) -> Request {
+    fn upsert(&self, key: &str, properties: &Map<String, Value>) -> Request {
         let input = json!({
             "idProperty": self.settings.property,
-            "id": payload.key,
-            "properties": payload.properties,
+            "id": key,
+            "properties": properties,
         });
         let path = [&CALLS[..], &["batch", "upsert"]].concat();
         self.json(Method::POST, &path, &json!({ "inputs": [input] }))
@@ -75,40 +102,44 @@ impl Api<'_> {
         let calls = ["crm", "v4", "objects", "calls", call];
         let path = [&calls[..], &["associations", "default", "contacts", contact]].concat();
         let url = self.endpoint.at(&path);
-        self.send(Request::new(Method::PUT, url)).await.map(drop)
+        object(&self.send(Request::new(Method::PUT, url)).await?).map(drop)
     }
 
-    /// The response, if it is a success.
+    /// Whether a response is a success.
     ///
     /// | response | meaning |
     /// | --- | --- |
-    /// | 207 with errors | as its first error: a rate limit or a conflict will pass, all else not |
+    /// | 207 with errors | as its first error: a rate limit or a conflict will pass, all else as under 400 |
     /// | 400 that names our property, or one that does not exist | to be set up there: tried again |
-    /// | 423, 477 | locked or being moved: tried again |
+    /// | 477 | being moved: tried again |
     /// | 429 | tried again when the named limit lets it pass: `SECONDLY` 1 s, `TEN_SECONDLY_ROLLING` 10 s, `DAILY` an hour |
     /// | others | as everywhere |
-    fn accepted(&self, response: Response) -> Result<Response, Outcome> {
+    fn accepted(&self, response: &Response) -> Result<(), Outcome> {
         let (status, now) = (response.status, (self.clock)());
-        let outcome = Outcome::of(&response, now);
+        let outcome = Outcome::of(response, now);
         let body = response.json();
-        let text =
-            |pointer: &str| body.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let has_errors =
-            body.get("errors").and_then(Value::as_array).is_some_and(|e| !e.is_empty());
-        if outcome.is_delivered() && !has_errors {
-            return Ok(response);
-        }
-        let error = text(if outcome.is_delivered() { "/errors/0/category" } else { "/category" });
-        let code = payload::code(error).map(|code| format!(" {code}")).unwrap_or_default();
+        let error = match outcome.is_delivered() {
+            false => Some(&body),
+            true => body.pointer("/errors/0"),
+        };
+        let Some(error) = error else { return Ok(()) };
+        let text = |name: &str| error.get(name).and_then(Value::as_str).unwrap_or_default();
+        let category = text("category");
+        let code = payload::code(category).map(|code| format!(" {code}")).unwrap_or_default();
         let retry = |words: &str| Outcome::retry(status, None, format!("{words}: {status}{code}"));
         let property = &self.settings.property;
-        let message = text("/message");
+        let message = text("message");
+        let is_to_be_set_up =
+            || message.contains("PROPERTY_DOESNT_EXIST") || message.contains(property);
         Err(match status {
-            200..=299 if ["RATE_LIMITS", "CONFLICT"].contains(&error) => retry("retry later"),
+            200..=299 if ["RATE_LIMITS", "CONFLICT"].contains(&category) => retry("retry later"),
+            200..=299 | 400 if is_to_be_set_up() => {
+                retry(&format!("to be set up there: the property {property} or another"))
+            }
             200..=299 => Outcome::refused(status, format!("refused: {status}{code}")),
-            423 | 477 => retry("retry later"),
+            477 => retry("retry later"),
             429 => {
-                let wait = match text("/policyName") {
+                let wait = match text("policyName") {
                     "SECONDLY" => 1,
                     "DAILY" => 3_600,
                     _ if message.contains("secondly") && !message.contains("ten") => 1,
@@ -117,9 +148,6 @@ impl Api<'_> {
                 let soonest = Some(later(now, Seconds(wait)));
                 Outcome::retry(status, soonest.max(outcome.not_before()), outcome.result)
                     .with(&code)
-            }
-            400 if message.contains("PROPERTY_DOESNT_EXIST") || message.contains(property) => {
-                retry(&format!("to be set up there: the property {property} or another"))
             }
             _ => outcome.with(&code),
         })

@@ -11,13 +11,14 @@ mod tests;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use switchboard_domain::delivery::{Remote, Verdict};
+use switchboard_domain::delivery::Remote;
 use switchboard_http::Http;
 
 use crate::contacts::ContactMatcher;
 use crate::format::{
     Capabilities, Clock, Deduplication, Endpoint, Format, RenderContext, TokenEndpoint, below,
 };
+use crate::optional::LeftOut;
 use crate::outcome::Outcome;
 use crate::payload;
 
@@ -67,10 +68,15 @@ impl Format for HubSpot {
         let api = Api { http, clock, endpoint: &self.endpoint, settings: &self.settings };
         let mut contact = ContactMatcher::new(self.endpoint.contacts, &payload.contact, remote);
         contact.find_or_create(&api, remote).await?;
-        let status = api.write(&payload, remote).await?;
+        let mut left_out = LeftOut::default();
+        let status = loop {
+            if let Some(status) = api.write(&payload, remote, &mut left_out).await? {
+                break status;
+            }
+        };
         while let (Some(call), Some(id)) = (remote.call.clone(), remote.contact.clone()) {
             let Err(problem) = api.associate(&call, &id).await else { break };
-            if problem.verdict != Verdict::Refused {
+            if !problem.is_refusal() {
                 return Err(problem.during("association"));
             }
             if problem.status == Some(404) || problem.result.contains("OBJECT_NOT_FOUND") {
@@ -80,6 +86,7 @@ impl Format for HubSpot {
                 break;
             }
         }
-        Ok(Outcome::delivered(status, format!("delivered: {status}{}", contact.note())))
+        let notes = [contact.note(), &left_out.note()].concat();
+        Ok(Outcome::delivered(status, format!("delivered: {status}{notes}")))
     }
 }

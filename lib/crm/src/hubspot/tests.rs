@@ -5,6 +5,7 @@ use insta::assert_snapshot;
 use jiff::SignedDuration;
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use switchboard_domain::delivery::Verdict;
 use switchboard_domain::{Direction, Party, PartyKind, Personal, Seconds, Unmatched};
 use switchboard_testkit::stand_in::hubspot::Portal;
 
@@ -230,7 +231,7 @@ fn what_an_answer_means() {
             "not authorized: 401 INVALID_AUTHENTICATION",
         ),
         (403, error("MISSING_SCOPES", "x"), retry(None), "not authorized: 403 MISSING_SCOPES"),
-        (409, error("CONFLICT", "x"), Verdict::Refused, "refused: 409 CONFLICT"),
+        (409, error("CONFLICT", "x"), retry(None), "retry later: 409 CONFLICT"),
         (423, error("LOCKED", "x"), retry(None), "retry later: 423 LOCKED"),
         (429, limit("TEN_SECONDLY_ROLLING"), retry(in_seconds(10)), "retry later: 429 RATE_LIMITS"),
         (429, limit("SECONDLY"), retry(in_seconds(1)), "retry later: 429 RATE_LIMITS"),
@@ -256,7 +257,15 @@ fn what_an_answer_means() {
             retry(None),
             "retry later: 207 RATE_LIMITS",
         ),
+        (
+            207,
+            json!({"results": [], "numErrors": 1, "errors": [error("VALIDATION_ERROR", property)]}),
+            retry(None),
+            "to be set up there: the property switchboard_call_key or another: 207 VALIDATION_ERROR",
+        ),
         (200, json!({"results": []}), retry(None), "not understood: 200"),
+        (200, json!({"id": "7", "success": false}), retry(None), "not understood: 200"),
+        (200, Value::Null, retry(None), "not understood: 200"),
         (200, json!("<html>"), retry(None), "not understood: 200"),
     ] {
         let destination = hubspot(json!({"contacts": "none"}));
@@ -297,11 +306,62 @@ fn a_contact_that_cannot_be_had_keeps_the_call_back_only_for_a_while() {
             vec![none(), response(201, json!({"id": "5"})), taken(), refused()],
             "delivered: 200, contact not attached: refused: 400 VALIDATION_ERROR",
         ),
+        (
+            vec![none(), response(409, json!({"category": "CONFLICT"})), taken()],
+            "delivered: 200, no contact: retry later: 409 CONFLICT",
+        ),
+        (
+            vec![
+                none(),
+                response(201, json!({"id": "5"})),
+                taken(),
+                response(200, json!("<html>")),
+            ],
+            "association: not understood: 200",
+        ),
     ] {
         let attempt = scripted(&destination, responses);
         assert_eq!(attempt.result(), result);
         let is_done = attempt.outcome.is_delivered();
         assert_eq!(is_done, result.starts_with("delivered"));
+    }
+}
+
+#[test]
+fn what_it_can_do_without_and_is_refused_is_left_out() {
+    const CONNECTED: &str = "f240bbac-87c9-4f6e-bf70-924b57d47db7";
+    let mut call = marked();
+    call.people.employee = Some(employee("ann"));
+    for (deduplication, says_207, refused, left_out) in [
+        ("upsert", false, &["12345"][..], &["hubspot_owner_id"][..]),
+        ("upsert", true, &["12345"], &["hubspot_owner_id"]),
+        ("none", false, &["12345"], &["hubspot_owner_id"]),
+        ("upsert", false, &[CONNECTED], &["hs_call_disposition"]),
+        ("upsert", true, &[CONNECTED, "12345"], &["hs_call_disposition", "hubspot_owner_id"]),
+    ] {
+        let destination = hubspot(json!({
+            "deduplication": deduplication, "settings": {"owners": {"ann": "12345"}},
+        }));
+        let refused: BTreeSet<String> = refused.iter().map(|text| (*text).to_owned()).collect();
+        let new = || {
+            let mut portal = Portal::set_up();
+            (portal.refused, portal.says_207) = (refused.clone(), says_207);
+            portal
+        };
+        let mut portal = new();
+        let attempt = deliver_first(&mut portal, &destination, &call);
+        let notes: String =
+            left_out.iter().map(|name| format!(", without {name}: refused")).collect();
+        let status = attempt.outcome.status.unwrap();
+        assert_eq!(attempt.result(), format!("delivered: {status}, no contact: unknown{notes}"));
+        let entry = portal.calls.values().next().unwrap();
+        assert!(entry.contains_key("hs_call_body"));
+        assert!(left_out.iter().all(|name| !entry.contains_key(*name)), "{entry:?}");
+        if deduplication == "upsert" {
+            let payload = rendered(&destination, &call);
+            let entries = cut_short(&destination, &payload, How::Crash, new, |crm| crm.calls.len());
+            assert!(entries.len() >= 3 && entries.iter().all(|count| *count == 1), "{entries:?}");
+        }
     }
 }
 

@@ -103,6 +103,20 @@ fn a_response_is_a_token_or_says_why_not() {
         (200, json!({"error": "Canary +61491570156"}), "refused (200)"),
         (302, json!({}), "refused (302)"),
         (429, json!({}), "failed there: 429"),
+        (409, json!({}), "failed there: 409"),
+        // As Zoho and Salesforce say it.
+        (
+            400,
+            json!({"error": "Access Denied", "error_description": "You have made too many requests continuously. Please try again after some time."}),
+            "failed there: 400",
+        ),
+        (
+            400,
+            json!({"error": "invalid_grant", "error_description": "login rate exceeded"}),
+            "failed there: 400",
+        ),
+        (400, json!({"error": "temporarily_unavailable"}), "failed there: 400"),
+        (200, json!({"error": "too_many_requests"}), "failed there: 200"),
         (503, json!({}), "failed there: 503"),
     ] {
         let error = said(status, body.clone()).unwrap_err();

@@ -2,15 +2,16 @@
 
 use async_trait::async_trait;
 use http::Method;
-use serde_json::{Value, json};
-use switchboard_domain::delivery::Verdict;
+use serde_json::{Map, Value, json};
+use switchboard_domain::delivery::{Remote, Verdict};
 use switchboard_domain::{Personal, Seconds, later};
 use switchboard_http::{Http, Request, Response};
 
 use super::render::CallLog;
 use crate::contacts::{ContactsApi, Match};
 use crate::format::{Clock, Endpoint};
-use crate::outcome::Outcome;
+use crate::optional::{LeftOut, Optional, Refusal};
+use crate::outcome::{Outcome, object};
 use crate::{payload, phone};
 
 /// A person's name holds no more.
@@ -28,6 +29,20 @@ const FIELDS: [&str; 10] = [
     "subject",
     "note",
 ];
+/// What a call log can do without.
+pub const OPTIONAL: &[Optional] = &[
+    Optional::reference("user_id", &["user", "User"]),
+    Optional::reference("person_id", &["person", "Person"]),
+];
+
+/// The fields of a call log that are sent.
+pub fn fields(call: &CallLog, left_out: &LeftOut) -> Map<String, Value> {
+    // A call log always serializes, as an object.
+    let fields = serde_json::to_value(call).unwrap_or_default();
+    let mut fields = fields.as_object().cloned().unwrap_or_default();
+    left_out.strip(&mut fields);
+    fields
+}
 
 /// Pipedrive's API during one attempt.
 pub struct Api<'a> {
@@ -50,17 +65,38 @@ impl Api<'_> {
         let url = self.endpoint.at(&["v1", "callLogs", id]);
         let response = self.http.send(Request::new(Method::GET, url)).await?;
         match response.status {
-            200..=299 => Ok(Some(response.status)),
+            200..=299 => object(&response).map(|_| Some(response.status)),
             404 | 410 => Ok(None),
             _ => Err(self.judge(&response)),
         }
     }
 
-    /// Creates a call log.
-    pub async fn create_log(&self, call: &CallLog) -> Result<Response, Outcome> {
-        let body = serde_json::to_value(call).unwrap_or_default();
+    /// Creates a call log, and gives the status or what is wrong.
+    pub async fn create_log(
+        &self,
+        fields: &Map<String, Value>,
+        remote: &mut Remote,
+    ) -> Result<Result<u16, Refusal>, Outcome> {
         let url = self.endpoint.at(&["v1", "callLogs"]);
-        Ok(self.http.send(Request::json(Method::POST, url, &body)).await?)
+        let response = self.http.send(Request::json(Method::POST, url, &json!(fields))).await?;
+        let status = response.status;
+        let is_created = match object(&response) {
+            Ok(body) => {
+                remote.call = id(&body["data"]["id"]);
+                response.is_success() && remote.call.is_some()
+            }
+            // The status itself says so: to deliver it again would make a second one.
+            Err(_) => status == 201 && response.body.is_empty(),
+        };
+        if is_created {
+            return Ok(Ok(status));
+        }
+        let outcome = match response.is_success() {
+            true => Outcome::not_understood(status),
+            false => self.judge(&response),
+        };
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        Ok(Err(Refusal { outcome, text, names_a_field: named(&response).is_some() }))
     }
 
     /// What a response means. As everywhere, but for what Pipedrive means otherwise: 402 is that the
@@ -77,7 +113,7 @@ impl Api<'_> {
                 let not_before = seconds.map(|seconds| later(now, Seconds(seconds)));
                 Outcome::retry(status, not_before, outcome.result)
             }
-            (_, Verdict::Refused) => match named(response) {
+            (_, Verdict::Refused | Verdict::RetryBriefly { .. }) => match named(response) {
                 Some(field) => outcome.with(&format!(", for {field}")),
                 None => outcome,
             },
@@ -86,9 +122,9 @@ impl Api<'_> {
     }
 }
 
-/// Whether a response refuses the person that a call log names.
-pub fn is_about_person(response: &Response) -> bool {
-    matches!(response.status, 400 | 404) && named(response) == Some("person_id")
+/// Whether the person that a call log names is refused as one that is not there.
+pub fn is_about_person(refusal: &Refusal) -> bool {
+    matches!(refusal.outcome.status, Some(400 | 404)) && refusal.text.contains("person_id")
 }
 
 /// Which of our fields an error is about.

@@ -21,6 +21,7 @@ use crate::contacts::ContactMatcher;
 use crate::format::{
     Capabilities, Clock, Deduplication, Endpoint, Format, RenderContext, TokenEndpoint,
 };
+use crate::optional::LeftOut;
 use crate::outcome::Outcome;
 use crate::payload;
 
@@ -78,22 +79,22 @@ impl Format for Pipedrive {
             remote.call = None;
         }
         person.find_or_create(&api, remote).await?;
+        let mut left_out = LeftOut::default();
         loop {
             call.person_id = remote.contact.as_ref().and_then(|id| id.parse().ok());
-            let response = api.create_log(&call).await?;
-            if response.is_success() {
-                // Without an id it is there all the same: to deliver it again would make a second one.
-                remote.call = api::id(&response.json()["data"]["id"]);
-                let status = response.status;
-                return Ok(Outcome::delivered(
-                    status,
-                    format!("created: {status}{}", person.note()),
-                ));
+            let sent = api::fields(&call, &left_out);
+            let refusal = match api.create_log(&sent, remote).await? {
+                Ok(status) => {
+                    let notes = [person.note(), &left_out.note()].concat();
+                    return Ok(Outcome::delivered(status, format!("created: {status}{notes}")));
+                }
+                Err(refusal) => refusal,
+            };
+            if sent.contains_key("person_id") && api::is_about_person(&refusal) {
+                person.replace_gone(&api, remote).await?;
+            } else if !left_out.explains(api::OPTIONAL, &sent, &refusal) {
+                return Err(refusal.outcome);
             }
-            if remote.contact.is_none() || !api::is_about_person(&response) {
-                return Err(api.judge(&response));
-            }
-            person.replace_gone(&api, remote).await?;
         }
     }
 }

@@ -11,8 +11,8 @@ use super::*;
 use crate::destination::Destination;
 use crate::testing::any_call::any_record;
 use crate::testing::{
-    Attempt, Case, How, NOW, at, configured, cut_short, deliver, record, recording, rendered_of,
-    response, with_header,
+    Attempt, Case, How, NOW, StandIn as _, at, configured, cut_short, deliver, record, recording,
+    rendered_of, response, with_header,
 };
 
 fn payload_of(record: &CallRecord) -> Value {
@@ -185,6 +185,49 @@ fn what_is_known_to_be_there_is_not_made_again() {
 }
 
 #[test]
+fn what_is_there_is_not_believed_of_a_login_page() {
+    let destination = configured("pipedrive", json!({}));
+    let known = Remote { call: Some("cl_1".into()), ..Remote::default() };
+    let mut crm = Account::default().responding(vec![response(200, json!("<html>"))]);
+    assert_eq!(attempt_of(&destination, &known, &mut crm).result, "not understood: 200");
+}
+
+#[test]
+fn what_it_can_do_without_and_is_refused_is_left_out() {
+    // 17 is the only user.
+    let settings = json!({"owners": {"emp-1": 18}});
+    let destination = configured("pipedrive", json!({"settings": settings}));
+    let new = || Account::default().with_person(5, "+61491570156");
+    let denied = || error(403, "this user must not log calls for others");
+    let unnamed = || error(400, "no such entry");
+    for (instead, result, person) in [
+        (None, "created: 200, contact found, without user_id: refused", true),
+        (Some(denied()), "created: 200, contact found, without user_id: refused", true),
+        (
+            Some(unnamed()),
+            "created: 200, contact found, without person_id: refused, without user_id: refused",
+            false,
+        ),
+    ] {
+        let mut crm = new();
+        let mut first = instead;
+        let mut respond = |request: &switchboard_http::Request| match request.method.as_str() {
+            "POST" => first.take().unwrap_or_else(|| crm.respond(request)),
+            _ => crm.respond(request),
+        };
+        let payload = rendered_of(&destination, &full(), Event::Completed);
+        let outcome = deliver(&destination, &payload, &Remote::default(), &mut respond);
+        assert_eq!(outcome.result, result);
+        assert_eq!((crm.logs.len(), crm.logs[0].get("user_id")), (1, None));
+        assert_eq!(crm.logs[0].get("person_id").is_some(), person);
+    }
+    // A request that was refused has made no entry.
+    let payload = rendered_of(&destination, &full(), Event::Completed);
+    let entries = cut_short(&destination, &payload, How::Crash, new, |crm| crm.logs.len());
+    assert_eq!(entries, [1, 1, 2]);
+}
+
+#[test]
 fn cut_short_anywhere_there_is_one_entry_or_two_where_its_creation_was_not_answered() {
     for contacts in ["none", "find", "find_or_create"] {
         for how in [How::Crash, How::LostResponse] {
@@ -230,7 +273,12 @@ fn what_responses_mean() {
             "refused: 400, for to_phone_number",
         ),
         (error(400, "no: +61491570156"), Verdict::Refused, "refused: 400"),
-        (error(409, "conflict"), Verdict::Refused, "refused: 409"),
+        (error(409, "conflict"), retry, "retry later: 409"),
+        (error(404, "no such path"), Verdict::RetryBriefly { not_before: None }, "not found: 404"),
+        (response(200, json!("<html>")), retry, "not understood: 200"),
+        (response(200, json!({"success": false})), retry, "not understood: 200"),
+        (response(200, json!({"success": true, "data": null})), retry, "not understood: 200"),
+        (response(200, Value::Null), retry, "not understood: 200"),
         (error(500, "oops"), retry, "failed there: 500"),
         (response(503, Value::Null), retry, "failed there: 503"),
     ] {

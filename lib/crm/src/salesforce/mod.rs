@@ -21,12 +21,13 @@ use crate::contacts::ContactMatcher;
 use crate::format::{
     Capabilities, Clock, Deduplication, Endpoint, Format, RenderContext, TokenEndpoint, below,
 };
+use crate::optional::LeftOut;
 use crate::outcome::Outcome;
 use crate::payload;
 
 use render::Payload;
 use settings::Settings;
-use tasks::{Api, Writing};
+use tasks::{Api, OPTIONAL, Writing};
 
 /// What the format is and can.
 pub static CAPABILITIES: Capabilities = Capabilities {
@@ -73,18 +74,23 @@ impl Format for Salesforce {
             remote.call = api.find_task(&payload.key).await?;
             writing = Writing::searched(remote);
         }
+        let mut left_out = LeftOut::default();
         loop {
-            let problem = match api.write(&payload, &writing, remote).await? {
+            let task = writing.task(&payload, remote, &left_out);
+            let problem = match api.write(&payload.key, &task, remote).await? {
                 Ok(status) => {
-                    let result = format!("delivered: {status}{}", contact.note());
+                    let notes = [contact.note(), &left_out.note()].concat();
+                    let result = format!("delivered: {status}{notes}");
                     return Ok(Outcome::delivered(status, result));
                 }
                 Err(problem) => problem,
             };
-            if remote.contact.is_some() && problem.is_about_a_missing_contact() {
+            if task.contains_key("WhoId") && problem.is_about_a_missing_contact() {
                 contact.replace_gone(&api, remote).await?;
-            } else if !writing.avoids(&problem, self.endpoint.deduplication, remote) {
-                return Err(problem.outcome);
+            } else if !writing.avoids(&problem, self.endpoint.deduplication, remote)
+                && !left_out.explains(OPTIONAL, &task, &problem.refusal)
+            {
+                return Err(problem.refusal.outcome);
             }
         }
     }

@@ -5,6 +5,7 @@ use serde::Deserialize;
 use switchboard_domain::later;
 use switchboard_http::Response;
 
+use crate::optional::Refusal;
 use crate::outcome::Outcome;
 use crate::payload;
 
@@ -32,8 +33,16 @@ const OUR_FIELDS: [&str; 16] = [
 ];
 
 /// It will pass.
-const WILL_PASS: [&str; 4] =
-    ["UNABLE_TO_LOCK_ROW", "SERVER_UNAVAILABLE", "QUERY_TIMEOUT", "EXCEEDED_ID_LIMIT"];
+const WILL_PASS: [&str; 6] = [
+    "UNABLE_TO_LOCK_ROW",
+    "ENTITY_IS_LOCKED",
+    "SERVER_UNAVAILABLE",
+    "QUERY_TIMEOUT",
+    "REQUEST_RUNNING_TOO_LONG",
+    "EXCEEDED_ID_LIMIT",
+];
+/// An administrator makes room in the org, and then nothing is lost.
+const FULL: &str = "STORAGE_LIMIT_EXCEEDED";
 /// An administrator corrects it in the org, and then nothing is lost.
 const TO_BE_SET_UP: [&str; 3] = ["INVALID_FIELD", "NOT_FOUND", "INVALID_TYPE"];
 /// The record that `WhoId` names does not exist.
@@ -41,8 +50,8 @@ const NOT_THERE: [&str; 3] = ["ENTITY_IS_DELETED", "INVALID_CROSS_REFERENCE_KEY"
 
 /// An error, and what it means.
 pub struct Problem {
-    /// What it means.
-    pub outcome: Outcome,
+    /// What it means, and what it says.
+    pub refusal: Refusal,
     code: String,
     message: String,
     fields: Vec<String>,
@@ -63,7 +72,8 @@ impl Problem {
     /// | --- | --- |
     /// | 300 | several records have the external id: tried again, to be corrected there |
     /// | 403 `REQUEST_LIMIT_EXCEEDED` | tried again after a quarter of an hour |
-    /// | a locked row, a server that is away | tried again |
+    /// | a locked row, a server that is away, also in the message of another error | tried again |
+    /// | the storage is used up | room is to be made there: tried again |
     /// | a field or object that does not exist, 404 of an upsert | to be set up there: tried again |
     /// | others | as everywhere |
     pub fn of(response: &Response, field: &str, now: Timestamp) -> Option<Self> {
@@ -72,8 +82,14 @@ impl Problem {
             return None;
         }
         let errors: Vec<Error> = serde_json::from_slice(&response.body).unwrap_or_default();
+        // A trigger or a flow wraps the error that counts into its own.
+        let holds = |code: &&&str| {
+            errors.iter().any(|error| error.error_code == **code || error.message.contains(**code))
+        };
+        let inner = WILL_PASS.iter().chain([&FULL]).find(holds).map(|code| (*code).to_owned());
         let Error { error_code, message, fields } = errors.into_iter().next().unwrap_or_default();
         let code = payload::code(&error_code).unwrap_or_default().to_owned();
+        let code = inner.unwrap_or(code);
         let named: Vec<&str> = fields
             .iter()
             .map(String::as_str)
@@ -96,13 +112,18 @@ impl Problem {
                 let soonest = Some(later(now, USED_UP));
                 retry(soonest.max(outcome.not_before()), "retry later")
             }
+            // Another attempt created the task meanwhile: the next one finds it.
+            (_, "DUPLICATE_VALUE") if message.contains(field) => retry(None, "retry later"),
+            (_, FULL) => retry(None, "to be set up there: the storage is used up"),
             (_, code) if WILL_PASS.contains(&code) => retry(None, "failed there"),
             (400 | 404, code) if TO_BE_SET_UP.contains(&code) => {
                 retry(None, &format!("to be set up there: the field {field} or another"))
             }
             _ => outcome.with(&about),
         };
-        Some(Self { outcome, code, message, fields })
+        let text = String::from_utf8_lossy(&response.body).into_owned();
+        let refusal = Refusal { outcome, text, names_a_field: !fields.is_empty() };
+        Some(Self { refusal, code, message, fields })
     }
 
     /// Whether it is this error, about this field.

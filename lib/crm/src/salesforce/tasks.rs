@@ -1,7 +1,7 @@
 //! Salesforce's tasks: found, created, overwritten.
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use switchboard_domain::delivery::Remote;
 use switchboard_http::{Http, Request, Response};
 use url::Url;
@@ -10,7 +10,34 @@ use super::problem::Problem;
 use super::render::Payload;
 use super::settings::Settings;
 use crate::format::{Clock, Deduplication, Endpoint};
-use crate::outcome::Outcome;
+use crate::optional::{LeftOut, Optional};
+use crate::outcome::{Outcome, object};
+
+/// What a task can do without.
+pub const OPTIONAL: &[Optional] = &[
+    Optional::reference(
+        "OwnerId",
+        &[
+            "INACTIVE_OWNER_OR_USER",
+            "INVALID_OWNER",
+            "TRANSFER_REQUIRES_READ",
+            "INVALID_CROSS_REFERENCE_KEY",
+            "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+        ],
+    ),
+    Optional::reference(
+        "WhoId",
+        &[
+            "ENTITY_IS_DELETED",
+            "INVALID_CROSS_REFERENCE_KEY",
+            "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY",
+        ],
+    ),
+    Optional::word("TaskSubtype"),
+    Optional::word("CallDisposition"),
+    Optional::word("CallType"),
+    Optional::word("Status"),
+];
 
 /// Salesforce's API during one attempt.
 pub struct Api<'a> {
@@ -39,6 +66,26 @@ impl Writing {
         Self { has_subtype: remote.call.is_none(), may_recreate: remote.call.is_some() }
     }
 
+    /// The task as it is sent.
+    pub fn task(
+        &self,
+        payload: &Payload,
+        remote: &Remote,
+        left_out: &LeftOut,
+    ) -> Map<String, Value> {
+        let task = serde_json::to_value(&payload.task).unwrap_or_default();
+        // A task always serializes, as an object.
+        let Value::Object(mut task) = task else { return Map::new() };
+        if self.has_subtype {
+            task.insert("TaskSubtype".into(), json!("Call"));
+        }
+        if let Some(contact) = &remote.contact {
+            task.insert("WhoId".into(), json!(contact));
+        }
+        left_out.strip(&mut task);
+        task
+    }
+
     /// Whether the task can be written otherwise than it was refused.
     pub fn avoids(
         &mut self,
@@ -50,7 +97,7 @@ impl Writing {
             self.has_subtype = false;
             return true;
         }
-        let was_deleted = problem.outcome.status == Some(404)
+        let was_deleted = problem.refusal.outcome.status == Some(404)
             && deduplication != Deduplication::Upsert
             && remote.call.is_some();
         if was_deleted && self.may_recreate {
@@ -72,7 +119,7 @@ impl Api<'_> {
     pub async fn send(&self, request: Request) -> Result<Response, Outcome> {
         let response = self.http.send(request).await?;
         match self.problem(&response) {
-            Some(problem) => Err(problem.outcome),
+            Some(problem) => Err(problem.refusal.outcome),
             None => Ok(response),
         }
     }
@@ -94,8 +141,8 @@ impl Api<'_> {
         let soql = format!(
             "SELECT Id FROM Task WHERE CallObject = '{key}' ORDER BY CreatedDate ASC, Id ASC LIMIT 1"
         );
-        let response =
-            self.send(self.query(&soql)).await.map_err(|failed| failed.during("search"))?;
+        let failed = |failed: Outcome| failed.to_be_set_up("the field CallObject").during("search");
+        let response = self.send(self.query(&soql)).await.map_err(failed)?;
         let body = response.json();
         let records = body.get("records").and_then(Value::as_array);
         let records = records.ok_or_else(|| Outcome::not_understood(response.status))?;
@@ -106,34 +153,28 @@ impl Api<'_> {
     /// Creates the task or overwrites it, and gives the status or what is wrong.
     pub async fn write(
         &self,
-        payload: &Payload,
-        writing: &Writing,
+        key: &str,
+        task: &Map<String, Value>,
         remote: &mut Remote,
     ) -> Result<Result<u16, Problem>, Outcome> {
         let is_upsert = self.endpoint.deduplication == Deduplication::Upsert;
         let field = self.settings.field.as_str();
         let (method, path) = match &remote.call {
-            _ if is_upsert => (Method::PATCH, vec!["sobjects", "Task", field, &payload.key]),
+            _ if is_upsert => (Method::PATCH, vec!["sobjects", "Task", field, key]),
             Some(id) => (Method::PATCH, vec!["sobjects", "Task", id]),
             None => (Method::POST, vec!["sobjects", "Task"]),
         };
-        // A task always serializes.
-        let mut body = serde_json::to_value(&payload.task).unwrap_or_default();
-        if writing.has_subtype {
-            body["TaskSubtype"] = json!("Call");
-        }
-        if let Some(contact) = &remote.contact {
-            body["WhoId"] = json!(contact);
-        }
-        let response = self.http.send(Request::json(method, self.at(&path), &body)).await?;
+        let request = Request::json(method, self.at(&path), &json!(task));
+        let response = self.http.send(request).await?;
         if let Some(problem) = self.problem(&response) {
             return Ok(Err(problem));
         }
-        let id = response.json().get("id").and_then(Value::as_str).map(str::to_owned);
-        remote.call = id.or(remote.call.take());
-        match remote.call.is_some() || is_upsert {
-            true => Ok(Ok(response.status)),
-            false => Err(Outcome::not_understood(response.status)),
+        // What was changed has no body: it is there by the id or the key that the path names.
+        if response.status == 204 && (is_upsert || remote.call.is_some()) {
+            return Ok(Ok(response.status));
         }
+        let id = object(&response)?.get("id").and_then(Value::as_str).map(str::to_owned);
+        remote.call = Some(id.ok_or_else(|| Outcome::not_understood(response.status))?);
+        Ok(Ok(response.status))
     }
 }

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use insta::assert_snapshot;
@@ -248,6 +248,26 @@ fn what_an_answer_means() {
             "failed there: 400 UNABLE_TO_LOCK_ROW",
         ),
         (
+            400,
+            json!([{
+                "errorCode": "CANNOT_INSERT_UPDATE_ACTIVATE_ENTITY",
+                "message": "Zoe: execution of AfterInsert caused by: UNABLE_TO_LOCK_ROW, unable to obtain exclusive access",
+            }]),
+            retry(None),
+            "failed there: 400 UNABLE_TO_LOCK_ROW",
+        ),
+        (
+            400,
+            error("STORAGE_LIMIT_EXCEEDED", &[]),
+            retry(None),
+            "to be set up there: the storage is used up: 400 STORAGE_LIMIT_EXCEEDED",
+        ),
+        (409, json!([]), retry(None), "retry later: 409"),
+        (200, json!("<html>"), retry(None), "not understood: 200"),
+        (200, json!({"success": false}), retry(None), "not understood: 200"),
+        (200, json!({"id": "00T1", "success": false}), retry(None), "not understood: 200"),
+        (200, Value::Null, retry(None), "not understood: 200"),
+        (
             503,
             error("SERVER_UNAVAILABLE", &[]),
             retry(None),
@@ -286,6 +306,10 @@ fn what_an_answer_means() {
     let search = salesforce(json!({"contacts": "none", "deduplication": "search"}));
     for (responses, result) in [
         (vec![response(503, json!([]))], "search: failed there: 503"),
+        (
+            vec![response(400, error("MALFORMED_QUERY", &[]))],
+            "search: to be set up there: the field CallObject: refused: 400 MALFORMED_QUERY",
+        ),
         (vec![response(200, json!({}))], "not understood: 200"),
         (
             vec![response(200, json!({"records": []})), response(201, json!({}))],
@@ -293,6 +317,47 @@ fn what_an_answer_means() {
         ),
     ] {
         assert_eq!(scripted(&search, responses).result(), result);
+    }
+}
+
+#[test]
+fn what_it_can_do_without_and_is_refused_is_left_out() {
+    const OWNER: &str = "005000000000001AAA";
+    let mut call = marked();
+    call.people.employee = Some(employee("ann"));
+    for (deduplication, refused, left_out) in [
+        ("upsert", OWNER, "OwnerId"),
+        ("search", OWNER, "OwnerId"),
+        ("none", OWNER, "OwnerId"),
+        ("upsert", CONTACT, "WhoId"),
+        ("upsert", "Answered", "CallDisposition"),
+        ("upsert", "Completed", "Status"),
+        ("search", "Call", "TaskSubtype"),
+    ] {
+        for names_no_field in [false, true] {
+            let settings = json!({"owners": {"ann": OWNER}});
+            let destination =
+                salesforce(json!({"deduplication": deduplication, "settings": settings}));
+            let new = || {
+                let refused = BTreeSet::from([refused.to_owned()]);
+                let forbidden = refused.clone();
+                let mut org = Org { refused, forbidden, names_no_field, ..Org::set_up() };
+                org.person(CONTACT, "Contact", &[("Phone", "+61491570156")]);
+                org
+            };
+            let mut org = new();
+            let attempt = deliver_first(&mut org, &destination, &call);
+            let result = format!("delivered: 201, contact found, without {left_out}: refused");
+            assert_eq!(attempt.result(), result);
+            let task = org.tasks.values().next().unwrap();
+            assert!(!task.contains_key(left_out) && task.contains_key("Subject"), "{task:?}");
+            if deduplication != "none" {
+                let payload = rendered(&destination, &call);
+                let entries =
+                    cut_short(&destination, &payload, How::Crash, new, |org| org.tasks.len());
+                assert!(entries.len() >= 3 && entries.iter().all(|n| *n == 1), "{entries:?}");
+            }
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use switchboard_http::{Http, Request, Response};
 use super::render::Payload;
 use super::response::{ParsedRecord, id, judge, parse_record};
 use crate::format::{Clock, Endpoint};
+use crate::optional::{LeftOut, Optional, Refusal};
 use crate::outcome::Outcome;
 
 /// The module of contacts.
@@ -16,6 +17,13 @@ pub const CONTACTS: &str = "Contacts";
 pub const LEADS: &str = "Leads";
 /// Fields that cannot be changed once a call is there, or that people change.
 const SET_ONCE: [&str; 3] = ["Call_Type", "Call_Start_Time", "Owner"];
+/// What a record can do without.
+pub const OPTIONAL: &[Optional] = &[
+    Optional::reference("Owner", &["inactive", "INACTIVE"]),
+    Optional::reference("Who_Id", &[]),
+    Optional::reference("What_Id", &[]),
+    Optional::word("Call_Result"),
+];
 
 /// Zoho's API during one attempt.
 pub struct Api<'a> {
@@ -34,6 +42,24 @@ pub enum Written {
     ContactGone,
     /// The record was deleted there. What that means if it happens again.
     Deleted(Outcome),
+    /// It was not taken.
+    Refused(Refusal),
+}
+
+/// The fields of the record as they are sent: all of them, or those that may be changed.
+pub fn fields(payload: &Payload, remote: &Remote, left_out: &LeftOut) -> Map<String, Value> {
+    let mut call = payload.call.clone();
+    if let Some(contact) = &remote.contact {
+        link(&mut call, contact);
+    }
+    if remote.call.is_some() {
+        SET_ONCE.iter().for_each(|name| drop(call.remove(*name)));
+    }
+    left_out.strip(&mut call);
+    if !call.contains_key("What_Id") {
+        call.remove("$se_module");
+    }
+    call
 }
 
 impl Api<'_> {
@@ -54,7 +80,10 @@ impl Api<'_> {
             // Nothing was found.
             204 => return Ok(None),
             200..=299 => {}
-            _ => return Err(self.judge(&response)),
+            _ => {
+                let what = format!("the search for {}", payload.field);
+                return Err(self.judge(&response).to_be_set_up(&what));
+            }
         }
         let body = response.json();
         let records = body["data"].as_array();
@@ -68,29 +97,28 @@ impl Api<'_> {
     }
 
     /// Creates the record or, where its id is known, changes it.
-    pub async fn write(&self, payload: &Payload, remote: &mut Remote) -> Result<Written, Outcome> {
-        let mut call = payload.call.clone();
-        if let Some(contact) = &remote.contact {
-            link(&mut call, contact);
-        }
+    pub async fn write(
+        &self,
+        payload: &Payload,
+        call: &Map<String, Value>,
+        remote: &mut Remote,
+    ) -> Result<Written, Outcome> {
         let (method, url) = match &remote.call {
-            Some(id) => {
-                SET_ONCE.iter().for_each(|name| drop(call.remove(*name)));
-                (Method::PUT, self.endpoint.at(&["crm", "v8", "Calls", id]))
-            }
+            Some(id) => (Method::PUT, self.endpoint.at(&["crm", "v8", "Calls", id])),
             None => (Method::POST, self.endpoint.at(&["crm", "v8", "Calls"])),
         };
         let request = Request::json(method, url, &json!({ "data": [call] }));
         let response = self.http.send(request).await?;
-        self.written(payload, remote, &response)
+        Ok(self.written(payload, call, remote, &response))
     }
 
     fn written(
         &self,
         payload: &Payload,
+        call: &Map<String, Value>,
         remote: &mut Remote,
         response: &Response,
-    ) -> Result<Written, Outcome> {
+    ) -> Written {
         let (status, body) = (response.status, response.json());
         let ParsedRecord { code, field, id } = parse_record(&body);
         let creates = remote.call.is_none();
@@ -98,23 +126,32 @@ impl Api<'_> {
         match (code, field, id) {
             ("SUCCESS", _, id) if response.is_success() => {
                 remote.call = id.or(remote.call.take());
-                Ok(Written::Done(status, if creates { "created" } else { "changed" }))
+                Written::Done(status, if creates { "created" } else { "changed" })
             }
             // The key's field is unique.
             ("DUPLICATE_DATA", Some(field), Some(id)) if creates && field == payload.field => {
-                Ok(Written::Exists(id))
+                Written::Exists(id)
             }
-            ("INVALID_DATA", Some("Who_Id" | "What_Id"), _) if remote.contact.is_some() => {
-                Ok(Written::ContactGone)
+            ("INVALID_DATA", Some(link @ ("Who_Id" | "What_Id")), _) if call.contains_key(link) => {
+                Written::ContactGone
             }
-            ("INVALID_DATA", ..) if !creates && names_it => {
-                Ok(Written::Deleted(self.judge(response)))
+            ("INVALID_DATA", ..) if !creates && names_it => Written::Deleted(self.judge(response)),
+            // The status itself says so: to send it again would make a second record.
+            _ if status == 201 && response.body.is_empty() && creates => {
+                Written::Done(status, "created, its id is not known")
             }
-            // What is not called wrong was done: to send it again would make a second record.
-            ("", ..) if response.is_success() && creates => {
-                Ok(Written::Done(status, "created, its id is not known"))
+            (_, field, _) => {
+                let outcome = self.judge(response);
+                let outcome = match field {
+                    Some(field) if field == payload.field && code == "INVALID_DATA" => {
+                        outcome.to_be_set_up("the field of the key")
+                    }
+                    _ => outcome,
+                };
+                let text = String::from_utf8_lossy(&response.body).into_owned();
+                let names_a_field = field.is_some();
+                Written::Refused(Refusal { outcome, text, names_a_field })
             }
-            _ => Err(self.judge(response)),
         }
     }
 }

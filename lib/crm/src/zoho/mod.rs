@@ -23,10 +23,11 @@ use crate::contacts::ContactMatcher;
 use crate::format::{
     Capabilities, Clock, Deduplication, Endpoint, Format, RenderContext, TokenEndpoint,
 };
+use crate::optional::LeftOut;
 use crate::outcome::Outcome;
 use crate::payload;
 
-use api::{Api, Written};
+use api::{Api, OPTIONAL, Written};
 use render::Payload;
 use settings::Settings;
 
@@ -94,15 +95,17 @@ impl Format for Zoho {
             remote.call = api.find_call(&payload).await?;
         }
         contact.find_or_create(&api, remote).await?;
-        let mut was_deleted = false;
+        let (mut was_deleted, mut left_out) = (false, LeftOut::default());
         loop {
             let may_create = payload.may_create || searches && !was_deleted;
             if remote.call.is_none() && !may_create {
                 return Err(Outcome::refused(None, "refused: its record is not there"));
             }
-            match api.write(&payload, remote).await? {
+            let call = api::fields(&payload, remote, &left_out);
+            match api.write(&payload, &call, remote).await? {
                 Written::Done(status, words) => {
-                    let result = format!("{words}: {status}{}", contact.note());
+                    let notes = [contact.note(), &left_out.note()].concat();
+                    let result = format!("{words}: {status}{notes}");
                     return Ok(Outcome::delivered(status, result));
                 }
                 Written::Exists(id) => remote.call = Some(id),
@@ -111,6 +114,11 @@ impl Format for Zoho {
                     (remote.call, was_deleted) = (None, true);
                 }
                 Written::Deleted(outcome) => return Err(outcome),
+                Written::Refused(refusal) => {
+                    if !left_out.explains(OPTIONAL, &call, &refusal) {
+                        return Err(refusal.outcome);
+                    }
+                }
             }
         }
     }

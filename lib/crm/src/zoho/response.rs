@@ -24,9 +24,11 @@ pub fn parse_record(body: &Value) -> ParsedRecord<'_> {
     let record = body["data"].get(0).unwrap_or(body);
     let details = &record["details"];
     let there = [&details["duplicate_record"]["id"], &details["id"]];
+    // Of a field inside another one, as `Owner.id`, the outer one is ours.
+    let named = [&details["parent_api_name"], &details["api_name"]];
     ParsedRecord {
         code: record["code"].as_str().and_then(payload::code).unwrap_or_default(),
-        field: details["api_name"].as_str().filter(|name| is_api_name(name)),
+        field: named.into_iter().find_map(Value::as_str).filter(|name| is_api_name(name)),
         id: there.into_iter().find_map(id),
     }
 }
@@ -71,6 +73,8 @@ pub fn judge(response: &Response, now: Timestamp) -> Outcome {
         | "INVALID_MODULE"
         | "INVALID_REQUEST"
         | "INVALID_QUERY" => refused(),
+        // A page, an empty body, or `{"success": false}`.
+        "" if response.is_success() => Outcome::not_understood(status),
         // A code under 2xx that is not known: it was not taken, and an operator must see why.
         _ if response.is_success() => refused(),
         _ if status == 429 => {

@@ -366,9 +366,9 @@ fn what_responses_mean() {
             "refused: 202 MANDATORY_NOT_FOUND, for Call_Purpose",
         ),
         (
-            record(400, "INVALID_DATA", "Call_Result"),
+            record(400, "INVALID_DATA", "Call_Duration"),
             Verdict::Refused,
-            "refused: 400 INVALID_DATA, for Call_Result",
+            "refused: 400 INVALID_DATA, for Call_Duration",
         ),
         (
             record(400, "INVALID_DATA", "+61491570156"),
@@ -388,7 +388,16 @@ fn what_responses_mean() {
         (error(400, "Zoe", json!({})), Verdict::Refused, "refused: 400"),
         (error(500, "INTERNAL_ERROR", json!({})), retry, "failed there: 500 INTERNAL_ERROR"),
         (response(502, Value::Null), retry, "failed there: 502"),
-        (error(404, "INVALID_URL_PATTERN", json!({})), Verdict::Refused, "refused: 404"),
+        (
+            error(404, "INVALID_URL_PATTERN", json!({})),
+            Verdict::RetryBriefly { not_before: None },
+            "not found: 404",
+        ),
+        (response(409, Value::Null), retry, "retry later: 409"),
+        (response(200, json!("<html>")), retry, "not understood: 200"),
+        (response(201, json!("<html>")), retry, "not understood: 201"),
+        (response(200, json!({"success": false})), retry, "not understood: 200"),
+        (response(200, Value::Null), retry, "not understood: 200"),
     ] {
         let none = response(204, Value::Null);
         let mut crm = Organisation::default().responding(vec![none, given]);
@@ -411,6 +420,74 @@ fn what_responses_mean() {
     let none = response(204, Value::Null);
     let mut crm = Organisation::default().responding(vec![none, response(201, Value::Null)]);
     assert_eq!(completed(json!({"contacts": "none"}), &mut crm).verdict, Verdict::Delivered);
+}
+
+#[test]
+fn what_it_can_do_without_and_is_refused_is_left_out() {
+    let lead = contact("4876876000000000006", "+61491570156");
+    for (not_taken, owner, results, left_out) in [
+        (202, "4876876000000000099", &[][..], &["Owner"][..]),
+        (400, "4876876000000000099", &[], &["Owner"]),
+        (202, OWNER, &["Interested"], &["Call_Result"]),
+        (202, "4876876000000000099", &["Interested"], &["Call_Result", "Owner"]),
+    ] {
+        let settings = json!({"key_field": "Switchboard_Key", "owners": {"emp-1": owner}});
+        let changes = || json!({ "settings": settings });
+        let new = || Organisation {
+            not_taken,
+            results: results.iter().map(|text| (*text).to_owned()).collect(),
+            ..Organisation::set_up().with("Leads", lead.clone())
+        };
+        let mut crm = new();
+        let outcome = completed(changes(), &mut crm);
+        let notes: String =
+            left_out.iter().map(|name| format!(", without {name}: refused")).collect();
+        assert_eq!(outcome.result, format!("created: 201, contact found{notes}"));
+        let call = &crm.calls()[0];
+        assert!(left_out.iter().all(|name| call.get(*name).is_none()), "{call}");
+        assert_eq!(call["$se_module"], "Leads");
+        let entries = entries(changes(), How::Crash, new);
+        assert!(entries.len() >= 4 && entries.iter().all(|count| *count == 1), "{entries:?}");
+    }
+    let none = || response(204, Value::Null);
+    for (details, left_out) in [
+        // Nothing is named: it may be the owner or the lead.
+        (json!({}), ", without Owner: refused, without What_Id: refused"),
+        (json!({"api_name": "id", "parent_api_name": "Owner"}), ", without Owner: refused"),
+    ] {
+        let found = response(200, json!({"data": [lead]}));
+        let refused = error(400, "INVALID_DATA", details);
+        let mut crm = Organisation::default()
+            .with("Leads", contact("4876876000000000006", ""))
+            .responding(vec![none(), none(), found, refused]);
+        let outcome = completed(json!({"settings": {"owners": {"emp-1": OWNER}}}), &mut crm);
+        assert_eq!(outcome.result, format!("created: 201, contact found{left_out}"));
+    }
+    // A lead inside a change is no record that was deleted.
+    let gone = error(400, "INVALID_DATA", json!({"api_name": "id", "parent_api_name": "What_Id"}));
+    let remote = Remote { call: Some("7".into()), contact: Some("Leads/9".into()) };
+    let mut crm = Organisation::default().with("Calls", json!({"id": "7"})).responding(vec![gone]);
+    let outcome = deliver(json!({}), Event::Completed, &remote, &mut crm);
+    assert_eq!(outcome.result, "changed: 200, no contact: unknown");
+}
+
+#[test]
+fn a_field_of_the_key_that_is_missing_is_said_and_waited_for() {
+    let changes = || json!({"settings": {"key_field": "Switchboard_Key"}});
+    let mut crm = Organisation::default();
+    let outcome = completed(changes(), &mut crm);
+    assert_eq!(outcome.verdict, Verdict::Retry { not_before: None });
+    let words = "to be set up there: the search for Switchboard_Key: refused: 400 INVALID_QUERY";
+    assert!(outcome.result.starts_with(words), "{}", outcome.result);
+    let without_search = json!({
+        "settings": {"key_field": "Switchboard_Key"}, "deduplication": "none", "contacts": "none",
+    });
+    let outcome = completed(without_search, &mut crm);
+    assert_eq!(outcome.verdict, Verdict::Retry { not_before: None });
+    assert!(outcome.result.starts_with("to be set up there: the field of the key"));
+    assert!(crm.calls().is_empty());
+    crm.key_field = Some(("Switchboard_Key".into(), true));
+    assert_eq!(completed(changes(), &mut crm).result, "created: 201, no contact: unknown");
 }
 
 #[test]

@@ -30,12 +30,14 @@ impl Deliver {
                 self.gates.answered(to, now);
                 return None;
             }
-            Verdict::Retry { not_before } if is_probe => Change::ProbeFailed { not_before },
-            Verdict::Retry { not_before: Some(not_before) } if not_before > now => {
-                Change::Asked { not_before }
+            Verdict::Retry { not_before } | Verdict::RetryBriefly { not_before } => {
+                match not_before {
+                    _ if is_probe => Change::ProbeFailed { not_before },
+                    Some(not_before) if not_before > now => Change::Asked { not_before },
+                    _ if self.gates.failed(to, now) => Change::Tripped,
+                    _ => return None,
+                }
             }
-            Verdict::Retry { .. } if self.gates.failed(to, now) => Change::Tripped,
-            Verdict::Retry { .. } => return None,
         };
         self.change(to, change, now).await
     }

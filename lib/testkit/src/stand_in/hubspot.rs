@@ -21,6 +21,10 @@ pub struct Portal {
     pub contacts: BTreeMap<String, Properties>,
     /// Call and contact.
     pub associations: BTreeSet<(String, String)>,
+    /// Owners who have left, and words that are no option any more.
+    pub refused: BTreeSet<String>,
+    /// Whether a batch says under 207 what is wrong with its only input.
+    pub says_207: bool,
     /// Contacts that the search does not show yet.
     pub unseen: BTreeSet<String>,
     /// Refresh tokens that are accepted.
@@ -193,7 +197,14 @@ impl Portal {
             let there =
                 self.calls.iter().find(|(_, call)| call.get(property).is_some_and(|v| v == value));
             let there = there.map(|(id, _)| id.clone());
-            let properties = self.checked(input.get("properties"), there.is_none())?;
+            let properties = match self.checked(input.get("properties"), there.is_none()) {
+                Err(refused) if self.says_207 => {
+                    let errors = json!([refused.json()]);
+                    let body = json!({"status": "COMPLETE", "results": [], "numErrors": 1, "errors": errors});
+                    return Ok(response(207, body));
+                }
+                properties => properties?,
+            };
             let id = there.clone().unwrap_or_else(|| self.id());
             let call = self.calls.entry(id.clone()).or_default();
             call.extend(properties);
@@ -233,6 +244,16 @@ impl Portal {
                     return Err(invalid(&message));
                 }
             };
+            if self.refused.contains(text) {
+                let code = match name.as_str() {
+                    "hubspot_owner_id" => "INVALID_OWNER_ID",
+                    _ => "INVALID_OPTION",
+                };
+                let message = format!(
+                    "Property values were not valid: [{{\"isValid\":false,\"message\":\"{text} does not exist\",\"error\":\"{code}\",\"name\":\"{name}\"}}]"
+                );
+                return Err(invalid(&message));
+            }
             if !is_good {
                 let message = format!("Property values were not valid: {name}: {text}");
                 return Err(invalid(&message));

@@ -32,6 +32,12 @@ pub struct Org {
     pub unindexed: BTreeSet<String>,
     /// Deleted, and known to have been there.
     pub deleted: BTreeSet<String>,
+    /// Users who have left, and words that are on no list any more.
+    pub refused: BTreeSet<String>,
+    /// Contacts and leads that the search shows and that tasks must not name.
+    pub forbidden: BTreeSet<String>,
+    /// Whether an error says of a field which one it is.
+    pub names_no_field: bool,
     /// Whether `TaskSubtype` may be set when a task is changed.
     pub takes_subtype_later: bool,
     /// The number of the newest id.
@@ -169,6 +175,7 @@ impl Org {
                 return Err(error(400, "INVALID_FIELD", &message, &[]));
             }
         }
+        let text = |name: &str| body.get(name).and_then(Value::as_str);
         let is = |name: &str, values: &[&str]| {
             body.get(name).and_then(Value::as_str).is_none_or(|value| values.contains(&value))
         };
@@ -187,6 +194,25 @@ impl Org {
         if is_new && body.get("Subject").is_none_or(|subject| subject == "") {
             let message = "Required fields are missing: [Subject]";
             return Err(error(400, "REQUIRED_FIELD_MISSING", message, &["Subject"]));
+        }
+        let named = |name: &'static str| match self.names_no_field {
+            true => Vec::new(),
+            false => vec![name],
+        };
+        for name in ["CallDisposition", "CallType", "Status", "TaskSubtype"] {
+            if text(name).is_some_and(|word| self.refused.contains(word)) {
+                let message = format!("bad value for restricted picklist field: {}", body[name]);
+                return Err(error(400, picklist, &message, &named(name)));
+            }
+        }
+        if let Some(owner) = text("OwnerId").filter(|owner| self.refused.contains(*owner)) {
+            let message = format!("operation performed with inactive user [{}]", &owner[..15]);
+            return Err(error(400, "INACTIVE_OWNER_OR_USER", &message, &[]));
+        }
+        if let Some(who) = text("WhoId").filter(|who| self.forbidden.contains(*who)) {
+            let message = format!("insufficient access rights on cross-reference id: {who}");
+            let code = "INSUFFICIENT_ACCESS_ON_CROSS_REFERENCE_ENTITY";
+            return Err(error(403, code, &message, &[]));
         }
         if let Some(who) = body.get("WhoId").and_then(Value::as_str) {
             if self.deleted.contains(who) {

@@ -21,6 +21,8 @@ pub struct Organisation {
     pub lags: bool,
     /// Fields of calls that this organisation insists on beside the usual.
     pub mandatory: Vec<String>,
+    /// What `Call_Result` may be, where that is a list of the organisation's own.
+    pub results: Vec<String>,
     /// The status of an answer whose only record was not taken.
     pub not_taken: u16,
     /// What it responds instead, once each.
@@ -41,6 +43,7 @@ impl Default for Organisation {
             key_field: None,
             lags: false,
             mandatory: Vec::new(),
+            results: Vec::new(),
             not_taken: 202,
             instead: Vec::new(),
             asked: Vec::new(),
@@ -239,7 +242,10 @@ impl Organisation {
                 }
                 "Call_Start_Time" => is_time(value),
                 "Call_Duration" => is_duration(value),
-                "Call_Result" => line(value, 120),
+                "Call_Result" => {
+                    let is_listed = self.results.iter().any(|word| value == word);
+                    line(value, 120) && (self.results.is_empty() || is_listed)
+                }
                 "Description" => is_text(value, 0, 32_000),
                 "Owner" => value["id"] == "4876876000000000017",
                 "Who_Id" => exists("Contacts", value),
