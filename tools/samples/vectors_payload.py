@@ -309,7 +309,7 @@ def intake() -> dict:
              {key: {"contact_name": None, "recordings": None}}),
         case("a list with a bad record", [send([record, {**record, "externalCallId": ""}])], {key: {"talk": 60}},
              rejected=[{"status": 400, "error": "externalCallId"}]),
-        case("a form", [send("provider=asterisk&externalCallId=1", kind=FORM)], {}, rejected=[{"status": 415}]),
+        case("a form", [send("provider=asterisk&externalCallId=1&durationSec=60", kind=FORM)], {"asterisk/asterisk/1": {"talk": 60}}),
         case("a negative duration", [send({**record, "durationSec": "-1"})], {}, rejected=[{"status": 400, "error": "durationSec"}]),
     ]
     about = "The generic intake, above all what templates make of it."

@@ -7,6 +7,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// How long a name may be, in characters: in a message, and in the directory.
+pub(crate) const LONGEST_NAME: usize = 2_000;
+
 /// A phone number, name, summary, transcript or recording URL.
 ///
 /// It serializes as itself, because the table and the CRM need the value; it never prints.

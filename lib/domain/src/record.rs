@@ -66,6 +66,9 @@ pub struct CallRecord {
     pub planned: Option<Planned>,
     /// When a replay changed its updates last.
     pub replayed_at: Option<Timestamp>,
+    /// What could not be done beside the call (`contact`, `timeline`), and why: without values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub problems: BTreeMap<String, String>,
 }
 
 /// The two sides of a call, as far as we know them.
@@ -192,6 +195,7 @@ impl CallRecord {
             deliveries: BTreeSet::new(),
             planned: None,
             replayed_at: None,
+            problems: BTreeMap::new(),
         }
     }
 
@@ -280,6 +284,12 @@ impl CallRecord {
         let heard = |update: &&Update| (update.is_context(), update.received_at);
         let first = self.updates.values().min_by_key(heard);
         first.map_or(Timestamp::UNIX_EPOCH, |update| update.received_at)
+    }
+
+    /// When its last message came.
+    pub fn last_heard_at(&self) -> Timestamp {
+        let received = self.updates.values().map(|update| update.received_at);
+        received.max().unwrap_or(Timestamp::UNIX_EPOCH)
     }
 
     /// Whether a `call.started` would be delivered too late: the call has ended, or the first message

@@ -8,7 +8,7 @@ use serde_with::skip_serializing_none;
 
 use crate::digest::Digest;
 use crate::party::Party;
-use crate::private::Personal;
+use crate::private::{LONGEST_NAME, Personal};
 use crate::time::{Flag, Seconds};
 
 /// The kind of an update that a caller of the API sent, and no provider.
@@ -43,7 +43,8 @@ pub struct Update {
 }
 
 impl Update {
-    /// An update whose digest is that of `kind` and `raw`.
+    /// An update whose digest is that of `kind` and `raw`. Names are cleaned here, whatever provider sent
+    /// them.
     pub fn new(
         kind: &str,
         order: Order,
@@ -57,7 +58,7 @@ impl Update {
             order,
             received_at,
             target: Personal::default(),
-            facts,
+            facts: facts.cleaned(),
             raw: Body::Inline(raw),
         }
     }
@@ -326,6 +327,35 @@ pub struct Facts {
     /// Fields that have no place above, as they came.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub extra: BTreeMap<String, Personal>,
+}
+
+impl Facts {
+    /// The same with its names as one line each: the directory and CRMs refuse control characters.
+    fn cleaned(mut self) -> Self {
+        let name = |name: &mut Personal| *name = Personal::new(line(name.expose()));
+        self.contact_name.iter_mut().for_each(name);
+        self.contact_name = self.contact_name.filter(|name| !name.expose().is_empty());
+        let is_name = |(field, _): &(&String, &mut Personal)| field.ends_with("name");
+        self.extra.iter_mut().filter(is_name).for_each(|(_, text)| name(text));
+        for text in [&mut self.campaign, &mut self.cause] {
+            *text = text.take().map(|text| line(&text)).filter(|text| !text.is_empty());
+        }
+        self
+    }
+}
+
+/// A text as one line of at most [`LONGEST_NAME`] characters: the end of a line and a tab are a space,
+/// other control characters nothing.
+fn line(text: &str) -> String {
+    let is_break =
+        |c: char| c.is_whitespace() && (c.is_control() || "\u{2028}\u{2029}".contains(c));
+    let spaced = text.chars().map(|c| if is_break(c) { ' ' } else { c });
+    let plain: String = spaced.filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
+    if plain == text {
+        plain
+    } else {
+        plain.split(' ').filter(|word| !word.is_empty()).collect::<Vec<_>>().join(" ")
+    }
 }
 
 #[cfg(test)]

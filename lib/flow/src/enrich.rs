@@ -25,7 +25,7 @@ use crate::configuration::Configuration;
 use crate::conversations;
 use crate::follow_ups::{delivery_job, queue_due};
 use crate::metrics;
-use crate::people::{self, Known};
+use crate::people;
 use crate::planning::{self, Plan as Deliveries};
 use crate::update::{self, Also, is_due, owes, rounds, update};
 
@@ -127,7 +127,7 @@ impl Enrich {
             if next.is_start_overdue(now) {
                 return Ok(Some((Also::Nothing, ())));
             }
-            next.people = people::who(&self.directory, next, source, false, now).await?.people;
+            people::introduce(&self.directory, next, source, false, now).await?;
             let (planned, _) = self.plan(next, configuration, now).await?;
             Ok(Some((Also::Deliveries { planned, untried: Vec::new() }, ())))
         })
@@ -164,9 +164,8 @@ impl Enrich {
                 _ => return Ok(ControlFlow::Break((next, step))),
             };
             let rules = &task.configuration.leads;
-            people::place(&self.directory, &next, contact, rules, task.now).await?;
-            let mut done = next.clone();
-            done.timelines = contact.map(|contact| contact.id.clone()).into_iter().collect();
+            let mut done = next;
+            people::write_timelines(&self.directory, &mut done, contact, rules, task.now).await?;
             done.owed.remove(&Work::Enrich);
             written.extend(done.timelines.iter().cloned());
             match self.store.put_call(&done).await? {
@@ -205,9 +204,7 @@ impl Enrich {
         }
         let is_delivered = plan::is_delivered(&next.call, source.legs);
         let creates = is_delivered && source.creates_contacts();
-        let Known { people, contact } =
-            people::who(&self.directory, next, source, creates, now).await?;
-        next.people = people;
+        let contact = people::introduce(&self.directory, next, source, creates, now).await?;
         let contact = contact.filter(|_| is_delivered);
         next.timelines.extend(written.iter().cloned());
         next.timelines.extend(contact.iter().map(|contact| contact.id.clone()));

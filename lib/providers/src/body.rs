@@ -1,11 +1,15 @@
 //! Bodies made by templates that people typed: JSON or a form, one record or many.
 
-use serde_json::{Map, Value};
+#[cfg(test)]
+mod tests;
+
+use serde_json::Value;
 use switchboard_domain::{CallKey, Facts, Order, Update};
 
-use crate::json;
 use crate::provider::{Authenticated, Content, Record, Unread};
 use crate::reject::Reject;
+use crate::request::Form;
+use crate::{form, json};
 
 /// A record of a body, before it becomes an update with its bytes.
 pub struct ParsedRecord {
@@ -62,38 +66,55 @@ pub fn each_kept(
     Content::Calls(records.into_iter().map(read_one).collect())
 }
 
-/// The body as JSON, whether it came as JSON, as a form or, with GET, as a query.
+/// The body as JSON, whether it came as JSON, as a form of either kind or, with GET, as a query.
 ///
-/// The content type says which; where it says neither, the first character does. A form is an
-/// object of texts; of a repeated name the first value counts.
+/// The body says what it is, whatever its content type says: what begins as JSON is JSON, what begins with
+/// a boundary is multipart/form-data, and what begins with a name and `=` is a form. See [`form::value`].
 pub fn value(message: &Authenticated<'_>) -> Result<Value, Reject> {
     let request = message.request();
     let body = message.body();
     if body.is_empty() && request.method == "GET" {
-        return Ok(form(request.query.as_bytes()));
+        return form::value(pairs(request.query.as_bytes()));
     }
-    let looks_like_json = body.trim_ascii_start().first().is_some_and(|b| b"{[".contains(b));
-    let media = request.media_type();
-    let is_json = media.ends_with("/json") || media.ends_with("+json");
-    if (request.is_form() && !looks_like_json) || (!is_json && !looks_like_json && has_pairs(body))
-    {
-        return Ok(form(body));
+    let body = json::plain(body)?;
+    let begins = body.trim_ascii_start().first().copied().unwrap_or_default();
+    if b"{[\"".contains(&begins) {
+        return match json::parse(body)? {
+            // JSON that was written as a text of JSON once more.
+            Value::String(text) => json::inside(&text),
+            value => Ok(value),
+        };
     }
-    json::parse(body)
+    if let Some(fields) = form::multipart(body) {
+        return form::value(fields?);
+    }
+    if let Some(value) = bare(body) {
+        return Ok(value);
+    }
+    if request.is_form() || has_pairs(body) { form::value(pairs(body)) } else { json::parse(body) }
 }
 
-/// A form as an object of texts.
-pub fn form(form: &[u8]) -> Value {
-    let mut fields = Map::new();
-    for (name, value) in form_urlencoded::parse(form) {
-        fields.entry(name.into_owned()).or_insert_with(|| Value::String(value.into_owned()));
-    }
-    Value::Object(fields)
+/// `name={…}` as people type it: no form encodes its braces so little, and `+` is no space in it.
+fn bare(body: &[u8]) -> Option<Value> {
+    let (name, text) = body.split_at_checked(body.iter().position(|b| *b == b'=')?)?;
+    let text = text.strip_prefix(b"=")?;
+    let is_alone = name.iter().all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(b));
+    let begins =
+        text.trim_ascii_start().starts_with(b"{") || text.trim_ascii_start().starts_with(b"[{");
+    if is_alone && begins { json::parse(text).ok() } else { None }
 }
 
-/// Whether a body without a content type can be a form: `name=value`, in one line of plain text.
+/// The names and values of a form, decoded.
+pub fn pairs(form: &[u8]) -> Form {
+    form_urlencoded::parse(form).into_owned().collect()
+}
+
+/// Whether a body can be a form: it begins with a name and `=`, or is JSON encoded as one.
 fn has_pairs(body: &[u8]) -> bool {
-    let plain = |b: &u8| b.is_ascii_graphic() && !b"<>\"{}".contains(b);
+    let body = body.trim_ascii();
     let name = body.split(|b| *b == b'=').next().unwrap_or_default();
-    body.contains(&b'=') && !name.is_empty() && body.trim_ascii().iter().all(plain)
+    let plain = |b: &u8| b.is_ascii_alphanumeric() || b"_-.+%$[]".contains(b);
+    let is_encoded = |start: &[u8]| body.get(..3).is_some_and(|b| b.eq_ignore_ascii_case(start));
+    let has_name = body.contains(&b'=') && !name.is_empty() && name.iter().all(plain);
+    has_name || is_encoded(b"%7B") || is_encoded(b"%5B")
 }

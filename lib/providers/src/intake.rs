@@ -47,10 +47,7 @@ impl Provider for Intake {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        if message.request().is_form() {
-            return Err(Reject::UnsupportedMediaType { expected: "application/json" });
-        }
-        let records = json::some_records(json::parse(message.body())?)?;
+        let records = json::some_records(body::value(message)?)?;
         Ok(body::each(message, records, |record| self.read(message, record)))
     }
 }

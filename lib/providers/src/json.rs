@@ -4,29 +4,67 @@ use serde_json::{Map, Value};
 use switchboard_domain::{Personal, Seconds};
 
 use crate::reject::Reject;
+use crate::repair;
 
 /// How long a field may be that nothing else is said about, bytes.
 pub(crate) const SHORT: usize = 2 * 1024;
 
-/// Parses a body. An error names the field at which the text stops being JSON, because that is
-/// what an empty variable in a template leaves behind (`"durationSec":,`).
+/// Parses a body, which may begin with a mark of its byte order. What can be mended is
+/// ([`repair::mended`]). An error names the field at which the text stops being JSON, because that is what
+/// an empty variable in a template leaves behind (`"durationSec":,`).
 pub fn parse(body: &[u8]) -> Result<Value, Reject> {
-    serde_json::from_slice(body).map_err(|error| {
-        let place = format!("line {}, column {}", error.line(), error.column());
-        match field_before(body, error.line(), error.column()) {
-            Some(field) => {
-                Reject::malformed(field, format!("is not followed by a JSON value ({place})"))
-            }
-            None => Reject::malformed("body", format!("is not valid JSON ({place})")),
+    let body = plain(body)?;
+    match serde_json::from_slice(body) {
+        Ok(value) => Ok(value),
+        Err(_) => {
+            let mended = repair::mended(body);
+            serde_json::from_str(&mended).map_err(|error| not_json(mended.as_bytes(), &error))
         }
+    }
+}
+
+/// Parses JSON that stands as a text in a form or in JSON. An error names no field: to the reader of the
+/// body, what stands there is a value.
+pub fn inside(text: &str) -> Result<Value, Reject> {
+    parse(text.as_bytes()).map_err(|why| match why {
+        Reject::Malformed { problem, .. } => {
+            Reject::malformed("body", format!("holds JSON as text, which {problem}"))
+        }
+        other => other,
     })
+}
+
+/// A body without the mark of its byte order; what is not one byte for each letter is refused.
+pub fn plain(body: &[u8]) -> Result<&[u8], Reject> {
+    if repair::is_wide(body) {
+        return Err(Reject::malformed("body", "is UTF-16 or UTF-32: send UTF-8"));
+    }
+    Ok(body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body))
+}
+
+fn not_json(body: &[u8], error: &serde_json::Error) -> Reject {
+    let (line, column) = (error.line(), error.column());
+    let place = format!("line {line}, column {column}");
+    if let Some(field) = field_before(body, line, column) {
+        return Reject::malformed(field, format!("is not followed by a JSON value ({place})"));
+    }
+    let at = (line_start(body, line) + column).saturating_sub(1);
+    match repair::reason(body, at) {
+        Some(reason) => {
+            Reject::malformed("body", format!("is not valid JSON: it {reason} ({place})"))
+        }
+        None => Reject::malformed("body", format!("is not valid JSON ({place})")),
+    }
+}
+
+/// Where a line begins, counted from 1.
+fn line_start(body: &[u8], line: usize) -> usize {
+    body.split_inclusive(|b| *b == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum()
 }
 
 /// The name before the colon that the parser had reached, if that is where it stopped.
 fn field_before(body: &[u8], line: usize, column: usize) -> Option<String> {
-    let start: usize =
-        body.split_inclusive(|b| *b == b'\n').take(line.max(1) - 1).map(<[u8]>::len).sum();
-    let read = body.get(..(start + column).min(body.len()))?;
+    let read = body.get(..(line_start(body, line) + column).min(body.len()))?;
     let read = read.strip_suffix(b",").or_else(|| read.strip_suffix(b"}")).unwrap_or(read);
     let quoted = read.trim_ascii_end().strip_suffix(b":")?.trim_ascii_end().strip_suffix(b"\"")?;
     let opens = quoted.iter().rposition(|b| *b == b'"')?;

@@ -17,6 +17,7 @@ use switchboard_domain::sync::Step;
 use switchboard_domain::{ConfigError, Name, later};
 use switchboard_http::{Http, Limits, Response, SendError, retry_after};
 
+use crate::json;
 use crate::provider::{Authenticated, Content, Parsed, Provider, Sources};
 use crate::reject::Reject;
 use crate::request::{PULLED, Request};
@@ -122,8 +123,7 @@ impl Session<'_> {
 
     /// The body of a response with status 2xx, as JSON.
     pub fn json(&self, response: &Response) -> Result<Value, Problem> {
-        serde_json::from_slice(self.body(response)?)
-            .map_err(|_| Problem::unreadable("it is not JSON"))
+        json::parse(self.body(response)?).map_err(|_| Problem::unreadable("it is not JSON"))
     }
 
     /// A record in the shape of a webhook to `path`.

@@ -23,12 +23,6 @@ pub enum Reject {
         /// What is wrong with it.
         problem: String,
     },
-    /// The body is in a format that this path does not take.
-    #[error("content type not supported: send {expected}")]
-    UnsupportedMediaType {
-        /// What is taken.
-        expected: &'static str,
-    },
     /// The body is larger than what is stored.
     #[error("body too large: at most {limit} bytes")]
     TooLarge {
@@ -82,7 +76,6 @@ impl Reject {
             Self::Unauthenticated { .. } => 401,
             Self::Forbidden(_) => 403,
             Self::TooLarge { .. } => 413,
-            Self::UnsupportedMediaType { .. } => 415,
         }
     }
 
@@ -92,14 +85,13 @@ impl Reject {
             Self::Unauthenticated { .. } => "unauthenticated",
             Self::Forbidden(refusal) => refusal.as_str(),
             Self::Malformed { .. } => "malformed",
-            Self::UnsupportedMediaType { .. } => "unsupported_media_type",
             Self::TooLarge { .. } => "too_large",
         }
     }
 
     /// Whether the body is worth keeping: its sender is known, and it was not understood.
     pub fn is_quarantined(&self) -> bool {
-        matches!(self, Self::Malformed { .. } | Self::UnsupportedMediaType { .. })
+        matches!(self, Self::Malformed { .. })
     }
 }
 

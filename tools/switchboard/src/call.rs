@@ -43,6 +43,9 @@ fn show(record: &CallRecord, deliveries: &[Delivery], missing: Option<&[Undelive
     if let Some(lookup) = &record.lookup {
         line("lookup", format!("{:?}, {} attempts", lookup.state, lookup.attempts));
     }
+    for (what, problem) in &record.problems {
+        line("problem", format!("{what}: {problem}"));
+    }
     if let Some(mark) = &record.analysis {
         let why = mark.reason.as_ref().map_or(String::new(), |reason| format!(": {reason}"));
         let tokens = format!("{} + {} tokens", mark.tokens.input, mark.tokens.output);

@@ -138,6 +138,7 @@ fn work(
         "replayed_at": record.replayed_at,
         "owes": owes.collect::<Vec<_>>(),
         "lookup": record.lookup,
+        "problems": record.problems,
         "analysis": analysed(record, analysis, caller),
         "tasks": analysis.map_or_else(Vec::new, |analysis| tasks(&analysis.tasks, caller)),
         "delivery": DeliveryStatus::of(deliveries),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::entry::{Contact, Employee, Entry, Extension};
-use crate::private::Personal;
+use crate::private::{LONGEST_NAME, Personal};
 
 /// As many numbers as an entry may have. With the other limits, replacing all that an entry is found
 /// by, and the entry, is one transaction of at most 100 items.
@@ -18,8 +18,6 @@ pub const MOST_EXTERNAL_IDS: usize = 12;
 /// placeholder.
 pub const MOST_HOLDERS: usize = 100;
 
-/// As long as a name that a provider tells may be, in characters.
-const LONGEST_NAME: usize = 2_000;
 /// RFC 5321's limit of a path, without its brackets.
 const LONGEST_EMAIL: usize = 254;
 const LONGEST_EXTERNAL_ID: usize = 256;

@@ -6,12 +6,15 @@ use futures_util::future::join_all;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_domain::directory::{Activity, Contact, ContactKind, Employee, Extension, Origin};
-use switchboard_domain::{CallRecord, MatchedBy, Name, Outcome, Personal, Unmatched, Work};
+use switchboard_domain::{
+    CallRecord, Legs, MatchedBy, Name, Outcome, Personal, Policy, Seconds, Unmatched, Work,
+};
 use switchboard_people::leads;
-use switchboard_store::Put;
+use switchboard_store::table::{Condition, Item, Key, Page, Query, Unmet, Write, Written};
+use switchboard_store::{Directory, Put, StoreError, Table};
 
 use crate::samples::{Webhook, asterisk, call_status, recording, sample};
-use crate::world::{World, both, merged, minutes, twilio_source};
+use crate::world::{START, World, both, merged, minutes, twilio_source};
 
 const NUMBER: &str = "+79991112233";
 
@@ -340,5 +343,95 @@ async fn a_call_that_is_matched_anew_moves_and_is_told_once_more() {
         let received: Vec<Value> =
             crm.received().iter().map(|one| one.json()["data"]["contact"]["id"].clone()).collect();
         assert_eq!(received, [json!(created.id.as_str()), json!("kim")]);
+    }
+}
+
+/// A directory of which every request fails.
+struct Broken {
+    for_good: bool,
+}
+
+impl Broken {
+    fn fails<T>(&self) -> Result<T, StoreError> {
+        let code = "test".to_owned();
+        Err(match self.for_good {
+            true => StoreError::Refused { operation: "read", code },
+            false => StoreError::Unavailable { operation: "read", code },
+        })
+    }
+}
+
+#[async_trait::async_trait]
+impl Table for Broken {
+    async fn get(&self, _: &Key) -> Result<Option<Item>, StoreError> {
+        self.fails()
+    }
+
+    async fn batch_get(&self, _: &[Key], _: &[&[&str]]) -> Result<Vec<Item>, StoreError> {
+        self.fails()
+    }
+
+    async fn query(&self, _: &Query) -> Result<Page, StoreError> {
+        self.fails()
+    }
+
+    async fn scan(&self, _: &Condition, _: Option<Item>) -> Result<Page, StoreError> {
+        self.fails()
+    }
+
+    async fn write(&self, _: Write) -> Result<Written, StoreError> {
+        self.fails()
+    }
+
+    async fn transact(&self, _: Vec<Write>) -> Result<Vec<Unmet>, StoreError> {
+        self.fails()
+    }
+}
+
+#[tokio::test]
+async fn what_the_directory_refuses_keeps_no_call_from_its_crms() {
+    // A name that was stored before names were cleaned.
+    let named = |record: &mut CallRecord| {
+        let mut update = record.updates.pop_first().unwrap().1;
+        update.facts.contact_name = Some(Personal::new("Ann\tBell"));
+        *record = CallRecord::first(
+            record.key.clone(),
+            update,
+            Policy { settle: Seconds(0), legs: Legs::Parent, starts: false },
+            START.parse().unwrap(),
+        );
+    };
+    let rules = json!({
+        "statuses": ["new", "Contacted"],
+        "rules": [{"when": {"min_talk_seconds": 1}, "to": "Contacted"}],
+    });
+    for (what, broken, within) in [
+        ("contact", None, minutes(5)),
+        ("timeline", None, minutes(5)),
+        ("contact", Some(true), minutes(5)),
+        ("contact", Some(false), minutes(30)),
+    ] {
+        let (mut world, crm) = World::with_crm(json!({})).await;
+        if let Some(for_good) = broken {
+            world.directory = Directory::new(Broken { for_good });
+        }
+        if what == "timeline" {
+            world.configure("leads/rules", rules.clone());
+            let lead = contact("lead", ContactKind::Lead, &[NUMBER], &[]);
+            world.directory.put_contact(&lead).await.unwrap();
+        }
+        world.take(&call("1", json!({}))).await;
+        if what == "contact" && broken.is_none() {
+            let mut record = world.call();
+            let version = record.version;
+            named(&mut record);
+            record.version = version;
+            assert!(matches!(world.store.put_call(&record).await.unwrap(), Put::Stored(_)));
+        }
+        world.settle(within).await;
+        assert!(!world.owes().await, "{what}, {broken:?}");
+        assert_eq!(crm.entries().len(), 1, "{what}, {broken:?}");
+        let problems = world.call().problems;
+        assert_eq!(problems.keys().collect::<Vec<_>>(), [what], "{broken:?}");
     }
 }

@@ -98,7 +98,7 @@ pub fn conversation(body: &[u8], received_at: Timestamp) -> Result<Conversation,
 
 /// Reads a page of the list of conversations.
 pub fn page(body: &[u8]) -> Result<Page, Reject> {
-    serde_json::from_slice(body)
+    serde_json::from_value(json::parse(body)?)
         .map_err(|_| Reject::malformed("conversations", "is not of the shape of ElevenLabs' list"))
 }
 

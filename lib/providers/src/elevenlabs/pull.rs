@@ -12,6 +12,7 @@ use switchboard_http::Response;
 use super::conversation::page;
 use super::settings::{self, Settings, agents, api_key, api_url};
 use super::webhook::ElevenLabs;
+use crate::json as read_json;
 use crate::provider::Provider;
 use crate::pull::{Page, Problem, Pull, Session, not_set_up};
 use crate::rest::{self, query};
@@ -105,7 +106,7 @@ async fn conversation(session: &Session<'_>, step: &Step) -> Result<Page, Proble
         // Deleted since it was listed.
         return Ok(Page::default());
     }
-    let data: Value = serde_json::from_slice(body(session, &response)?)
+    let data = read_json::parse(body(session, &response)?)
         .map_err(|_| Problem::unreadable("it is not JSON"))?;
     let second = |path: &str| data.pointer(path).and_then(Value::as_i64);
     let start = second("/metadata/start_time_unix_secs").unwrap_or_default();

@@ -60,7 +60,7 @@ impl Provider for ElevenLabs {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        let value = json::parse(message.body())?;
+        let value = body::value(message)?;
         let kind = value.get("type").and_then(Value::as_str);
         let kind = kind.ok_or_else(|| Reject::malformed("type", "is required"))?;
         let data = value.get("data").unwrap_or(&Value::Null);

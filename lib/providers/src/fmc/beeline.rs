@@ -29,11 +29,12 @@ pub(super) fn records(body: &[u8]) -> Result<Vec<Value>, Reject> {
     if body.len() > LARGEST {
         return Err(Reject::malformed("body", format!("is XML of more than {LARGEST} bytes")));
     }
-    let text = std::str::from_utf8(body)
-        .map_err(|_| Reject::malformed("body", "is XML, and not UTF-8"))?;
+    // What may not stand in XML shows as U+FFFD.
+    let is_known = |c: char| !c.is_control() || "\t\n\r".contains(c);
+    let text = String::from_utf8_lossy(body).replace(|c| !is_known(c), "\u{fffd}");
     let options =
         ParsingOptions { allow_dtd: false, nodes_limit: MOST_NODES, ..Default::default() };
-    let document = Document::parse_with_options(text, options).map_err(|error| match error {
+    let document = Document::parse_with_options(&text, options).map_err(|error| match error {
         roxmltree::Error::DtdDetected => {
             Reject::malformed("body", "is XML with a <!DOCTYPE, which is never read: leave it out")
         }

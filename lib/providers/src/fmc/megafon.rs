@@ -8,10 +8,11 @@ use switchboard_domain::{Direction, Disposition, Facts, Order, Party, State, lat
 
 use crate::body::ParsedRecord;
 use crate::cdr::{self, MOST_EXTRA};
+use crate::form;
 use crate::json::Fields;
 use crate::provider::Authenticated;
 use crate::reject::Reject;
-use crate::request::Request;
+use crate::request::{Form, Request};
 
 /// The field that holds the secret.
 pub(super) const TOKEN: &str = "crm_token";
@@ -46,11 +47,11 @@ pub(super) fn take_token(value: &mut Value) -> bool {
 
 /// The bytes of a body without its token. `value` is what was read of it, without it already.
 pub(super) fn without_token(body: &[u8], value: &Value) -> Vec<u8> {
-    if body.trim_ascii_start().first().is_some_and(|first| b"{[".contains(first)) {
-        return value.to_string().into_bytes();
-    }
     let rest = form_urlencoded::parse(body).filter(|(name, _)| name != TOKEN);
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(rest).finish().into_bytes()
+    let rest: Form = rest.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    let form = form_urlencoded::Serializer::new(String::new()).extend_pairs(&rest).finish();
+    // JSON and forms with records in a field are kept as they were read.
+    if form::value(rest).as_ref() == Ok(value) { form } else { value.to_string() }.into_bytes()
 }
 
 /// Whether a record asks who a caller is, and waits for the answer.

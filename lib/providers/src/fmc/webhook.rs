@@ -85,10 +85,12 @@ fn presented(request: &Request) -> Vec<String> {
 /// The records of a body, and its bytes as they may be kept: without MegaFon's token.
 fn records(message: &Authenticated<'_>) -> Result<(Vec<Value>, Vec<u8>), Reject> {
     let sent = message.body();
+    let body = json::plain(sent)?.trim_ascii_start();
     let media = message.request().media_type();
     let is_xml = media.ends_with("/xml") || media.ends_with("+xml");
-    if is_xml || sent.trim_ascii_start().starts_with(b"<") {
-        return Ok((beeline::records(sent)?, sent.to_vec()));
+    let is_json = body.first().is_some_and(|first| b"{[".contains(first));
+    if body.starts_with(b"<") || (is_xml && !is_json) {
+        return Ok((beeline::records(body)?, sent.to_vec()));
     }
     let mut value = body::value(message)?;
     let kept = if megafon::take_token(&mut value) {
@@ -104,7 +106,9 @@ fn records(message: &Authenticated<'_>) -> Result<(Vec<Value>, Vec<u8>), Reject>
 fn unreadable(message: &Authenticated<'_>, why: Reject) -> Result<Content, Reject> {
     let body = message.body();
     let name = megafon::TOKEN.as_bytes();
-    match body.windows(name.len()).position(|bytes| bytes.eq_ignore_ascii_case(name)) {
+    // Where each letter has two bytes, what comes before its place among the letters.
+    let letters: Vec<u8> = body.iter().copied().filter(|b| *b != 0).collect();
+    match letters.windows(name.len()).position(|bytes| bytes.eq_ignore_ascii_case(name)) {
         None => Err(why),
         Some(at) => {
             let raw = body.get(..at).unwrap_or_default().to_vec();

@@ -17,6 +17,7 @@ use switchboard_domain::{
 
 use super::settings::Settings;
 use super::signature;
+use crate::body;
 use crate::cdr;
 use crate::json;
 use crate::provider::{Authenticated, Content, Provider, Record, Route, Unread};
@@ -106,15 +107,16 @@ impl Provider for Twilio {
     }
 
     fn parse(&self, message: &Authenticated<'_>) -> Result<Content, Reject> {
-        let request = message.request();
-        let parameters = if request.is_form() {
-            first_values(message.form())
-        } else {
-            let Value::Object(fields) = json::parse(message.body())? else {
+        let mut parameters = Fields::new();
+        if message.request().is_form() {
+            parameters = first_values(message.form());
+        }
+        if !parameters.contains_key("CallSid") {
+            let Value::Object(fields) = body::value(message)? else {
                 return Err(Reject::malformed("body", "is neither a form nor a JSON object"));
             };
-            from_json(fields)
-        };
+            parameters = from_json(fields);
+        }
         Ok(Content::Calls(vec![
             read(message, Parameters(parameters))
                 .map_err(|why| Unread { why, raw: message.body().to_vec() }),

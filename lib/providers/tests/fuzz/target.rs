@@ -16,7 +16,7 @@ use crate::leak::leaked;
 use crate::oracle::{self, Known};
 
 /// The statuses of the sender's faults.
-const STATUSES: [u16; 5] = [400, 401, 403, 413, 415];
+const STATUSES: [u16; 4] = [400, 401, 403, 413];
 /// What the texts of an update may take together, and each, without its bytes and its transcript,
 /// which have blobs of their own: a call's item holds 400 KB. Bytes.
 const MOST_TEXT: usize = 72 * 1024;
