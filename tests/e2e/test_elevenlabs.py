@@ -7,7 +7,7 @@ import time
 
 import pytest
 from http_file import Request
-from sign import ELEVENLABS_HEADER, sign_elevenlabs
+from sign import ELEVENLABS_HEADER, sign
 from stack import wait_for
 from test_twilio import callback, ended
 
@@ -26,7 +26,7 @@ def webhook(sid: str, summary: str, at: int | None = None, secret: str | None = 
     body = {"type": "post_call_transcription", "event_timestamp": int(time.time()), "data": data}
     headers = {"Content-Type": "application/json"}
     request = Request("POST", "/webhooks/elevenlabs", headers, json.dumps(body).encode())
-    sign_elevenlabs(request, int(time.time()) if at is None else at, secret)
+    sign("elevenlabs", request, int(time.time()) if at is None else at, secret)
     return request
 
 

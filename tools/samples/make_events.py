@@ -1,9 +1,10 @@
-"""Signs the samples with the providers' own packages, and makes API Gateway events of them.
+"""Signs the samples as their providers do, and makes API Gateway events of them.
 
     make samples
 
 Twilio's requests get the `X-Twilio-Signature` that Twilio's Python package computes for the public
-URL and the first token of `events/twilio/source.json`; ElevenLabs' get the signature of a fixed moment.
+URL and the first token of `events/twilio/source.json`; those of a folder with a `signature.json` get
+the signature of a fixed moment.
 Each request becomes an event of payload format 2.0 in `events/<provider>/gateway/`, ready for
 `cargo lambda invoke --data-file`.
 """
@@ -14,7 +15,7 @@ import base64
 import json
 
 from http_file import Request, parse, samples
-from sign import sign_elevenlabs, sign_twilio
+from sign import sign
 
 # When the samples say that they were sent: 2026-02-20T09:30:00Z.
 SENT_AT = 1771579800
@@ -57,12 +58,8 @@ def main() -> None:
     """The command."""
     for path in samples():
         requests = parse(path.read_text())
-        if path.parent.name == "twilio":
-            for request in requests:
-                sign_twilio(request)
-        if path.parent.name == "elevenlabs":
-            for request in requests:
-                sign_elevenlabs(request, SENT_AT)
+        for request in requests:
+            sign(path.parent.name, request, SENT_AT)
         path.write_text("\n###\n\n".join(request.text() for request in requests))
         folder = path.parent / "gateway"
         folder.mkdir(exist_ok=True)

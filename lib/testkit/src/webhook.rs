@@ -12,6 +12,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::Hmac;
 use jiff::Timestamp;
+use serde::Deserialize;
 use serde_json::Value;
 use sha1::Sha1;
 use sha2::Sha256;
@@ -41,6 +42,42 @@ struct Webhook {
     /// The first secret of the source, and the URL that a signature may cover.
     secret: String,
     public_url: String,
+    scheme: Option<Scheme>,
+}
+
+/// How a provider signs with HMAC-SHA256: its `signature.json`.
+#[derive(Clone, Deserialize)]
+struct Scheme {
+    /// The header of the signature.
+    header: String,
+    /// What is signed: a text with `{body}` at its end and perhaps `{time}`, in Unix seconds.
+    signed: String,
+    /// The header's value, with `{hex}` and perhaps `{time}`.
+    value: String,
+}
+
+/// What stands beside a provider's samples.
+struct Folder {
+    source: String,
+    scheme: Option<Scheme>,
+}
+
+impl Folder {
+    fn read(path: &Path) -> Result<Self, Failure> {
+        let scheme = fs::read(path.join("signature.json")).ok();
+        let scheme = scheme.map(|scheme| serde_json::from_slice(&scheme)).transpose()?;
+        Ok(Self { source: fs::read_to_string(path.join("source.json"))?, scheme })
+    }
+}
+
+impl Scheme {
+    fn value(&self, body: &[u8], secret: &str) -> String {
+        let time = Timestamp::now().as_second().to_string();
+        let before = self.signed.trim_end_matches("{body}").replace("{time}", &time);
+        let code = hmac::<Hmac<Sha256>>(secret, &[before.as_bytes(), body]);
+        let code: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
+        self.value.replace("{time}", &time).replace("{hex}", &code)
+    }
 }
 
 enum Change {
@@ -54,14 +91,14 @@ impl Sample {
     /// The longest sample that makes a hook do all of its work: one record, in one item, of a call that has ended.
     pub fn of(root: &Path, provider: &dyn Provider) -> Result<Self, Failure> {
         let folder = root.join("events").join(provider.name());
-        let source = fs::read_to_string(folder.join("source.json"))?;
-        let reader = Reader::new(provider, &source)?;
+        let beside = Folder::read(&folder)?;
+        let reader = Reader::new(provider, &beside.source)?;
         let mut events: Vec<_> =
             fs::read_dir(folder.join("gateway"))?.flatten().map(|entry| entry.path()).collect();
         events.sort();
         let samples = events.iter().filter_map(|path| {
             let event = serde_json::from_slice(&fs::read(path).ok()?).ok()?;
-            let webhook = Webhook::of(event, &source)?;
+            let webhook = Webhook::of(event, &beside)?;
             let change = reader.change(&webhook)?;
             (webhook.body.len() <= INLINE_LIMIT).then_some(Self { webhook, change })
         });
@@ -82,14 +119,14 @@ impl Sample {
         Some(webhook.signed(&self.webhook.secret).event())
     }
 
-    /// An event with another body, signed with the first secret of a source or another one.
+    /// An event with another body, signed with the first secret of its folder's source or another one.
     pub fn resigned(
-        source: &Path,
+        folder: &Path,
         event: Value,
         body: &[u8],
         secret: Option<&str>,
     ) -> Result<Value, Failure> {
-        let webhook = Webhook::of(event, &fs::read_to_string(source)?).ok_or("no webhook")?;
+        let webhook = Webhook::of(event, &Folder::read(folder)?).ok_or("no webhook")?;
         let own = webhook.secret.clone();
         let webhook = Webhook { body: body.to_vec(), ..webhook };
         Ok(serde_json::from_slice(&webhook.signed(secret.unwrap_or(&own)).event())?)
@@ -155,8 +192,8 @@ fn hmac<M: hmac::Mac + hmac::digest::KeyInit>(secret: &str, parts: &[&[u8]]) -> 
 }
 
 impl Webhook {
-    fn of(event: Value, source: &str) -> Option<Self> {
-        let source: Value = serde_json::from_str(source).ok()?;
+    fn of(event: Value, folder: &Folder) -> Option<Self> {
+        let source: Value = serde_json::from_str(&folder.source).ok()?;
         let secret = source["secrets"].get(0)?;
         let secret = secret.as_str().or_else(|| secret["secret"].as_str())?.to_owned();
         let public_url = source["public_url"].as_str().unwrap_or_default().to_owned();
@@ -166,7 +203,8 @@ impl Webhook {
             false => body.as_bytes().to_vec(),
         };
         let query = event["rawQueryString"].as_str().unwrap_or_default().to_owned();
-        Some(Self { event, body, query, secret, public_url })
+        let scheme = folder.scheme.clone();
+        Some(Self { event, body, query, secret, public_url, scheme })
     }
 
     fn path(&self) -> &str {
@@ -194,19 +232,17 @@ impl Webhook {
     fn signed(self, secret: &str) -> Self {
         let mut signed = self.replaced(&self.secret, secret);
         let query = if self.query.is_empty() { String::new() } else { format!("?{}", self.query) };
+        let signs = |name: &str| {
+            self.scheme.as_ref().filter(|scheme| scheme.header.eq_ignore_ascii_case(name))
+        };
         for (name, value) in signed.event["headers"].as_object_mut().into_iter().flatten() {
-            let text = match name.as_str() {
-                "x-twilio-signature" => {
+            let text = match (name.as_str(), signs(name)) {
+                (_, Some(scheme)) => scheme.value(&self.body, secret),
+                ("x-twilio-signature", _) => {
                     let pairs: BTreeSet<_> = form_urlencoded::parse(&self.body).collect();
                     let pairs: String = pairs.into_iter().flat_map(|(n, v)| [n, v]).collect();
                     let url = [self.public_url.as_str(), self.path(), &query, &pairs].concat();
                     STANDARD.encode(hmac::<Hmac<Sha1>>(secret, &[url.as_bytes()]))
-                }
-                "elevenlabs-signature" => {
-                    let time = Timestamp::now().as_second().to_string();
-                    let code = hmac::<Hmac<Sha256>>(secret, &[time.as_bytes(), b".", &self.body]);
-                    let code: String = code.iter().map(|byte| format!("{byte:02x}")).collect();
-                    format!("t={time},v0={code}")
                 }
                 _ => value.as_str().unwrap_or_default().replace(&self.secret, secret),
             };
@@ -278,11 +314,10 @@ mod tests {
         for provider in ALL {
             let name = provider.name();
             let sample = Sample::of(&root, *provider).unwrap_or_else(|e| panic!("{name}: {e}"));
-            let source = root.join("events").join(name).join("source.json");
-            let source = fs::read_to_string(source).unwrap();
-            let reader = Reader::new(*provider, &source).unwrap();
+            let folder = Folder::read(&root.join("events").join(name)).unwrap();
+            let reader = Reader::new(*provider, &folder.source).unwrap();
             let read = |event: Vec<u8>| {
-                reader.key(&Webhook::of(serde_json::from_slice(&event).unwrap(), &source).unwrap())
+                reader.key(&Webhook::of(serde_json::from_slice(&event).unwrap(), &folder).unwrap())
             };
             let keys: BTreeSet<_> =
                 (0..3_000).step_by(7).map(|n| read(sample.new_call(n))).collect();

@@ -55,8 +55,7 @@ fn call(n: u64, more: &str) -> Value {
 
 /// With another body, signed with the first secret of the source or another one.
 fn changed(event: Value, body: &str, secret: Option<&str>) -> Value {
-    Sample::resigned(&root().join("events/twilio/source.json"), event, body.as_bytes(), secret)
-        .unwrap()
+    Sample::resigned(&root().join("events/twilio"), event, body.as_bytes(), secret).unwrap()
 }
 
 impl Tested {

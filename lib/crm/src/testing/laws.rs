@@ -51,6 +51,8 @@ fn any_api() -> impl Strategy<Value = Destination> {
     let contacts = prop::sample::select(vec!["none", "find", "find_or_create"]);
     (prop::sample::select(ways.collect::<Vec<_>>()), contacts).prop_map(
         |((format, deduplication), contacts)| {
+            let has_contacts = registry::find(format).is_some_and(|found| found.has_contacts);
+            let contacts = if has_contacts { contacts } else { "none" };
             let settings = if format == "zoho" { json!({"key_field": "K"}) } else { json!({}) };
             let changes = json!({
                 "deduplication": deduplication, "contacts": contacts, "settings": settings,

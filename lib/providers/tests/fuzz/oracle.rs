@@ -14,7 +14,40 @@ use sha2::{Digest as _, Sha256};
 use switchboard_domain::Name;
 use switchboard_providers::{Provider, Source, Sources};
 
+use crate::common;
 use crate::input::Input;
+
+/// How a provider signs with HMAC-SHA256, as `events/<provider>/signature.json` says.
+#[derive(serde::Deserialize)]
+struct Scheme {
+    /// The header of the signature.
+    header: String,
+    /// What is signed: a text with `{body}` at its end and perhaps `{time}`, in Unix seconds.
+    signed: String,
+    /// The header's value, with `{hex}` at its end and perhaps `{time}`.
+    value: String,
+}
+
+impl Scheme {
+    fn of(provider: &dyn Provider) -> Option<Self> {
+        let path = common::events().join(provider.name()).join("signature.json");
+        Some(serde_json::from_str(&std::fs::read_to_string(path).ok()?).unwrap())
+    }
+
+    fn text(&self, time: &str, body: &[u8]) -> Vec<u8> {
+        let before = self.signed.strip_suffix("{body}").unwrap().replace("{time}", time);
+        [before.as_bytes(), body].concat()
+    }
+
+    fn sign(&self, input: &mut Input, secret: &str) {
+        let time = input.received_at().as_second().to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
+        mac.update(&self.text(&time, &input.body));
+        let code = hex(&mac.finalize().into_bytes());
+        let value = self.value.replace("{time}", &time).replace("{hex}", &code);
+        input.set_header(&self.header, &value);
+    }
+}
 
 /// What was signed, and the signature.
 type Signed = (Vec<u8>, Vec<u8>);
@@ -139,7 +172,15 @@ fn signed(provider: &dyn Provider, input: &Input, source: &Source) -> Vec<Signed
             let one = |v0: &str| v0.trim().to_ascii_lowercase().into_bytes();
             parts("v0=").flat_map(|v0| times.iter().map(move |t| (text(t), one(v0)))).collect()
         }
-        other => panic!("{other} signs, and nothing here says how"),
+        other => {
+            let scheme = Scheme::of(provider)
+                .unwrap_or_else(|| panic!("{other} signs: say how in its signature.json"));
+            let before = scheme.value.strip_suffix("{hex}").unwrap();
+            assert!(!before.contains("{time}"), "the oracle must know how old {other} lets it be");
+            let sent = input.header(&scheme.header).and_then(|sent| sent.strip_prefix(before));
+            let code = sent.unwrap_or_default().to_ascii_lowercase().into_bytes();
+            vec![(scheme.text("", &input.body), code)]
+        }
     }
 }
 
@@ -191,14 +232,7 @@ pub fn grant(provider: &dyn Provider, input: &Input, sources: &Sources) -> Optio
             let signature = STANDARD.encode(mac.finalize().into_bytes());
             input.set_header("X-Twilio-Signature", &signature);
         }
-        "elevenlabs" => {
-            let t = input.received_at().as_second();
-            let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
-            mac.update(format!("{t}.").as_bytes());
-            mac.update(&input.body);
-            let signature = format!("t={t},v0={}", hex(&mac.finalize().into_bytes()));
-            input.set_header("ElevenLabs-Signature", &signature);
-        }
+        _ if provider.is_signed() => Scheme::of(provider)?.sign(&mut input, secret),
         _ => {
             for name in ["x-api-key", "x-crm-intake-secret", "authorization"] {
                 input.remove_header(name);

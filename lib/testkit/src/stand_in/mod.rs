@@ -4,17 +4,14 @@
 #![allow(clippy::result_large_err, reason = "a refusal is a response like any other")]
 
 pub mod guarded;
-pub mod hubspot;
-pub mod pipedrive;
 pub mod registry;
-pub mod salesforce;
-pub mod zoho;
 
 use http::{HeaderMap, HeaderName};
 use serde_json::Value;
 use switchboard_http::{Request, Response};
 
 pub use guarded::{Crm, Guarded};
+pub use registry::*;
 
 /// A CRM that keeps its own rules.
 pub trait StandIn: Send {

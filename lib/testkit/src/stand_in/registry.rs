@@ -1,8 +1,16 @@
-//! The one list of stand-ins.
+//! The one list of stand-ins, and the declaration of each.
 
 use super::guarded::{Guarded, start as serve};
-use super::{hubspot, pipedrive, salesforce, zoho};
 use crate::Failure;
+
+#[path = "hubspot.rs"]
+pub mod hubspot;
+#[path = "pipedrive.rs"]
+pub mod pipedrive;
+#[path = "salesforce.rs"]
+pub mod salesforce;
+#[path = "zoho.rs"]
+pub mod zoho;
 
 /// Serves a CRM by its name, until the process ends. Returns its URL.
 pub async fn start(name: &str) -> Result<String, Failure> {
@@ -11,6 +19,6 @@ pub async fn start(name: &str) -> Result<String, Failure> {
         "salesforce" => serve(Guarded::new(salesforce::Org::set_up())).await,
         "zoho" => serve(Guarded::new(zoho::Organisation::set_up())).await,
         "pipedrive" => serve(Guarded::new(pipedrive::Account::default())).await,
-        _ => Err("there are hubspot, salesforce, zoho and pipedrive".into()),
+        _ => Err(format!("there is no stand-in for {name}").into()),
     }
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use switchboard_http::{Request, Response};
 
-use super::{Crm, Received, StandIn, digits, response};
+use crate::stand_in::{Crm, Received, StandIn, digits, response};
 
 type Record = BTreeMap<String, Value>;
 

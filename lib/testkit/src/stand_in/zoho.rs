@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use switchboard_http::{Request, Response};
 
-use super::guarded::header;
-use super::{Crm, Received, StandIn, digits, is_text, response};
+use crate::stand_in::guarded::header;
+use crate::stand_in::{Crm, Received, StandIn, digits, is_text, response};
 
 /// An organisation.
 #[derive(Serialize, Deserialize)]
