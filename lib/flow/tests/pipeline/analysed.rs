@@ -8,15 +8,9 @@ use crate::effects::{Fault, Which};
 use crate::models::{Oracle, Says};
 use crate::samples::{asterisk, call_status, call_status_at, conversation};
 use crate::servers::{Answer, Crm, ElevenLabs, Talk, status, with};
-use crate::world::{START, World, both, merged, minutes, seconds, twilio_source};
+use crate::world::{SETTLE, World, both, later, merged, minutes, seconds, twilio_source};
 
-/// Messages that follow `completed` closely are waited for.
-const SETTLE: i64 = 3;
 const APIS: [&str; 3] = ["bedrock", "openai", "json_schema"];
-
-fn later(n: i64) -> jiff::Timestamp {
-    START.parse::<jiff::Timestamp>().unwrap().checked_add(seconds(n)).unwrap()
-}
 
 struct Case {
     world: World,

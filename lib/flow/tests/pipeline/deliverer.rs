@@ -39,8 +39,7 @@ async fn known_as(world: &World) -> BTreeMap<String, String> {
 async fn a_contact_is_created_once_and_then_known() {
     let (mut world, hubspot) = delivering(json!({"contacts": "find_or_create"})).await;
     for call in ["CA1", "CA2", "CA3"] {
-        world.take(&call_status(call, "completed")).await;
-        world.settle(minutes(30)).await;
+        world.settled(&call_status(call, "completed"), minutes(30)).await;
     }
     assert_eq!(
         results(&world).await,
@@ -62,21 +61,18 @@ async fn a_contact_is_created_once_and_then_known() {
 async fn a_contact_that_is_gone_there_is_forgotten_here() {
     let (mut world, hubspot) = delivering(json!({})).await;
     hubspot.account(|state| state.contact("c501", &[("phone", NUMBER)]));
-    world.take(&call_status("CA1", "completed")).await;
-    world.settle(minutes(30)).await;
+    world.settled(&call_status("CA1", "completed"), minutes(30)).await;
     assert_eq!(known_as(&world).await["hub"], "c501");
     // Merged into another.
     hubspot.account(|state| {
         state.contacts.clear();
         state.contact("c502", &[("phone", NUMBER)]);
     });
-    world.take(&call_status("CA2", "completed")).await;
-    world.settle(minutes(30)).await;
+    world.settled(&call_status("CA2", "completed"), minutes(30)).await;
     assert_eq!(known_as(&world).await["hub"], "c502");
     // And deleted.
     hubspot.account(|state| state.contacts.clear());
-    world.take(&call_status("CA3", "completed")).await;
-    world.settle(minutes(30)).await;
+    world.settled(&call_status("CA3", "completed"), minutes(30)).await;
     assert_eq!(known_as(&world).await, BTreeMap::new());
     let last = results(&world).await.pop().unwrap();
     assert_eq!(last, "delivered: 200, no contact: unknown");
@@ -87,10 +83,8 @@ async fn a_contact_that_is_gone_there_is_forgotten_here() {
 async fn an_update_changes_the_entry_however_it_is_found() {
     for deduplication in ["upsert", "none"] {
         let (mut world, hubspot) = delivering(json!({"deduplication": deduplication})).await;
-        world.take(&call_status("CA1", "completed")).await;
-        world.settle(minutes(30)).await;
-        world.take(&recording("CA1")).await;
-        world.settle(minutes(30)).await;
+        world.settled(&call_status("CA1", "completed"), minutes(30)).await;
+        world.settled(&recording("CA1"), minutes(30)).await;
         let deliveries = world.deliveries().await;
         assert_eq!(deliveries.len(), 2);
         assert!(deliveries.iter().all(|one| one.state == DeliveryState::Delivered));
@@ -113,8 +107,7 @@ async fn after_a_crash_there_is_what_is_declared() {
                 // The write of the result, which is the last but for the contact's.
                 world.effects.arm(Which::Nth(last.unwrap()), Fault::Crash);
             }
-            world.take(&call_status("CA1", "completed")).await;
-            world.settle(minutes(60)).await;
+            world.settled(&call_status("CA1", "completed"), minutes(60)).await;
             let log = world.effects.log();
             last = log.iter().rposition(|what| *what == "put contact").map(|at| at + 1);
             assert_eq!(world.effects.hit(), crashes.then_some("put contact"));
@@ -130,8 +123,7 @@ async fn what_was_learned_before_trouble_is_not_looked_for_again() {
     let (mut world, hubspot) =
         delivering(json!({"deduplication": "none", "contacts": "find_or_create"})).await;
     hubspot.with(|state| state.script.push_back(("/objects/calls".into(), status(503))));
-    world.take(&call_status("CA1", "completed")).await;
-    world.settle(minutes(30)).await;
+    world.settled(&call_status("CA1", "completed"), minutes(30)).await;
     assert_eq!(results(&world).await, ["failed there: 503", "delivered: 201, contact known"]);
     // The call was created, and then it could not be attached.
     let associated = |state: &mut crate::hubspot::State| {
@@ -139,8 +131,7 @@ async fn what_was_learned_before_trouble_is_not_looked_for_again() {
         state.script.push_back((path, status(502)));
     };
     hubspot.with(associated);
-    world.take(&call_status("CA2", "completed")).await;
-    world.settle(minutes(30)).await;
+    world.settled(&call_status("CA2", "completed"), minutes(30)).await;
     let (calls, contacts) = hubspot.account(|state| (state.calls.len(), state.contacts.len()));
     assert_eq!((calls, contacts), (2, 1));
     assert_eq!(hubspot.account(|state| state.associations.len()), 2);

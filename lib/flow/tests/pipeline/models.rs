@@ -18,6 +18,8 @@ pub enum Says {
     Answer(Value),
     /// What a good model says, with this changed.
     Changed(fn(&mut Value)),
+    /// What a good model says, with a value put at a JSON pointer.
+    Set(&'static str, Value),
     /// This text where JSON is expected.
     Text(&'static str),
     /// That it will not.
@@ -161,19 +163,14 @@ fn answer(received: &Received, says: Says) -> Answer {
         return answer;
     }
     let body: Value = serde_json::from_slice(&received.body).unwrap();
-    let changed = |change: fn(&mut Value)| {
-        let mut answer = sound(&body);
-        change(&mut answer);
-        answer
-    };
     let is_chat = match received.target.as_str() {
         "/v1/chat/completions" => true,
         "/model/fake.model-v1%3A0/converse" => false,
         _ => return status(404),
     };
     let answer = match is_chat {
-        true => chat(&body, received, says, changed),
-        false => converse(&body, received, says, changed),
+        true => chat(&body, received, changed(&body, says)),
+        false => converse(&body, received, changed(&body, says)),
     };
     match answer {
         Ok(body) => {
@@ -184,12 +181,26 @@ fn answer(received: &Received, says: Says) -> Answer {
     }
 }
 
-fn converse(
-    body: &Value,
-    received: &Received,
-    says: Says,
-    changed: impl Fn(fn(&mut Value)) -> Value,
-) -> Result<Value, u16> {
+/// What a model says in place of what a good one says.
+fn changed(body: &Value, says: Says) -> Says {
+    match says {
+        Says::Changed(change) => {
+            let mut answer = sound(body);
+            change(&mut answer);
+            Says::Answer(answer)
+        }
+        Says::Set("", value) => Says::Answer(value),
+        Says::Set(pointer, value) => {
+            let mut answer = sound(body);
+            let (parent, name) = pointer.rsplit_once('/').unwrap();
+            answer.pointer_mut(parent).unwrap()[name] = value;
+            Says::Answer(answer)
+        }
+        as_it_is => as_it_is,
+    }
+}
+
+fn converse(body: &Value, received: &Received, says: Says) -> Result<Value, u16> {
     let signed = received.header("authorization");
     let scope = "/eu-central-1/bedrock/aws4_request";
     if !signed.starts_with("AWS4-HMAC-SHA256 Credential=AKIDFAKE/") || !signed.contains(scope) {
@@ -203,13 +214,12 @@ fn converse(
     let ours = |input| tool(input, "record_analysis");
     let (stop, content) = match says {
         Says::Answer(input) => ("tool_use", vec![ours(input)]),
-        Says::Changed(change) => ("tool_use", vec![ours(changed(change))]),
         Says::Text(text) => ("end_turn", vec![json!({ "text": text })]),
         Says::Refusal => ("content_filtered", vec![json!({ "text": "I cannot." })]),
         Says::CutOff => ("max_tokens", vec![ours(json!({ "summary": "A fake" }))]),
-        Says::Twice => ("tool_use", vec![ours(changed(|_| {})), ours(changed(|_| {}))]),
-        Says::OtherTool => ("tool_use", vec![tool(changed(|_| {}), "transfer_money")]),
-        Says::Nothing | Says::Http(_) => ("end_turn", vec![]),
+        Says::Twice => ("tool_use", vec![ours(sound(body)), ours(sound(body))]),
+        Says::OtherTool => ("tool_use", vec![tool(sound(body), "transfer_money")]),
+        _ => ("end_turn", vec![]),
     };
     Ok(json!({
         "output": { "message": { "role": "assistant", "content": content } },
@@ -219,12 +229,7 @@ fn converse(
     }))
 }
 
-fn chat(
-    body: &Value,
-    received: &Received,
-    says: Says,
-    changed: impl Fn(fn(&mut Value)) -> Value,
-) -> Result<Value, u16> {
+fn chat(body: &Value, received: &Received, says: Says) -> Result<Value, u16> {
     if received.header("authorization") != "Bearer fake-model-key" {
         return Err(401);
     }
@@ -240,10 +245,9 @@ fn chat(
     };
     let calls =
         |calls: Vec<Value>| json!({ "role": "assistant", "content": null, "tool_calls": calls });
-    let sound = || changed(|_| {}).to_string();
+    let sound = || sound(body).to_string();
     let (finish, message) = match says {
         Says::Answer(answer) => ("stop", said(answer.to_string())),
-        Says::Changed(change) => ("stop", said(changed(change).to_string())),
         Says::Text(text) => ("stop", said(text.to_owned())),
         Says::Refusal => {
             ("stop", json!({ "role": "assistant", "content": null, "refusal": "I cannot." }))
@@ -254,7 +258,7 @@ fn chat(
             calls(vec![tool(sound(), "record_analysis"), tool(sound(), "record_analysis")]),
         ),
         Says::OtherTool => ("tool_calls", calls(vec![tool(sound(), "transfer_money")])),
-        Says::Nothing | Says::Http(_) => ("stop", json!({ "role": "assistant", "content": null })),
+        _ => ("stop", json!({ "role": "assistant", "content": null })),
     };
     Ok(json!({
         "id": "chatcmpl-1", "object": "chat.completion", "model": ID,

@@ -75,6 +75,14 @@ fn record_at(world: &mut World, phones: &Phones, more: Value) {
     world.configure("sources/twilio/twilio", twilio_source(source));
 }
 
+/// A world whose Twilio calls are recorded by a phone system that has the audio at once.
+async fn recorded_world(more: Value) -> (World, Bucket, crate::servers::Crm, Phones) {
+    let (mut world, bucket, crm) = world().await;
+    let phones = Phones::start(&world, |_, _| audio()).await;
+    record_at(&mut world, &phones, more);
+    (world, bucket, crm, phones)
+}
+
 /// The callback of a recording at a server.
 fn recorded(base: &str) -> Webhook {
     let url = format!("{base}/2010-04-01/Accounts/{ACCOUNT}/Recordings/RE1");
@@ -94,6 +102,20 @@ fn recorded(base: &str) -> Webhook {
 async fn call_with_recording(world: &mut World, phones: &Phones) {
     world.take(&call_status("CA1", "completed")).await;
     world.take(&recorded(&phones.base)).await;
+}
+
+async fn settled_with_recording(world: &mut World, phones: &Phones) {
+    call_with_recording(world, phones).await;
+    world.settle(minutes(30)).await;
+}
+
+/// Takes a call with a recording to where its copy is due; gives the job that took it there.
+async fn enriched(world: &mut World, phones: &Phones) -> Job {
+    call_with_recording(world, phones).await;
+    world.clock.pass(seconds(3));
+    let enrich = world.take_jobs().remove(0);
+    world.work(&enrich).await.unwrap();
+    enrich
 }
 
 fn copy(world: &World) -> RecordingCopy {
@@ -131,8 +153,7 @@ async fn a_recording_of_twilios_is_copied_when_it_is_there_and_the_crm_is_told_o
     })
     .await;
     record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.settle(minutes(30)).await;
+    settled_with_recording(&mut world, &phones).await;
 
     assert!(!world.owes().await);
     let copy = copy(&world);
@@ -167,9 +188,7 @@ async fn a_recording_of_twilios_is_copied_when_it_is_there_and_the_crm_is_told_o
 
 #[tokio::test]
 async fn a_recording_that_comes_late_is_one_update_with_the_link() {
-    let (mut world, bucket, crm) = world().await;
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({"format": "wav"}));
+    let (mut world, bucket, crm, phones) = recorded_world(json!({"format": "wav"})).await;
     world.settled(&call_status("CA1", "completed"), minutes(5)).await;
     assert_eq!((crm.received().len(), bucket.puts()), (1, 0));
     world.settled(&recorded(&phones.base), minutes(5)).await;
@@ -391,12 +410,9 @@ async fn a_host_that_is_not_listed_is_not_asked() {
 
 #[tokio::test]
 async fn a_bucket_that_refuses_is_tried_again() {
-    let (mut world, bucket, _) = world().await;
+    let (mut world, bucket, _, phones) = recorded_world(json!({})).await;
     bucket.refuses(2);
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.settle(minutes(30)).await;
+    settled_with_recording(&mut world, &phones).await;
     assert_eq!((copy(&world).state, bucket.puts()), (CopyState::Copied, 3));
     assert!(world.log.lines().concat().contains("the bucket responded 403"));
 }
@@ -404,19 +420,15 @@ async fn a_bucket_that_refuses_is_tried_again() {
 #[tokio::test]
 async fn without_links_crms_are_told_the_providers_address_and_without_a_bucket_nothing_is_copied()
 {
-    let (mut world, bucket, crm) = world().await;
+    let (mut world, bucket, crm, phones) = recorded_world(json!({})).await;
     world.unconfigure("recordings/links");
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.settle(minutes(30)).await;
+    settled_with_recording(&mut world, &phones).await;
     assert_eq!(bucket.puts(), 1);
     assert!(told_address(&crm.received()[0]).starts_with(&phones.base));
 
     let (mut world, crm) = World::with_crm(json!({})).await;
     record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.settle(minutes(30)).await;
+    settled_with_recording(&mut world, &phones).await;
     assert!(world.call().copies.is_empty() && !world.owes().await);
     assert!(told_address(&crm.received()[0]).starts_with(&phones.base));
     assert!(world.log.lines().concat().contains("the stack has no bucket"));
@@ -424,11 +436,8 @@ async fn without_links_crms_are_told_the_providers_address_and_without_a_bucket_
 
 #[tokio::test]
 async fn a_source_that_does_not_say_so_has_nothing_copied() {
-    let (mut world, bucket, crm) = world().await;
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({"copy": false}));
-    call_with_recording(&mut world, &phones).await;
-    world.settle(minutes(30)).await;
+    let (mut world, bucket, crm, phones) = recorded_world(json!({"copy": false})).await;
+    settled_with_recording(&mut world, &phones).await;
     assert!(world.call().copies.is_empty());
     assert_eq!((bucket.puts(), phones.received().len()), (0, 0));
     assert!(told_address(&crm.received()[0]).starts_with(&phones.base));
@@ -436,13 +445,8 @@ async fn a_source_that_does_not_say_so_has_nothing_copied() {
 
 #[tokio::test]
 async fn two_workers_at_once_copy_once() {
-    let (mut world, bucket, _) = world().await;
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.clock.pass(seconds(3));
-    let enrich = world.take_jobs().remove(0);
-    world.work(&enrich).await.unwrap();
+    let (mut world, bucket, _, phones) = recorded_world(json!({})).await;
+    enriched(&mut world, &phones).await;
     let jobs = world.take_jobs();
     let job = jobs.iter().find(|job| matches!(job, Job::Recordings { .. })).unwrap();
     world.work_twice(job).await;
@@ -452,13 +456,8 @@ async fn two_workers_at_once_copy_once() {
 
 #[tokio::test]
 async fn a_lost_message_is_sent_again_by_the_sweep_to_the_right_worker() {
-    let (mut world, bucket, _) = world().await;
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.clock.pass(seconds(3));
-    let enrich = world.take_jobs().remove(0);
-    world.work(&enrich).await.unwrap();
+    let (mut world, bucket, _, phones) = recorded_world(json!({})).await;
+    enriched(&mut world, &phones).await;
     assert!(!world.take_jobs().is_empty(), "all of them are lost");
     assert!(world.call().owed.contains_key(&Work::Recordings));
     world.settle(minutes(3)).await;
@@ -471,13 +470,8 @@ async fn a_lost_message_is_sent_again_by_the_sweep_to_the_right_worker() {
 
 #[tokio::test]
 async fn a_queue_that_nobody_takes_from_is_not_filled_with_the_same_job() {
-    let (mut world, _, _) = world().await;
-    let phones = Phones::start(&world, |_, _| audio()).await;
-    record_at(&mut world, &phones, json!({}));
-    call_with_recording(&mut world, &phones).await;
-    world.clock.pass(seconds(3));
-    let enrich = world.take_jobs().remove(0);
-    world.work(&enrich).await.unwrap();
+    let (mut world, _, _, phones) = recorded_world(json!({})).await;
+    let enrich = enriched(&mut world, &phones).await;
     world.take_jobs();
     let mut handed_on = 0;
     for _ in 0..30 {

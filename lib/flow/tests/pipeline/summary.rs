@@ -10,20 +10,13 @@ use switchboard_providers::{Source, provider};
 
 use crate::samples::{call_status, call_status_at, machine, recording};
 use crate::servers::{Answer, Crm, ElevenLabs, Talk, status, with};
-use crate::world::{START, World, both, minutes, seconds, twilio_source};
-
-/// Messages that follow `completed` closely are waited for.
-const SETTLE: i64 = 3;
+use crate::world::{SETTLE, World, both, later, minutes, seconds, twilio_source};
 
 struct Search {
     world: World,
     crm: Crm,
     full: Crm,
     elevenlabs: ElevenLabs,
-}
-
-fn later(n: i64) -> Timestamp {
-    START.parse::<Timestamp>().unwrap().checked_add(seconds(n)).unwrap()
 }
 
 fn never() -> Timestamp {
@@ -82,32 +75,23 @@ const PLAIN: &str = "/call-status-callback";
 const BY_ID: &str = "/call-status-callback?conversation_id=conv_1";
 
 #[tokio::test]
-async fn a_summary_that_is_there_is_told_at_once() {
-    for target in [PLAIN, BY_ID] {
+async fn a_summary_is_waited_for_until_it_is_there_has_failed_or_its_deadline_is_over() {
+    use LookupState::{ConversationFailed, Found, GaveUp};
+    const SUMMARY: &str = "A fake summary.";
+    const UNTIL_DEADLINE: &[i64] = &[0, 5, 15, 35, 75, 155, 315, 600];
+    for (target, ready_at, end, at, summary, state, asked) in [
+        (PLAIN, later(0), "done", 0, SUMMARY, Found, &[0][..]),
+        (BY_ID, later(0), "done", 0, SUMMARY, Found, &[0]),
+        (PLAIN, later(60), "done", 75, SUMMARY, Found, &[0, 5, 15, 35, 75]),
+        (BY_ID, later(60), "done", 75, SUMMARY, Found, &[0, 5, 15, 35, 75]),
+        (BY_ID, later(20 * 60), "done", 600, "", GaveUp, UNTIL_DEADLINE),
+        (BY_ID, never(), "done", 600, "", GaveUp, UNTIL_DEADLINE),
+        (PLAIN, later(0), "failed", 0, "", ConversationFailed, &[0]),
+    ] {
         let mut search = Search::new().await;
-        search.elevenlabs.holds(talk(later(0), "done"));
-        search.delivered(target, 0, "A fake summary.", LookupState::Found).await;
-        assert_eq!(search.asked(), [0]);
-    }
-}
-
-#[tokio::test]
-async fn a_summary_that_takes_a_minute_is_waited_for() {
-    for target in [PLAIN, BY_ID] {
-        let mut search = Search::new().await;
-        search.elevenlabs.holds(talk(later(60), "done"));
-        search.delivered(target, 75, "A fake summary.", LookupState::Found).await;
-        assert_eq!(search.asked(), [0, 5, 15, 35, 75]);
-    }
-}
-
-#[tokio::test]
-async fn a_summary_after_its_deadline_or_never_is_not_waited_for_and_makes_no_second_entry() {
-    for ready_at in [later(20 * 60), never()] {
-        let mut search = Search::new().await;
-        search.elevenlabs.holds(talk(ready_at, "done"));
-        search.delivered(BY_ID, 600, "", LookupState::GaveUp).await;
-        assert_eq!(search.asked(), [0, 5, 15, 35, 75, 155, 315, 600]);
+        search.elevenlabs.holds(talk(ready_at, end));
+        search.delivered(target, at, summary, state).await;
+        assert_eq!(search.asked(), asked, "{target}, {end} at {ready_at}");
     }
 }
 
@@ -118,14 +102,6 @@ async fn a_call_without_a_conversation_is_told_after_a_short_grace() {
     assert_eq!(search.asked(), [0, 5, 15, 30]);
     let mut search = Search::new().await;
     search.delivered(BY_ID, 30, "", LookupState::NoConversation).await;
-}
-
-#[tokio::test]
-async fn a_failed_conversation_is_final() {
-    let mut search = Search::new().await;
-    search.elevenlabs.holds(talk(later(0), "failed"));
-    search.delivered(PLAIN, 0, "", LookupState::ConversationFailed).await;
-    assert_eq!(search.asked(), [0]);
 }
 
 #[tokio::test]

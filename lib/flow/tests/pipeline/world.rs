@@ -42,6 +42,8 @@ use crate::token_store::MemoryTokenStore;
 pub const SIGNING_SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 /// When every test begins.
 pub const START: &str = "2026-02-20T09:30:00Z";
+/// Messages that follow `completed` closely are waited for so long, in seconds.
+pub const SETTLE: i64 = 3;
 /// How long a message is out of sight while a worker has it, or had it when it died.
 const VISIBILITY: SignedDuration = SignedDuration::from_mins(6);
 const SWEEP: SignedDuration = SignedDuration::from_mins(1);
@@ -52,6 +54,11 @@ pub fn minutes(n: i64) -> SignedDuration {
 
 pub fn seconds(n: i64) -> SignedDuration {
     SignedDuration::from_secs(n)
+}
+
+/// So many seconds after the beginning of every test.
+pub fn later(n: i64) -> Timestamp {
+    START.parse::<Timestamp>().unwrap().checked_add(seconds(n)).unwrap()
 }
 
 /// A message that a worker will get.

@@ -11,11 +11,12 @@ use switchboard_http::{Request, Response};
 
 use super::place::{Place, answer, asked};
 use crate::samples::{Webhook, conversation, twilio};
-use crate::world::{START, twilio_source};
+use crate::world::{START, merged, twilio_source};
 
 pub const ACCOUNT: &str = "AC00000000000000000000000000000001";
 
 /// A day of one provider.
+#[derive(Default)]
 pub struct Day {
     pub provider: &'static str,
     /// The source, for hook and pull alike.
@@ -60,11 +61,8 @@ fn twilio_day() -> Day {
     let mut day = Day {
         provider: "twilio",
         source: twilio_source(json!({"pull": {"account": ACCOUNT}})),
-        webhooks: Vec::new(),
-        always: Vec::new(),
-        records: Vec::new(),
-        more: Vec::new(),
         calls: 6,
+        ..Day::default()
     };
     for (n, status) in
         ["completed", "busy", "no-answer", "completed", "completed", "canceled"].iter().enumerate()
@@ -179,10 +177,9 @@ fn onecom_day() -> Day {
             .iter()
             .map(|record| with_secret("onecom", "/api/onecom/webhook", record))
             .collect(),
-        always: Vec::new(),
         records,
-        more: Vec::new(),
         calls: 4,
+        ..Day::default()
     }
 }
 
@@ -193,11 +190,8 @@ fn smartflo_day() -> Day {
             "secrets": ["fake-smartflo-secret"], "country": "IN",
             "pull": {"email": "ops@example.com", "password": "fake-password"},
         }),
-        webhooks: Vec::new(),
-        always: Vec::new(),
-        records: Vec::new(),
-        more: Vec::new(),
         calls: 5,
+        ..Day::default()
     };
     for n in 0..5 {
         let (at, zone) = (begin(n), "Asia/Kolkata");
@@ -216,11 +210,7 @@ fn smartflo_day() -> Day {
             "call_to_number": dialled, "customer_no_with_prefix ": number, "campaign_name": "$campaign_name",
         });
         let with = |more: Value| {
-            let mut body = base.clone();
-            for (name, value) in more.as_object().unwrap() {
-                body[name] = value.clone();
-            }
-            with_secret("smartflo", "/api/v1/smartflo/webhook", &body)
+            with_secret("smartflo", "/api/v1/smartflo/webhook", &merged(base.clone(), more))
         };
         let agent =
             json!({"name": "Ann Agent", "number": "0600000000101", "agent_number": "+12025550143"});
@@ -258,18 +248,15 @@ fn smartflo_day() -> Day {
 
 fn elevenlabs_day() -> Day {
     let start: Timestamp = START.parse().unwrap();
-    let twilio = twilio_day();
     let mut day = Day {
         provider: "elevenlabs",
         source: json!({
             "secrets": ["wsec_fake-elevenlabs-secret"], "api_key": "fake-elevenlabs-api-key",
             "api_url": "https://elevenlabs.example", "agents": ["agent_sample"], "pull": {},
         }),
-        webhooks: Vec::new(),
-        always: twilio.webhooks,
-        records: Vec::new(),
-        more: Vec::new(),
+        always: twilio_day().webhooks,
         calls: 4,
+        ..Day::default()
     };
     for n in 0..4 {
         // The first two were held on Twilio calls, the others on none.
