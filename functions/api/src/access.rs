@@ -20,7 +20,8 @@ pub struct Caller {
     rights: BTreeSet<Right>,
     /// The only employee in whose name they may place calls.
     pub employee: Option<String>,
-    is_anonymous: bool,
+    /// Whether there was neither token nor JWT.
+    pub is_anonymous: bool,
 }
 
 impl Caller {
@@ -39,14 +40,9 @@ impl Caller {
         Self { is_anonymous: true, ..Self::new("anonymous", []) }
     }
 
-    /// Whether there was neither token nor JWT.
-    pub fn is_anonymous(&self) -> bool {
-        self.is_anonymous
-    }
-
     /// 404 for a path that is not served; 401 where nothing is known of the caller.
     pub fn unknown_path(&self) -> Problem {
-        if self.is_anonymous() { Problem::unauthenticated() } else { Problem::not_found("path") }
+        if self.is_anonymous { Problem::unauthenticated() } else { Problem::not_found("path") }
     }
 
     /// Whether they have a right.
@@ -73,7 +69,7 @@ impl Caller {
     pub fn needs(&self, right: Right) -> Result<(), Problem> {
         match self.may(right) {
             true => Ok(()),
-            false if self.is_anonymous() => Err(Problem::unauthenticated()),
+            false if self.is_anonymous => Err(Problem::unauthenticated()),
             false => Err(Problem::forbidden(right.as_str())),
         }
     }
@@ -89,14 +85,9 @@ impl Caller {
 
 /// All tokens.
 #[derive(Clone, Debug, Default)]
-pub struct Access(BTreeMap<Name, Token>);
+pub struct Access(pub BTreeMap<Name, Token>);
 
 impl Access {
-    /// Over the tokens that are configured.
-    pub fn new(tokens: BTreeMap<Name, Token>) -> Self {
-        Self(tokens)
-    }
-
     /// Who a token is. Every token is compared, and as long whatever the values are: what is
     /// compared are digests.
     pub fn caller(&self, authorization: Option<&str>) -> Result<Caller, Problem> {
@@ -131,7 +122,7 @@ mod tests {
     fn access() -> Access {
         let json = format!(r#"{{"tokens": ["{TOKEN}", "{OLD}"], "rights": ["read", "deliver"]}}"#);
         let name = Name::new("token", "operator").unwrap();
-        Access::new(BTreeMap::from([(name, Token::parse(&json).unwrap())]))
+        Access(BTreeMap::from([(name, Token::parse(&json).unwrap())]))
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub trait Area: Send + Sync {
 
 /// The tokens among the parameters.
 pub fn access(values: &Values) -> Access {
-    Access::new(config::read(values, TOKENS, Token::read).into_iter().collect())
+    Access(config::read(values, TOKENS, Token::read).into_iter().collect())
 }
 
 /// Serves requests until the environment ends.
@@ -223,7 +223,7 @@ mod tests {
 
     impl Area for Open {
         async fn respond(&self, _request: &Request, caller: &Caller) -> Result<Response, Problem> {
-            match caller.is_anonymous() {
+            match caller.is_anonymous {
                 false => ok(json!("with a caller")),
                 true => with_status(302, json!({})).map(|one| one.header("location", "x".into())),
             }

@@ -100,16 +100,23 @@ impl PutIf {
 
 /// A page of what is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Page<T> {
+pub struct Page<T, C = Cursor> {
     /// What was read. A page may be empty and not the last one.
     pub items: Vec<T>,
     /// Where the next page begins, if there may be one.
-    pub next: Option<Cursor>,
+    pub next: Option<C>,
 }
 
-impl<T> Default for Page<T> {
+impl<T, C> Default for Page<T, C> {
     fn default() -> Self {
         Self { items: Vec::new(), next: None }
+    }
+}
+
+impl<T, C> Page<T, C> {
+    /// The same page of what `change` makes of each.
+    pub fn map<U>(self, change: impl FnMut(T) -> U) -> Page<U, C> {
+        Page { items: self.items.into_iter().map(change).collect(), next: self.next }
     }
 }
 

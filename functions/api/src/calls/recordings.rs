@@ -59,7 +59,7 @@ impl<N: TwilioSources> Calls<N> {
         request: &Request,
         caller: &Caller,
     ) -> Result<Response, Problem> {
-        if caller.is_anonymous() {
+        if caller.is_anonymous {
             return self.linked(key, id, request).await;
         }
         caller.needs(Right::Read)?;

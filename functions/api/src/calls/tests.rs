@@ -4,19 +4,21 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use switchboard_crm::filter::configured;
-use switchboard_domain::analysis::{Conclusion, Evidence, Owner, Score, Sentiment, Task, Turns};
 use switchboard_domain::delivery::RenderedPayload;
 use switchboard_domain::{
     Analysed, Analysis, AnalysisState, Attempt, Blob, Body, CallKey, CallRecord, Delivery,
-    DeliveryState, Direction, Facts, Legs, MatchedBy, Name, Order, Party, PartyKind, Person,
-    Personal, Policy, Recording, Seconds, State, Text, Tokens, Update,
+    DeliveryState, Digest, Facts, Legs, MatchedBy, Name, Order, Outcome, Party, PartyKind, Person,
+    Personal, Policy, Seconds, State, Text, Tokens, Update, Work,
 };
-use switchboard_queue::{Job, MemoryQueue};
+use switchboard_queue::{Job, MemoryQueue, Send};
 use switchboard_shell::gateway::HttpRequest;
 use switchboard_shell::parameters::ParameterError;
 use switchboard_store::Store;
 
+use DeliveryState::{Delivered, Failed, Pending, Unwanted};
+
 use super::destinations::{Known, KnowsDestinations};
+use super::list::DeliveryStatus;
 use super::{Calls, TwilioSources};
 use crate::{Area as _, Caller, Problem, Request, Response, Right};
 
@@ -105,29 +107,15 @@ async fn refused(area: &Area, rights: &[Right], request: &str, body: &str) -> (u
 
 /// A call that began then, with a contact of the directory.
 async fn call(area: &Area, call_key: &str, began: &str, contact: Option<&str>) -> CallRecord {
-    let facts = Facts {
-        state: Some(State::Ended),
-        direction: Some(Direction::Inbound),
-        from: Party::read("+61491570156"),
-        to: Party::read("101"),
-        contact_name: Some(Personal::new("Kim Example")),
-        summary: Some(Personal::new("About prices")),
-        started_at: Some(at(began)),
-        talk: Some(Seconds(42)),
-        transcript: Some(Text::Inline(Personal::new("agent: hello"))),
-        recordings: [(
-            "RE1".to_owned(),
-            Recording {
-                url: Some(Personal::new("https://pbx.example/RE1")),
-                path: None,
-                duration: None,
-                status: None,
-            },
-        )]
-        .into(),
-        extra: [("Stir".to_owned(), Personal::new("secret-level"))].into(),
-        ..Facts::default()
-    };
+    let facts = json!({
+        "state": "ended", "direction": "inbound",
+        "from": Party::read("+61491570156"), "to": Party::read("101"),
+        "contact_name": "Kim Example", "summary": "About prices", "started_at": began, "talk": 42,
+        "transcript": { "inline": "agent: hello" },
+        "recordings": { "RE1": { "url": "https://pbx.example/RE1" } },
+        "extra": { "Stir": "secret-level" },
+    });
+    let facts: Facts = serde_json::from_value(facts).unwrap();
     let update = Update::new("status", Order::Sequence(3), at(began), facts, call_key.into());
     let mut record = CallRecord::first(key(call_key), update, POLICY, at(began));
     record.owed.clear();
@@ -226,9 +214,8 @@ async fn filters_leave_out_the_others() {
     let mut three = call(&area, "twilio/twilio/three", began, None).await;
     three.people.employee =
         Some(Person { entry: Some(name("e1")), ..Person::unknown(PartyKind::Extension, None) });
-    three.call.outcome = Some(switchboard_domain::Outcome::Busy);
+    three.call.outcome = Some(Outcome::Busy);
     area.store.put_call(&three).await.unwrap();
-    use DeliveryState::{Delivered, Failed, Pending, Unwanted};
     delivered(&area, &one, &[("crm#call.completed", Delivered), ("b#call.completed", Failed)])
         .await;
     delivered(&area, &two, &[("crm#call.completed", Delivered), ("b#call.completed", Pending)])
@@ -257,10 +244,10 @@ async fn filters_leave_out_the_others() {
             page["calls"].as_array().unwrap().iter().all(|c| c.get("delivery").is_some());
         assert!(has_delivery || !query.contains("delivery"));
     }
-    assert_eq!(super::list::DeliveryStatus::of(&[]), super::list::DeliveryStatus::None);
+    assert_eq!(DeliveryStatus::of(&[]), DeliveryStatus::None);
     let mut unwanted = Delivery::planned(one.key, "crm#call.completed".parse().unwrap(), now());
     unwanted.state = Unwanted;
-    assert_eq!(super::list::DeliveryStatus::of(&[unwanted]), super::list::DeliveryStatus::None);
+    assert_eq!(DeliveryStatus::of(&[unwanted]), DeliveryStatus::None);
 }
 
 #[tokio::test]
@@ -331,10 +318,10 @@ async fn a_call_is_whole_and_masked_but_for_those_who_may() {
     let late =
         Update::new("late", Order::Unordered, at("2026-02-20T09:05:00Z"), late, b"late".to_vec());
     record.absorb(late, POLICY, now());
-    record.owed.insert(switchboard_domain::Work::Enrich, now());
+    record.owed.insert(Work::Enrich, now());
     area.store.put_call(&record).await.unwrap();
     let record = area.store.call(&record.key).await.unwrap().unwrap();
-    delivered(&area, &record, &[("crm#call.completed", DeliveryState::Failed)]).await;
+    delivered(&area, &record, &[("crm#call.completed", Failed)]).await;
 
     let story = ask_as(&area, &[Right::Read], STORY, "").await.unwrap().body;
     for kept in ["+6149157", "Kim", "prices", "hello", "pbx.example", "secret-level"] {
@@ -395,29 +382,15 @@ async fn a_call_shows_its_analysis_and_its_tasks_masked_but_for_those_who_may() 
     );
 
     let mut record = area.store.call(&record.key).await.unwrap().unwrap();
-    let analysis = Analysis {
-        summary: Personal::new("Kim asks about prices."),
-        outcome: Conclusion::FollowUp,
-        sentiment: Sentiment::Positive,
-        scorecard: vec![Score {
-            criterion: "greeting".into(),
-            asked: Personal::new("Says who calls."),
-            score: Some(4),
-            scale: 5,
-            confidence: 90,
-            evidence: vec![Evidence { turn: 1, quote: Personal::new("hello Kim") }],
-        }],
-        tasks: vec![Task {
-            title: Personal::new("Send Kim prices"),
-            due: Some("2026-02-23".parse().unwrap()),
-            owner: Some(Owner::Employee),
-        }],
-        turns: Turns { total: 2, shown: 2 },
-        model: "fake-model".into(),
-        tokens: Tokens { input: 900, output: 120 },
-        basis: switchboard_domain::Digest::of(&[]),
-        made_at: now(),
-    };
+    let analysis = json!({
+        "summary": "Kim asks about prices.", "outcome": "follow_up", "sentiment": "positive",
+        "scorecard": [{ "criterion": "greeting", "asked": "Says who calls.", "score": 4, "scale": 5,
+            "confidence": 90, "evidence": [{ "turn": 1, "quote": "hello Kim" }] }],
+        "tasks": [{ "title": "Send Kim prices", "due": "2026-02-23", "owner": "employee" }],
+        "turns": { "total": 2, "shown": 2 }, "model": "fake-model",
+        "tokens": { "input": 900, "output": 120 }, "basis": Digest::of(&[]), "made_at": now(),
+    });
+    let analysis: Analysis = serde_json::from_value(analysis).unwrap();
     record.analysis = Some(Analysed {
         state: AnalysisState::Done,
         digest: Some(analysis.digest()),
@@ -500,7 +473,6 @@ async fn redelivery_is_due_under_another_key_and_queued() {
     let record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
     let post = "POST /calls/twilio/main/CA1/redeliver";
     assert_eq!(refused(&area, &[Right::Deliver], post, "").await.0, 409);
-    use DeliveryState::{Delivered, Failed};
     delivered(
         &area,
         &record,
@@ -517,19 +489,16 @@ async fn redelivery_is_due_under_another_key_and_queued() {
         ask_as(&area, &[Right::Deliver], post, r#"{"destinations": ["crm"]}"#).await.unwrap();
     assert_eq!(answer.status, 202);
     let after = area.store.delivery(&record.key, &crm).await.unwrap().unwrap();
-    assert_eq!(
-        (after.state, after.due_at, &after.rendered),
-        (DeliveryState::Pending, Some(now()), &None)
-    );
+    assert_eq!((after.state, after.due_at, &after.rendered), (Pending, Some(now()), &None));
     assert_ne!(after.idempotency_key(), before.idempotency_key());
     assert_eq!(answer.body["queued"][0]["idempotency_key"], after.idempotency_key());
     let jobs = queue.drain();
     let job = Job::Deliver { call: record.key.clone(), delivery: crm };
-    assert_eq!(jobs, [switchboard_queue::Send { job, delay: 0 }]);
+    assert_eq!(jobs, [Send { job, delay: 0 }]);
 
     // To all, the event that says all.
     ask_as(&area, &[Right::Deliver], post, " ").await.unwrap();
-    let job_ids = |jobs: Vec<switchboard_queue::Send>| -> Vec<String> {
+    let job_ids = |jobs: Vec<Send>| -> Vec<String> {
         jobs.into_iter()
             .map(|send| match send.job {
                 Job::Deliver { delivery, .. } => delivery.to_string(),
@@ -619,7 +588,7 @@ async fn a_delivery_that_a_worker_has_is_not_redelivered() {
 async fn a_twilio_call_is_found_by_its_sid_over_all_sources() {
     let (area, queue) = queued();
     let record = call(&area, "twilio/main/CA1", "2026-02-20T09:00:00Z", None).await;
-    delivered(&area, &record, &[("crm#call.completed", DeliveryState::Delivered)]).await;
+    delivered(&area, &record, &[("crm#call.completed", Delivered)]).await;
     let post = "POST /api/test-crm-webhook";
     for body in [r#"{"callSid": "CA1"}"#, r#"{"call": "twilio/main/CA1"}"#] {
         let answer = ask_as(&area, &[Right::Deliver], post, body).await.unwrap();
@@ -666,10 +635,7 @@ async fn a_context_is_kept_before_and_after_and_has_the_change_delivered() {
     let answer = ask_as(&area, &[Right::Context], put, named).await.unwrap();
     assert!(!answer.body.to_string().contains("Kim"), "{}", answer.body);
     let jobs = queue.drain();
-    assert_eq!(
-        jobs,
-        [switchboard_queue::Send { job: Job::Enrich { call: stub.key.clone() }, delay: 0 }]
-    );
+    assert_eq!(jobs, [Send { job: Job::Enrich { call: stub.key.clone() }, delay: 0 }]);
     let record = area.store.call(&stub.key).await.unwrap().unwrap();
     assert_eq!(record.due_at(), Some(now()));
     assert_eq!(record.call.facts.campaign.as_deref(), Some("Spring"));

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 use switchboard_domain::directory::{Contact, ContactKind, Entry, Handle, Holder};
 use switchboard_domain::{Name, Personal};
-use switchboard_store::{EntryCursor, EntryPage};
+use switchboard_store::{EntryCursor, EntryPage, StoreError};
 
 use super::{DirectoryArea, Who, number_of, page_problem, view};
 use crate::access::Caller;
@@ -40,6 +40,16 @@ impl Listed {
     /// The error for a cursor of another list.
     pub(super) fn wrong_cursor() -> Problem {
         Problem::invalid("cursor", "does not belong to this list: begin without it")
+    }
+
+    /// The response with a page: those of its entries that `show` shows.
+    fn page<T>(
+        &self,
+        read: Result<EntryPage<T>, StoreError>,
+        show: impl FnMut(&T) -> Option<Value>,
+    ) -> Result<Response, Problem> {
+        let EntryPage { items, next } = read.map_err(page_problem)?;
+        ok(self.body(items.iter().filter_map(show).collect(), next))
     }
 
     /// The body of a page. A cursor leads on in this list alone.
@@ -85,9 +95,7 @@ impl DirectoryArea {
         }
         let listed = Listed::new(request, "contacts")?;
         let read = self.directory.contacts(listed.page.clone(), listed.limit).await;
-        let EntryPage { entries, next } = read.map_err(page_problem)?;
-        let items = entries.iter().filter(|contact| is_wanted(contact));
-        ok(listed.body(items.map(|contact| view::contact(contact, caller)).collect(), next))
+        listed.page(read, |one| is_wanted(one).then(|| view::contact(one, caller)))
     }
 
     pub(super) async fn leads(
@@ -107,9 +115,7 @@ impl DirectoryArea {
     ) -> Result<Response, Problem> {
         let listed = Listed::new(request, &format!("leads/{}", status.unwrap_or("*")))?;
         let read = self.directory.leads(status, listed.page.clone(), listed.limit).await;
-        let EntryPage { entries, next } = read.map_err(page_problem)?;
-        let items = entries.iter().map(|contact| view::contact(contact, caller)).collect();
-        ok(listed.body(items, next))
+        listed.page(read, |one| Some(view::contact(one, caller)))
     }
 
     pub(super) async fn employees(
@@ -124,9 +130,7 @@ impl DirectoryArea {
         }
         let listed = Listed::new(request, "employees")?;
         let read = self.directory.employees(listed.page.clone(), listed.limit).await;
-        let EntryPage { entries, next } = read.map_err(page_problem)?;
-        let items = entries.iter().map(|employee| view::employee(employee, caller)).collect();
-        ok(listed.body(items, next))
+        listed.page(read, |one| Some(view::employee(one, caller)))
     }
 
     pub(super) async fn activities(
@@ -139,9 +143,7 @@ impl DirectoryArea {
         let contact = self.entry(Who::Contact, id).await?;
         let listed = Listed::new(request, &format!("activities/{}", contact.id()))?;
         let read = self.directory.activities(contact.id(), listed.page.clone(), listed.limit).await;
-        let EntryPage { entries, next } = read.map_err(page_problem)?;
-        let items = entries.iter().map(|activity| view::activity(activity, caller)).collect();
-        ok(listed.body(items, next))
+        listed.page(read, |one| Some(view::activity(one, caller)))
     }
 
     /// Who has all that is asked for; `None`: nothing that people are found by is.

@@ -130,50 +130,18 @@ async fn a_range_that_is_running_is_not_started_twice() {
 #[tokio::test]
 async fn what_cannot_be_done_is_told() {
     let area = area();
+    let range = |start: &str, end: &str| json!({"startDate": start, "endDate": end});
+    let of = |source: &str| json!({"source": source, "from": "2026-02-01", "to": "2026-02-01"});
+    let onecom = "POST /api/onecom/sync";
     for (what, body, status, expected) in [
-        (
-            "POST /api/onecom/sync",
-            json!({"startDate": "2026-02-02", "endDate": "2026-02-01"}),
-            400,
-            "endDate must be after",
-        ),
-        (
-            "POST /api/onecom/sync",
-            json!({"startDate": "yesterday", "endDate": "2026-02-01"}),
-            400,
-            "startDate must be a day",
-        ),
-        (
-            "POST /api/onecom/sync",
-            json!({"startDate": "2025-01-01", "endDate": "2026-02-01"}),
-            400,
-            "endDate must be within",
-        ),
-        ("POST /api/onecom/sync", json!({"startDate": "2026-02-01"}), 400, "is missing"),
-        (
-            "POST /sync",
-            json!({"source": "onecom", "from": "2026-02-01", "to": "2026-02-01"}),
-            400,
-            "source must be",
-        ),
-        (
-            "POST /sync",
-            json!({"source": "asterisk/main", "from": "2026-02-01", "to": "2026-02-01"}),
-            422,
-            "provider: has no calls",
-        ),
-        (
-            "POST /sync",
-            json!({"source": "onecom/other", "from": "2026-02-01", "to": "2026-02-01"}),
-            422,
-            "source: is not configured",
-        ),
-        (
-            "POST /sync",
-            json!({"source": "smartflo/smartflo", "from": "2026-02-01", "to": "2026-02-01"}),
-            422,
-            "pull: is missing",
-        ),
+        (onecom, range("2026-02-02", "2026-02-01"), 400, "endDate must be after"),
+        (onecom, range("yesterday", "2026-02-01"), 400, "startDate must be a day"),
+        (onecom, range("2025-01-01", "2026-02-01"), 400, "endDate must be within"),
+        (onecom, json!({"startDate": "2026-02-01"}), 400, "is missing"),
+        ("POST /sync", of("onecom"), 400, "source must be"),
+        ("POST /sync", of("asterisk/main"), 422, "provider: has no calls"),
+        ("POST /sync", of("onecom/other"), 422, "source: is not configured"),
+        ("POST /sync", of("smartflo/smartflo"), 422, "pull: is missing"),
         ("POST /api/onecom/sync/today?sorce=x", Value::Null, 400, "unknown parameter"),
         ("POST /api/onecom/sync/tomorrow", Value::Null, 404, "no such"),
         ("GET /sync/20260101T000000Z-00000000", Value::Null, 404, "no such job"),

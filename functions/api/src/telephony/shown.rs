@@ -2,29 +2,25 @@
 //! what is stored and on nothing else, so that a repeated key gets the same answer.
 
 use serde_json::{Value, json};
+use switchboard_domain::Digest;
 use switchboard_domain::dial_request::{DialFault, DialRequest, DialState, Status};
-use switchboard_domain::{Digest, Personal};
 use switchboard_flow::dial::NotDone;
 use switchboard_providers::dial::DialError;
 
-use crate::access::{Caller, Right};
+use crate::access::Caller;
 use crate::problem::Problem;
 
 /// A dial request, and how far it has come.
 pub fn shown(dial_request: &DialRequest, status: &Status, caller: &Caller) -> Value {
     let order = &dial_request.order;
-    let personal = |value: &Personal| match caller.may(Right::Personal) {
-        true => value.expose().to_owned(),
-        false => value.masked(),
-    };
     let mut body = json!({
         "press_id": dial_request.id,
         "state": word(dial_request, status),
         "source": format!("{}/{}", order.provider, order.source),
-        "agent": personal(&order.agent),
+        "agent": caller.show(&order.agent),
         "employee": order.employee,
-        "to": personal(&order.to),
-        "caller_id": order.caller_id.as_ref().map(personal),
+        "to": caller.show(&order.to),
+        "caller_id": caller.show_known(order.caller_id.as_ref()),
         "context": order.context,
         "pressed_at": dial_request.pressed_at,
         "call": dial_request.call(),

@@ -7,19 +7,13 @@ use switchboard_domain::directory::{Activity, Contact, ContactKind, Employee, En
 use switchboard_domain::{CallKey, Name};
 
 use super::{CONCURRENT, Directory};
-use crate::StoreError;
 use crate::item::{damaged, from_item, text, to_item};
 use crate::keys::{self, LISTS};
 use crate::table::{self, BATCH_LIMIT, Condition, Item, Key, Query, Range, Write, text_of};
+use crate::{Page, StoreError};
 
 /// A page of entries.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EntryPage<T> {
-    /// The entries. A page may be empty and not the last one.
-    pub entries: Vec<T>,
-    /// Where the next page begins, if there may be one.
-    pub next: Option<EntryCursor>,
-}
+pub type EntryPage<T> = Page<T, EntryCursor>;
 
 /// Where a page begins: text that callers keep and hand back, opaque to all but the store that made it.
 /// One of another list, or of none, is [`StoreError::Damaged`]: a `cursor` that cannot be read.
@@ -56,6 +50,18 @@ impl Directory {
         Ok((page.items.iter().filter_map(Key::of).collect(), next))
     }
 
+    /// A page of the keys in the list of all contacts or of all employees, whose places are their ids.
+    async fn all_of(
+        &self,
+        name: &str,
+        holder: fn(Name) -> Holder,
+        page: Option<EntryCursor>,
+        limit: u16,
+    ) -> Result<(Vec<Key>, Option<EntryCursor>), StoreError> {
+        let key = |place: &str| Some(keys::entry(&holder(Name::new("id", place).ok()?)));
+        self.list(List { name, key: &key }, Query::by(&LISTS, name), page, limit).await
+    }
+
     /// The entries behind keys of a list, in their order, without those that are gone.
     async fn behind(&self, keys: &[Key]) -> Result<Vec<Entry>, StoreError> {
         let holders: Vec<Holder> =
@@ -78,14 +84,8 @@ impl Directory {
         page: Option<EntryCursor>,
         limit: u16,
     ) -> Result<EntryPage<Contact>, StoreError> {
-        let key = |place: &str| {
-            let id = Name::new("contact", place).ok()?;
-            Some(keys::entry(&Holder::Contact(id)))
-        };
-        let list = List { name: keys::CONTACTS, key: &key };
-        let query = Query::by(&LISTS, list.name);
-        let (keys, next) = self.list(list, query, page, limit).await?;
-        Ok(EntryPage { entries: self.contacts_behind(&keys).await?, next })
+        let (keys, next) = self.all_of(keys::CONTACTS, Holder::Contact, page, limit).await?;
+        Ok(Page { items: self.contacts_behind(&keys).await?, next })
     }
 
     /// Employees, as [`Directory::contacts`].
@@ -94,18 +94,12 @@ impl Directory {
         page: Option<EntryCursor>,
         limit: u16,
     ) -> Result<EntryPage<Employee>, StoreError> {
-        let key = |place: &str| {
-            let id = Name::new("employee", place).ok()?;
-            Some(keys::entry(&Holder::Employee(id)))
-        };
-        let list = List { name: keys::EMPLOYEES, key: &key };
-        let query = Query::by(&LISTS, list.name);
-        let (keys, next) = self.list(list, query, page, limit).await?;
+        let (keys, next) = self.all_of(keys::EMPLOYEES, Holder::Employee, page, limit).await?;
         let employees = self.behind(&keys).await?.into_iter().filter_map(|entry| match entry {
             Entry::Employee(employee) => Some(employee),
             Entry::Contact(_) => None,
         });
-        Ok(EntryPage { entries: employees.collect(), next })
+        Ok(Page { items: employees.collect(), next })
     }
 
     /// Contacts that are leads, of one status or of all, in the order of status and id: a page.
@@ -124,13 +118,13 @@ impl Directory {
         let prefix = status.map(|status| Range::Prefix(format!("{status}#")));
         let query = Query::by(&LISTS, list.name).within(prefix.unwrap_or(Range::All));
         let (keys, next) = self.list(list, query, page, limit).await?;
-        let mut entries = self.contacts_behind(&keys).await?;
+        let mut items = self.contacts_behind(&keys).await?;
         // The index may lag behind what was read just now.
-        entries.retain(|lead| {
+        items.retain(|lead| {
             lead.kind == ContactKind::Lead
                 && status.is_none_or(|status| lead.status.as_deref().unwrap_or_default() == status)
         });
-        Ok(EntryPage { entries, next })
+        Ok(Page { items, next })
     }
 
     /// Puts a call on a contact's timeline, in place of what stood there for this call. A contact
@@ -170,9 +164,9 @@ impl Directory {
         let (keys, next) = self.list(list, query, page, limit).await?;
         let items = self.batch(keys).await?.into_iter();
         let activities = items.map(|item| from_item("activity", item));
-        let mut entries: Vec<Activity> = activities.collect::<Result<_, _>>()?;
-        entries.sort_by(|a, b| (b.at, &b.call).cmp(&(a.at, &a.call)));
-        Ok(EntryPage { entries, next })
+        let mut items: Vec<Activity> = activities.collect::<Result<_, _>>()?;
+        items.sort_by(|a, b| (b.at, &b.call).cmp(&(a.at, &a.call)));
+        Ok(Page { items, next })
     }
 
     pub(super) async fn delete_timeline(&self, id: &Name) -> Result<(), StoreError> {

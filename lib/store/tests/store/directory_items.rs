@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use aws_sdk_dynamodb::types::AttributeValue;
 use switchboard_domain::Personal;
 use switchboard_domain::directory::{
-    Activity, Contact, ContactKind, Draft, Employee, EntryKind, Extension, Origin,
+    Contact, ContactKind, Draft, Employee, EntryKind, Extension, Origin,
 };
 use switchboard_store::{Directory, PutIf, StoreError, Upserted, Upserts};
 
-use crate::directory::{at, contact, employee, name, number, with_numbers};
+use crate::directory::{activity, at, contact, employee, name, number, with_numbers};
 use crate::server::{self, DIRECTORY as TABLE, Item, client, everything, put};
 
 fn personal(value: &str) -> BTreeSet<Personal> {
@@ -40,17 +40,7 @@ async fn every_item_has_its_place_and_nothing_is_left_of_who_is_deleted() {
     };
     directory.put_employee(&agent).await.unwrap();
     directory.set_own_number(&number(3), true).await.unwrap();
-    let activity = Activity {
-        contact: name("c-1"),
-        call: "twilio/twilio/CA1".parse().unwrap(),
-        at: at(0),
-        direction: None,
-        outcome: None,
-        talk: None,
-        recording: None,
-        employee: None,
-    };
-    directory.put_activity(&activity).await.unwrap();
+    directory.put_activity(&activity("c-1", "CA1", 0)).await.unwrap();
     let place = |item: &Item| {
         ["pk", "sk", "list", "place"]
             .map(|key| item.get(key).map_or("", |value| value.as_s().unwrap()).to_owned())

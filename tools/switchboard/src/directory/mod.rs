@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use switchboard_domain::directory::{
-    Contact, ContactKind, Employee, Entry, EntryKind, Extension, Handle, Holder,
+    Contact, ContactKind, Entry, EntryKind, Extension, Handle, Holder, Origin,
 };
 use switchboard_domain::{Name, Personal};
 use switchboard_people::import::is_country;
 use switchboard_people::number::e164;
-use switchboard_store::{Directory as Store, EntryPage, PutIf};
+use switchboard_store::{Directory as Store, PutIf};
 
 use crate::replay::Report;
 use crate::{Answer, Failure};
@@ -212,19 +212,12 @@ async fn list(
     let (mut entries, mut page) = (Vec::new(), None);
     while entries.len() < limit {
         let size = PAGE.min(u16::try_from(limit - entries.len()).unwrap_or(PAGE));
-        let of_contacts = |page: EntryPage<Contact>| {
-            let entries = page.entries.into_iter().map(Entry::Contact).collect();
-            EntryPage { entries, next: page.next }
+        let read = match kind {
+            Kind::Contact => directory.contacts(page, size).await?.map(Entry::Contact),
+            Kind::Lead => directory.leads(status, page, size).await?.map(Entry::Contact),
+            Kind::Employee => directory.employees(page, size).await?.map(Entry::Employee),
         };
-        let read: EntryPage<Entry> = match kind {
-            Kind::Contact => of_contacts(directory.contacts(page, size).await?),
-            Kind::Lead => of_contacts(directory.leads(status, page, size).await?),
-            Kind::Employee => {
-                let EntryPage { entries, next } = directory.employees(page, size).await?;
-                EntryPage { entries: entries.into_iter().map(Entry::Employee).collect(), next }
-            }
-        };
-        entries.extend(read.entries);
+        entries.extend(read.items);
         page = read.next;
         if page.is_none() {
             break;
@@ -272,9 +265,8 @@ async fn show(directory: &Store, what: &Personal, personal: bool) -> Result<Stri
         stories.push("it is one of our own numbers".to_owned());
     }
     if stories.is_empty() {
-        return Err(Failure::Wrong(
-            "no entry has that id, number, email or external id".to_owned(),
-        ));
+        let problem = "no entry has that id, number, email or external id";
+        return Err(Failure::Wrong(problem.to_owned()));
     }
     Ok(stories.join("\n\n"))
 }
@@ -285,26 +277,14 @@ fn story(entry: &Entry, personal: bool) -> String {
         let _ = writeln!(story, "{name:<12} {text}");
     };
     line("id", entry.id().as_str());
-    let (name, numbers, emails, external_ids, origin, updated_at) = match entry {
-        Entry::Contact(Contact {
-            name, numbers, emails, external_ids, origin, updated_at, ..
-        })
-        | Entry::Employee(Employee {
-            name,
-            numbers,
-            emails,
-            external_ids,
-            origin,
-            updated_at,
-            ..
-        }) => (name, numbers, emails, external_ids, origin, updated_at),
-    };
-    match entry {
+    let (name, values, origin, updated_at) = match entry {
         Entry::Contact(contact) => {
             line("kind", word(contact));
             line("status", contact.status.as_deref().unwrap_or("–"));
             let at = contact.last_contacted_at.map_or("–".to_owned(), |at| at.to_string());
             line("contacted", &at);
+            let values = [&contact.numbers, &contact.emails, &contact.external_ids];
+            (&contact.name, values, &contact.origin, contact.updated_at)
         }
         Entry::Employee(employee) => {
             line("kind", "employee");
@@ -312,21 +292,21 @@ fn story(entry: &Entry, personal: bool) -> String {
                 let source = extension.source.as_ref().map_or("any source", Name::as_str);
                 line("extension", &format!("{} of {source}", shown(&extension.number, personal)));
             }
+            let values = [&employee.numbers, &employee.emails, &employee.external_ids];
+            (&employee.name, values, &employee.origin, employee.updated_at)
         }
-    }
+    };
     line("name", &name.as_ref().map_or("–".to_owned(), |name| shown(name, personal)));
-    for (what, values) in [("number", numbers), ("email", emails), ("external id", external_ids)] {
+    for (what, values) in ["number", "email", "external id"].into_iter().zip(values) {
         for value in values {
             line(what, &shown(value, personal));
         }
     }
-    line(
-        "origin",
-        &match origin {
-            switchboard_domain::directory::Origin::Call(key) => format!("call {key}"),
-            other => format!("{other:?}").to_lowercase(),
-        },
-    );
+    let origin = match origin {
+        Origin::Call(key) => format!("call {key}"),
+        other => format!("{other:?}").to_lowercase(),
+    };
+    line("origin", &origin);
     line("written", &format!("{updated_at}, version {}", entry.version()));
     story.trim_end().to_owned()
 }

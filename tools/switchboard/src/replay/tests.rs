@@ -11,6 +11,7 @@ use crate::Arguments;
 
 const CALL: &str = "asterisk/asterisk-main/1708416000.1";
 const INTAKE: &str = "/api/crm/intake/calls";
+const POLICY: Policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
 
 fn key(text: &str) -> CallKey {
     text.parse().unwrap()
@@ -33,6 +34,21 @@ async fn delivered(store: &Store, text: &str) -> CallRecord {
     call(store, text).await
 }
 
+/// Puts a call, and what is stored apart of it.
+async fn put(store: &Store, record: &CallRecord, blobs: &[Blob]) {
+    for blob in blobs {
+        store.put_blob(&record.key, blob).await.unwrap();
+    }
+    store.put_call(record).await.unwrap();
+}
+
+/// All of these are in what was printed.
+fn says(said: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(said.contains(part), "{part} is not in:\n{said}");
+    }
+}
+
 fn is_private(said: &str) {
     for kept in ["9991234567", "Kim", "Example", "prices"] {
         assert!(!said.contains(kept), "{kept} is in:\n{said}");
@@ -51,17 +67,16 @@ async fn a_body_that_is_understood_by_now_becomes_a_call_and_leaves() {
     assert!(foretold.ends_with("Nothing was written"), "{foretold}");
 
     let said = replay(&store, "quarantine intake").await;
-    for line in [
+    let lines = [
         "new call asterisk/asterisk-main/1708416000.1: ",
         "outcome answered, ",
         "contact, contact_name, ",
         "talk 42; its follow-ups are due",
         "call asterisk/asterisk-main/1708416000.1 has it already",
         "2 read: 1 new calls, 0 changed, 1 unchanged; 0 still invalid; 2 removed from quarantine",
-    ] {
-        assert!(said.contains(line), "{line} is not in:\n{said}");
-        assert!(foretold.contains(line), "{line} is not in:\n{foretold}");
-    }
+    ];
+    says(&said, &lines);
+    says(&foretold, &lines);
     is_private(&said);
     let stored = call(&store, CALL).await;
     assert_eq!((stored.version, stored.updates.len()), (1, 1));
@@ -85,7 +100,7 @@ async fn a_body_that_was_ingested_and_stays_in_quarantine_is_not_delivered_again
     // As if it had ended between the two.
     keep(&store, "intake", at(1), WHOLE).await;
     let said = replay(&store, "quarantine intake").await;
-    assert!(said.contains("1 unchanged") && said.contains("1 removed"), "{said}");
+    says(&said, &["1 unchanged", "1 removed"]);
     assert_eq!(call(&store, CALL).await, done);
     assert_eq!(store.all_quarantined(), []);
 }
@@ -115,8 +130,7 @@ async fn of_a_batch_what_is_not_understood_is_kept_by_itself() {
     let bad = r#"{"provider":"asterisk","clientName":"Kim"}"#;
     keep(&store, "intake", at(1), &format!("[{}, {bad}, {}]", one(1), one(2))).await;
     let said = replay(&store, "quarantine intake").await;
-    assert!(said.contains("leaves a record of it in quarantine as"), "{said}");
-    assert!(said.contains("1 read: 2 new calls"), "{said}");
+    says(&said, &["leaves a record of it in quarantine as", "1 read: 2 new calls"]);
     let kept = store.all_quarantined();
     let bodies: Vec<_> = kept.iter().map(|(_, body)| String::from_utf8_lossy(body)).collect();
     assert_eq!(bodies.len(), 1);
@@ -151,8 +165,7 @@ async fn misread(store: &Store, change: impl FnOnce(&mut Update)) -> CallRecord 
     let right = post(store, &format!("{INTAKE}?source=asterisk-main"), at(0), WHOLE).await;
     let mut update = right.updates.values().next().unwrap().clone();
     change(&mut update);
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
-    let wrong = CallRecord::first(right.key.clone(), update, policy, at(0));
+    let wrong = CallRecord::first(right.key.clone(), update, POLICY, at(0));
     let wrong = CallRecord { version: right.version, ..wrong };
     store.put_call(&wrong).await.unwrap();
     right
@@ -171,10 +184,11 @@ async fn a_message_that_was_misread_is_read_again_and_told_once() {
     let foretold = replay(&store, &format!("calls {CALL} --dry-run")).await;
     assert_eq!(call(&store, CALL).await, wrong);
     let said = replay(&store, "calls --provider asterisk").await;
-    assert!(said.contains("talk – → 42"), "{said}");
-    assert!(said.contains("contact changed") && said.contains("contact_name new"), "{said}");
-    assert!(said.contains("; its follow-ups are due"), "{said}");
-    assert!(said.contains("1 read: 0 new calls, 1 changed, 0 unchanged"), "{said}");
+    says(
+        &said,
+        &["talk – → 42", "contact changed", "contact_name new", "; its follow-ups are due"],
+    );
+    says(&said, &["1 read: 0 new calls, 1 changed, 0 unchanged"]);
     assert!(foretold.starts_with(said.lines().next().unwrap()), "{foretold}");
     is_private(&said);
     let mended = call(&store, CALL).await;
@@ -202,10 +216,7 @@ async fn a_message_that_is_of_another_kind_today_takes_the_place_of_the_old_one(
     .await;
     assert_eq!(call(&store, CALL).await.owed.len(), 0);
     let said = replay(&store, &format!("calls {CALL}")).await;
-    assert!(
-        said.contains("outcome – → answered") && said.contains("state ringing → ended"),
-        "{said}"
-    );
+    says(&said, &["outcome – → answered", "state ringing → ended"]);
     let mended = call(&store, CALL).await;
     assert_eq!((&mended.updates, mended.owed.len()), (&right.updates, 1));
 }
@@ -215,7 +226,6 @@ async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
     let store = Store::in_memory();
     let right = misread(&store, |update| update.facts.talk = Some(Seconds(1))).await;
     let mut record = call(&store, CALL).await;
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
     let facts = || Facts { cause: Some("SIP 486".into()), ..Facts::default() };
     let update = |kind: &str, raw: &str, target: &str| {
         let raw = raw.as_bytes().to_vec();
@@ -231,21 +241,20 @@ async fn what_cannot_be_read_today_stays_as_it_was_and_harms_no_other() {
         update("gone", "{}", "/callback-of-old"),
         missing,
     ] {
-        record.absorb(update, policy, at(5));
+        record.absorb(update, POLICY, at(5));
     }
     store.put_call(&record).await.unwrap();
     let before = call(&store, CALL).await;
     let said = replay(&store, &format!("calls {CALL}")).await;
-    for line in [
+    let lines = [
         "hole of 2026-02-20T08:48:20.000Z stays as it was: durationSec: ",
         "it is about asterisk/asterisk-main/1708416000.2 today",
         "no provider has a webhook at its path",
         "missing of 2026-02-20T08:48:20.000Z stays as it was: a stored blob cannot be read",
         "talk 1 → 42",
         "4 still invalid",
-    ] {
-        assert!(said.contains(line), "{line} is not in:\n{said}");
-    }
+    ];
+    says(&said, &lines);
     is_private(&said);
     let mut expected = before.updates.clone();
     expected.extend(right.updates.clone());
@@ -269,22 +278,18 @@ async fn a_conversation_that_was_fetched_is_read_again_with_its_large_values_in_
     let read = elevenlabs::conversation(body.to_string().as_bytes(), at(0)).unwrap();
     let (mut update, blobs) = read.update.offload(100);
     assert_eq!(blobs.len(), 2);
-    for blob in &blobs {
-        store.put_blob(&key, blob).await.unwrap();
-    }
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
-    let right = CallRecord::first(key.clone(), update.clone(), policy, at(0));
-    store.put_call(&right).await.unwrap();
+    let right = CallRecord::first(key.clone(), update.clone(), POLICY, at(0));
+    put(&store, &right, &blobs).await;
     let said = replay(&store, "calls twilio/twilio/CA1").await;
     assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 unchanged; 0 still"), "{said}");
 
     // An earlier release took half of it.
     update.facts.transcript = Some(Text::Inline(Personal::new("agent: turn 0")));
     update.facts.summary = None;
-    let wrong = CallRecord::first(key, update, policy, at(0));
+    let wrong = CallRecord::first(key, update, POLICY, at(0));
     store.put_call(&CallRecord { version: 1, ..wrong }).await.unwrap();
     let said = replay(&store, "calls --since 2026-02-20 --until 2026-02-21").await;
-    assert!(said.contains("summary new") && said.contains("transcript changed"), "{said}");
+    says(&said, &["summary new", "transcript changed"]);
     is_private(&said);
     let mended = call(&store, "twilio/twilio/CA1").await;
     assert_eq!(mended.updates, right.updates);
@@ -298,12 +303,8 @@ async fn what_was_stored_apart_because_a_call_had_many_messages_stays_apart() {
     let update = first.updates.values().next().unwrap().clone();
     let (update, blobs) = update.offload(0);
     assert_eq!(blobs.len(), 2);
-    for blob in &blobs {
-        store.put_blob(&first.key, blob).await.unwrap();
-    }
-    let policy = Policy { settle: Seconds(0), legs: Legs::Parent, starts: false };
-    let apart = CallRecord::first(first.key.clone(), update, policy, at(0));
-    store.put_call(&CallRecord { version: 1, ..apart }).await.unwrap();
+    let apart = CallRecord::first(first.key, update, POLICY, at(0));
+    put(&store, &CallRecord { version: 1, ..apart }, &blobs).await;
     let before = all(&store);
     let said = replay(&store, &format!("calls {CALL}")).await;
     assert!(said.starts_with("1 read: 0 new calls, 0 changed, 1 unchanged; 0 still"), "{said}");
@@ -376,7 +377,7 @@ async fn a_context_is_kept_as_it_was_given() {
     let mut record = delivered(&store, CALL).await;
     let context = Context { campaign: Some("Given".into()), ..Context::default() };
     let Given::New(update) = context.given_to(Some(&record), at(2)) else { panic!("it is new") };
-    record.absorb(*update, Policy { settle: Seconds(0), legs: Legs::Parent, starts: false }, at(2));
+    record.absorb(*update, POLICY, at(2));
     record.owed.clear();
     store.put_call(&record).await.unwrap();
     let before = all(&store);
