@@ -122,8 +122,7 @@ impl Session<'_> {
 
     /// The body of a response with status 2xx, as JSON.
     pub fn json(&self, response: &Response) -> Result<Value, Problem> {
-        serde_json::from_slice(self.body(response)?)
-            .map_err(|_| Problem::unreadable("it is not JSON"))
+        crate::json::read(self.body(response)?).map_err(|_| Problem::unreadable("it is not JSON"))
     }
 
     /// A record in the shape of a webhook to `path`.

@@ -129,7 +129,7 @@ fn failed(
     let (sid, mut order, mut facts) = match body {
         Some(body) => {
             let parameters = from_json(body.clone());
-            let sid = parameters.get("CallSid").cloned();
+            let sid = parameters.get("CallSid").filter(|sid| json::id(sid).is_some()).cloned();
             let (order, facts) = callback(parameters);
             (sid, order, facts)
         }
