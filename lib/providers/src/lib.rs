@@ -9,6 +9,7 @@ pub mod cdr;
 pub mod configure;
 pub mod dial;
 pub mod dialing;
+pub mod ids;
 pub mod json;
 pub mod provider;
 pub mod pull;

@@ -122,7 +122,7 @@ impl Session<'_> {
 
     /// The body of a response with status 2xx, as JSON.
     pub fn json(&self, response: &Response) -> Result<Value, Problem> {
-        crate::json::read(self.body(response)?).map_err(|_| Problem::unreadable("it is not JSON"))
+        crate::ids::read(self.body(response)?).map_err(|_| Problem::unreadable("it is not JSON"))
     }
 
     /// A record in the shape of a webhook to `path`.

@@ -13,7 +13,7 @@ use switchboard_domain::{ConfigError, time};
 
 use super::settings::{self, Format, Settings};
 use super::webhook::{HOME, OneCom, PATH};
-use crate::json;
+use crate::ids;
 use crate::provider::Provider;
 use crate::pull::{Page, Problem, Pull, Session, last_second, not_set_up, page_number};
 use crate::rest::{self, query};
@@ -203,7 +203,7 @@ fn from_json(text: &[u8]) -> Result<Vec<Value>, Problem> {
     if text.trim_ascii().is_empty() {
         return Ok(Vec::new());
     }
-    let value: Value = json::read(text).map_err(|_| Problem::unreadable("it is not JSON"))?;
+    let value: Value = ids::read(text).map_err(|_| Problem::unreadable("it is not JSON"))?;
     let list = match value {
         Value::Array(records) => Some(records),
         Value::Object(mut fields) => {

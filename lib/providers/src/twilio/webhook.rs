@@ -18,12 +18,12 @@ use switchboard_domain::{
 use super::settings::Settings;
 use super::signature;
 use crate::cdr;
-use crate::json;
 use crate::provider::{Authenticated, Content, Provider, Record, Route, Unread};
 use crate::reject::{Refusal, Reject};
 use crate::request::{Form, Request};
 use crate::settings::ProviderSettings;
 use crate::source::{Credential, Source};
+use crate::{ids, json};
 
 /// The parameters of a callback's URL that say what the call is about; most have a long name and a
 /// short one.
@@ -135,7 +135,7 @@ impl Parameters<'_> {
     }
 
     fn id(&mut self, name: &str) -> Option<String> {
-        self.take(name).filter(|text| json::id(text).is_some())
+        self.take(name).filter(|text| ids::id(text).is_some())
     }
 
     fn either(&mut self, (long, short): (&str, &str)) -> Option<String> {
