@@ -1,6 +1,8 @@
 //! Whether a number as it is written in a CRM is one that we know in E.164. CRMs keep what was
 //! typed, so this is judged here, without knowing the country of the CRM's users.
 
+use switchboard_domain::written;
+
 /// Country calling codes of two digits (ITU-T E.164). Those that begin with 1 or 7 have one digit, and
 /// all others three.
 const TWO_DIGITS: [&str; 44] = [
@@ -23,6 +25,8 @@ pub fn national(e164: &str) -> &str {
 /// Whether what is written is this number: in full, or as it is dialled inside its country.
 pub fn is_same(written: &str, e164: &str) -> bool {
     let number = e164.strip_prefix('+').unwrap_or_default();
+    let written = written::number(written);
+    let written = written.strip_prefix("tel:").unwrap_or(&written);
     // An extension or a remark follows.
     let written = written.split(|c: char| c.is_alphabetic()).next().unwrap_or_default().trim();
     // The trunk zero that is not dialled from abroad.
@@ -60,6 +64,9 @@ mod tests {
             ("491570156", "+61491570156", true),
             ("(0491) 570-156 ext 7", "+61491570156", true),
             ("0491 570 156 (mobile)", "+61491570156", true),
+            ("+61\u{a0}491\u{2011}570\u{2011}156\u{202c}", "+61491570156", true),
+            ("Mobile: ٠٤٩١٥٧٠١٥٦", "+61491570156", true),
+            ("\"Kim\" <tel:+61491570156>", "+61491570156", true),
             ("0491 570 157", "+61491570156", false),
             ("+64491570156", "+61491570156", false),
             ("+491570156", "+61491570156", false),

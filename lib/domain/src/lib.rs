@@ -27,6 +27,7 @@ pub mod record;
 pub mod sync;
 pub mod time;
 pub mod update;
+pub mod written;
 
 pub use analysis::{Analysed, Analysis, AnalysisState, Tokens};
 pub use backoff::Backoff;

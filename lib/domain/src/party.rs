@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::private::Personal;
+use crate::written;
 
 /// One end of a call, kept as it came with its kind where that is plain to see.
 ///
@@ -12,7 +13,8 @@ use crate::private::Personal;
 pub struct Party {
     /// What kind of address `raw` is.
     pub kind: PartyKind,
-    /// The address as the provider wrote it, trimmed.
+    /// The address as the provider wrote it, trimmed; a number or an extension in ASCII, and without
+    /// what stood around it.
     pub raw: Personal,
 }
 
@@ -52,7 +54,14 @@ impl Party {
     /// Reads an address. Empty text is no party.
     pub fn read(text: &str) -> Option<Self> {
         let raw = Personal::known(text)?;
-        Some(Self { kind: kind_of(raw.expose()), raw })
+        let written = written::number(raw.expose());
+        if written.is_empty() {
+            return None;
+        }
+        let kind = kind_of(&written);
+        let is_digits = matches!(kind, PartyKind::E164 | PartyKind::Number | PartyKind::Extension);
+        let raw = if is_digits { Personal::new(written) } else { raw };
+        Some(Self { kind, raw })
     }
 
     /// Whether this can be a person on the public telephone network.
@@ -124,6 +133,71 @@ mod tests {
 
     #[test]
     fn nothing_is_nobody() {
-        assert_eq!(Party::read("  "), None);
+        for text in ["  ", "\u{200e}", "\u{a0}", "<>"] {
+            assert_eq!(Party::read(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn harmless_characters_change_no_number() {
+        for (text, plain) in [
+            ("+61\u{a0}491\u{202f}570\u{2009}156", "+61 491 570 156"),
+            ("\u{202a}+61491570156\u{202c}", "+61491570156"),
+            ("\u{feff}+6149157\u{200b}0156", "+61491570156"),
+            ("+61\u{2011}491\u{2013}570-156", "+61-491-570-156"),
+            ("＋６１４９１５７０１５６", "+61491570156"),
+            ("（０２）５５５０　１２３４", "(02)5550 1234"),
+            ("٠٤٩١٥٧٠١٥٦", "0491570156"),
+            ("+۶۱۴۹۱۵۷۰۱۵۶", "+61491570156"),
+            ("+61491570156 ext. 12", "+61491570156"),
+            ("0491-570-156 Extension: 12", "0491-570-156"),
+            ("+61491570156x12", "+61491570156"),
+            ("+61491570156 × 12", "+61491570156"),
+            ("+61491570156 (ext 12)", "+61491570156"),
+            ("tel:+61491570156;ext=12", "tel:+61491570156"),
+            ("+61491570156,,12", "+61491570156"),
+            ("\"Kim\" <+61491570156>", "+61491570156"),
+            ("Kim Example <0491 570 156>", "0491 570 156"),
+            ("+61491570156 (mobile)", "+61491570156"),
+            ("(Kim's phone) +61491570156", "+61491570156"),
+            ("Mobile: 0491 570 156", "0491 570 156"),
+            ("0491 570 156 - work", "0491 570 156"),
+            ("+61 491 570 156 mob., ext 7 [home]", "+61 491 570 156"),
+            ("whatsapp:+61491570156", "+61491570156"),
+            ("Тел. +61491570156 доб. 12", "+61491570156"),
+            ("'+61491570156", "+61491570156"),
+            ("=\"+61491570156\"", "+61491570156"),
+            ("61491570156.0", "61491570156"),
+            ("101.0", "101"),
+            ("Ext. 101", "101"),
+            ("+61 (0)491 570 156", "+61 (0)491 570 156"),
+            ("02.5550.1234", "02.5550.1234"),
+            ("#019#0501234567", "#019#0501234567"),
+        ] {
+            let party = Party::read(text).unwrap();
+            assert_eq!(party.raw.expose(), plain, "{text}");
+            assert_eq!(party.kind, Party::read(plain).unwrap().kind, "{text}");
+            assert!(party.is_number() || party.kind == PartyKind::Extension, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_stays_as_it_came() {
+        for text in [
+            "front–desk 12",
+            "101-decker",
+            "Taxi 131008",
+            "PJSIP/201-0000abcd",
+            "agent007",
+            "s\u{a0}",
+            "1800FLOWERS",
+            "sip:+61491570156@pbx.example",
+            "client:ann–2",
+            "0491,570,156",
+        ] {
+            let party = Party::read(text).unwrap();
+            assert_eq!(party.raw.expose(), text.trim());
+            assert!(!party.is_number() && party.kind != PartyKind::Extension, "{text}");
+        }
     }
 }

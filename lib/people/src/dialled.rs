@@ -1,7 +1,7 @@
 //! Which numbers may be dialled: an ordinary subscriber's, in a country that is allowed.
 
 use rlibphonenumber::{PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType, Region};
-use switchboard_domain::Personal;
+use switchboard_domain::{Personal, written};
 
 use crate::number;
 
@@ -36,6 +36,7 @@ impl NotDialled {
 /// The number in E.164, if it may be dialled. `home` is the country of national numbers;
 /// `countries` are the allowed ones (both ISO 3166-1 alpha-2).
 pub fn e164(text: &str, home: Option<&str>, countries: &[String]) -> Result<Personal, NotDialled> {
+    let text = written::characters(text);
     let text = text.trim();
     let text = text.strip_prefix("tel:").unwrap_or(text);
     // No extension, no pause, no keypad letters: what is dialled is what was judged.
@@ -94,7 +95,13 @@ mod tests {
 
     #[test]
     fn a_subscriber_of_an_allowed_country_is_dialled() {
-        for text in ["+61 491 570 156", "0491 570 156", "tel:+61491570156", "0011 61 491570156"] {
+        for text in [
+            "+61\u{a0}491\u{2011}570\u{2011}156\u{200e}",
+            "+61 491 570 156",
+            "0491 570 156",
+            "tel:+61491570156",
+            "0011 61 491570156",
+        ] {
             assert_eq!(judged(text, &["NZ", "AU"]).as_deref(), Ok("+61491570156"), "{text}");
         }
         assert_eq!(judged("+919876543210", &["IN"]).as_deref(), Ok("+919876543210"));

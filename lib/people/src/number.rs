@@ -10,8 +10,10 @@ pub fn warm_up(country: Option<&str>) {
 
 /// What an address turns out to be, read with its source's country.
 pub fn person(party: &Party, country: Option<&str>) -> Person {
-    if !party.is_number() {
-        return Person::unknown(party.kind, None);
+    // Read anew: an older release may have stored it as something that it could not read.
+    let kind = Party::read(party.raw.expose()).map_or(party.kind, |read| read.kind);
+    if !matches!(kind, PartyKind::E164 | PartyKind::Number) {
+        return Person::unknown(kind, None);
     }
     match e164(party.raw.expose(), country) {
         Some(number) => Person::unknown(PartyKind::E164, Some(Personal::new(number))),
@@ -19,15 +21,21 @@ pub fn person(party: &Party, country: Option<&str>) -> Person {
     }
 }
 
-/// A number in E.164, if it can be one.
+/// A number in E.164, if it can be one: of a call, of the directory and of the configuration alike,
+/// read by [`Party::read`].
 ///
 /// It need not be in a range that is assigned today: numbering plans change faster than any
 /// library. But it must have the length of a subscriber's number in its country.
 pub fn e164(text: &str, country: Option<&str>) -> Option<String> {
-    let text = text.trim();
-    let text = text.strip_prefix("tel:").unwrap_or(text);
+    let party = Party::read(text)?;
+    // In the directory a short number is not an extension: those have a field of their own.
+    if !party.is_number() && party.kind != PartyKind::Extension {
+        return None;
+    }
+    let number = party.raw.expose();
+    let number = number.strip_prefix("tel:").unwrap_or(number);
     let region = country.and_then(|country| country.parse::<Region>().ok());
-    let number = PhoneNumber::parse(text, region).ok()?;
+    let number = PhoneNumber::parse(number, region).ok()?;
     let of_a_subscriber =
         PHONE_NUMBER_UTIL.is_possible_number_for_type(&number, PhoneNumberType::FixedLineOrMobile);
     // The length first: a numbering plan is a regular expression, whose first use takes milliseconds.
@@ -87,6 +95,44 @@ mod tests {
         ] {
             let party = Party::read(text).unwrap();
             assert_eq!(person(&party, Some("IL")), Person::unknown(kind, None), "{text}");
+        }
+    }
+
+    const PIECES: [&[&str]; 3] = [
+        &["", "\"Kim\" <", "Mobile: ", "(work) ", "'", "\u{202a}", "\u{feff}"],
+        &["", " ", "\u{a0}", "\u{200b}", "\u{2011}", "\u{2013}", "-", "\u{2060}", "\u{202f}"],
+        &["", " ext. 12", "x12", ";ext=12", " (mobile)", "\u{202c}", ",,12", " - home", "\u{a0}"],
+    ];
+
+    proptest::proptest! {
+        /// What is put around and between the digits of a number changes no call's and no entry's.
+        #[test]
+        fn harmless_characters_never_change_a_number(
+            (country, number) in proptest::sample::select(vec![
+                ("AU", "+61491570156"), ("AU", "0491570156"), ("AU", "61255501234"),
+                ("DE", "03023125123"), ("US", "+12025550123"), ("RU", "89991112233"),
+            ]),
+            zero in proptest::sample::select(vec!['0', '\u{660}', '\u{6f0}', '\u{966}', '\u{ff10}']),
+            before in proptest::sample::select(PIECES[0].to_vec()),
+            between in proptest::collection::vec(proptest::sample::select(PIECES[1].to_vec()), 12),
+            behind in proptest::sample::select(PIECES[2].to_vec()),
+        ) {
+            let digit = |c: char| {
+                let shifted = c.to_digit(10).and_then(|digit| char::from_u32(u32::from(zero) + digit));
+                shifted.unwrap_or('\u{ff0b}')
+            };
+            let spaced: String = number.chars().zip(&between).flat_map(|(c, gap)| {
+                std::iter::once(digit(c)).chain(gap.chars())
+            }).collect();
+            let spaced = spaced.trim_end_matches('-');
+            let closes = if before.ends_with('<') { ">" } else { "" };
+            let text = format!("{before}{spaced}{behind}{closes}");
+            let expected = e164(number, Some(country));
+            proptest::prop_assert!(expected.is_some());
+            proptest::prop_assert_eq!(&e164(&text, Some(country)), &expected, "{}", text);
+            let party = Party::read(&text).unwrap();
+            let person = person(&party, Some(country));
+            proptest::prop_assert_eq!(person.e164.map(|n| n.expose().to_owned()), expected);
         }
     }
 }

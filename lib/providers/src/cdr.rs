@@ -4,7 +4,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{SignedDuration, Timestamp};
 use switchboard_domain::time::{Reading, is_plausible, read_iso, read_wall_clock};
-use switchboard_domain::{Disposition, Facts, Flag, Order, Personal, Recording, Seconds};
+use switchboard_domain::{Disposition, Facts, Flag, Order, Personal, Recording, Seconds, written};
 
 use crate::json::{Fields, seconds};
 
@@ -42,8 +42,9 @@ pub fn caller_id(text: &str) -> (Option<String>, Option<String>) {
         let name = quoted.unwrap_or(name).replace("\\\"", "\"").replace("\\\\", "\\");
         return (known(&name), known(number));
     }
-    let is_number = text.chars().any(|c| c.is_ascii_digit())
-        && text.chars().all(|c| c.is_ascii_digit() || "+()-. #*".contains(c));
+    let plain = written::number(text);
+    let is_number = plain.chars().any(|c| c.is_ascii_digit())
+        && plain.chars().all(|c| c.is_ascii_digit() || "+()-. #*".contains(c));
     if is_number { (None, known(text)) } else { (known(text.trim_matches('"')), None) }
 }
 
@@ -210,6 +211,7 @@ mod tests {
             (r#""" <101>"#, None, some("101")),
             ("0501234567", None, some("0501234567")),
             ("+41 22 555 12 34", None, some("+41 22 555 12 34")),
+            ("+41\u{2011}225551234\u{200e}", None, some("+41\u{2011}225551234\u{200e}")),
             ("Front desk", some("Front desk"), None),
             ("", None, None),
             ("דנה <0501234567>", some("דנה"), some("0501234567")),

@@ -60,7 +60,8 @@ impl Intake {
         if (self.refuses)(provider.as_str()) {
             return Err(Reject::malformed("provider", "has a webhook of its own: use that"));
         }
-        let call_id = required(&mut fields, "externalCallId")?;
+        let call_id = fields.id("externalCallId")?;
+        let call_id = call_id.ok_or_else(|| Reject::malformed("externalCallId", "is required"))?;
 
         let in_body = fields.text("source")?;
         let (mut name, source) = message.source(in_body.as_deref(), None)?;
@@ -125,14 +126,14 @@ fn facts(fields: &mut Fields, kind: &str, zone: Option<TimeZone>) -> Result<Fact
     facts.contact_name = fields.personal("clientName")?;
     facts.employee = fields.text("employeePhone")?.as_deref().and_then(Party::read);
     facts.campaign = fields.text("campaign")?;
-    facts.contact_id = fields.text("contactId")?;
-    facts.lead_id = fields.text("leadId")?;
+    facts.contact_id = fields.id("contactId")?;
+    facts.lead_id = fields.id("leadId")?;
     facts.started_at = instant(fields, "startedAt", zone.as_ref(), &mut facts)?;
     facts.answered_at = instant(fields, "answeredAt", zone.as_ref(), &mut facts)?;
     facts.ended_at = instant(fields, "endedAt", zone.as_ref(), &mut facts)?;
     facts.talk = fields.seconds("durationSec")?;
     cdr::keep_recording(&mut facts, fields.text("recordingUrl")?);
-    facts.conversation = fields.text("conversationId")?;
+    facts.conversation = fields.id("conversationId")?;
     facts.summary = fields.personal_up_to(LONG, "summary")?;
     facts.transcript = fields.personal_up_to(usize::MAX, "transcriptRaw")?.map(Text::Inline);
     facts.script_context = fields.personal_up_to(LONG, "scriptContext")?;

@@ -3,6 +3,8 @@
 use serde_json::{Map, Value};
 use switchboard_domain::{Personal, Seconds};
 
+use crate::ids;
+pub use crate::ids::present;
 use crate::reject::Reject;
 use crate::repair;
 
@@ -14,11 +16,11 @@ pub(crate) const SHORT: usize = 2 * 1024;
 /// an empty variable in a template leaves behind (`"durationSec":,`).
 pub fn parse(body: &[u8]) -> Result<Value, Reject> {
     let body = plain(body)?;
-    match serde_json::from_slice(body) {
+    match ids::read(body) {
         Ok(value) => Ok(value),
         Err(_) => {
             let mended = repair::mended(body);
-            serde_json::from_str(&mended).map_err(|error| not_json(mended.as_bytes(), &error))
+            ids::read(mended.as_bytes()).map_err(|error| not_json(mended.as_bytes(), &error))
         }
     }
 }
@@ -130,9 +132,19 @@ impl Fields {
         }
     }
 
+    /// Takes a field as an id, if one was filled in: see [`ids::id`].
+    pub fn id(&mut self, name: &str) -> Result<Option<String>, Reject> {
+        Ok(self.text(name)?.filter(|text| ids::id(text).is_some()))
+    }
+
     /// Takes a field that a record can do without: what cannot be read as text is left out.
     pub fn optional(&mut self, name: &str) -> Option<String> {
         self.text(name).ok().flatten()
+    }
+
+    /// Takes an id that a record can do without.
+    pub fn optional_id(&mut self, name: &str) -> Option<String> {
+        self.id(name).ok().flatten()
     }
 
     /// A field's text, which stays among those that are kept in the end.
@@ -186,14 +198,6 @@ impl Fields {
             .filter(|(name, value)| (1..=64).contains(&name.len()) && value.expose().len() <= 512)
             .take(most)
     }
-}
-
-/// Text with something in it: not blank, and not a template variable that was never filled in.
-pub fn present(text: &str) -> Option<&str> {
-    let text = text.trim();
-    let unfilled = (text.starts_with("{{") && text.ends_with("}}"))
-        || (text.starts_with("${") && text.ends_with('}'));
-    (!text.is_empty() && !unfilled).then_some(text)
 }
 
 /// Whole seconds from a number as text; a fraction is dropped.

@@ -10,6 +10,7 @@ pub mod configure;
 pub mod dial;
 pub mod dialing;
 pub mod form;
+pub mod ids;
 pub mod json;
 pub mod provider;
 pub mod pull;

@@ -10,7 +10,7 @@ mod common;
 
 use std::path::Path;
 
-use common::{files, read, requests, sources};
+use common::{Came, files, read, requests, sources};
 use serde_json::Value;
 use switchboard_providers::{ALL, Provider, Sources, authenticate};
 
@@ -66,6 +66,41 @@ fn the_order_of_a_samples_messages_does_not_matter() {
             );
         }
     }
+}
+
+/// In no sample.
+const NO_ID: &str = "\u{0}";
+
+/// The ids of a sample's calls, with an id in its text replaced.
+fn ids(provider: &dyn Provider, text: &str, id: &str, by: &str) -> Vec<String> {
+    let calls = Came::of(provider, &sources(provider), &requests(&text.replace(id, by))).updates;
+    calls.into_keys().map(|key| key.call_id().to_owned()).collect()
+}
+
+#[test]
+fn an_unfilled_id_is_none_and_a_numeric_one_keeps_its_digits() {
+    let unfilled = ["undefined", "null", "NaN", "(null)", "N/A", "-", "0", "$uuid", "{call_id}"];
+    let mut numeric = 0;
+    for provider in ALL {
+        for sample in files(*provider, ".http") {
+            let text = read(&sample);
+            for id in ids(*provider, &text, NO_ID, "") {
+                for placeholder in unfilled {
+                    let read = ids(*provider, &text, &id, placeholder);
+                    assert!(!read.contains(&placeholder.to_owned()), "{sample:?} {placeholder}");
+                }
+                let quoted = format!("\"{id}\"");
+                for digits in ["1708416000.10", "12345678901234567890123"] {
+                    let was_read = ids(*provider, &text, &quoted, &format!("\"{digits}\""));
+                    if was_read.contains(&digits.to_owned()) {
+                        numeric += 1;
+                        assert_eq!(ids(*provider, &text, &quoted, digits), was_read, "{sample:?}");
+                    }
+                }
+            }
+        }
+    }
+    assert!(numeric > 20, "{numeric}");
 }
 
 #[test]

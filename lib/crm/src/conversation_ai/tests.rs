@@ -78,6 +78,16 @@ fn of_a_held_call_without_talk_time_the_whole_duration_counts() {
 }
 
 #[test]
+fn a_number_with_harmless_characters_is_one() {
+    for written in ["\u{202a}+61491570156\u{202c}", "\"Kim\" <+61491570156>", "+61491570156;ext=12"]
+    {
+        let record = record(Case::Held, |facts| facts.to = Party::read(written));
+        let body: serde_json::Value = serde_json::from_str(&body(&record)).unwrap();
+        assert_eq!(body["to"], "+61491570156", "{written}");
+    }
+}
+
+#[test]
 fn inbound() {
     let mut record = record(Case::Held, |facts| {
         facts.direction = Some(Direction::Inbound);

@@ -77,8 +77,8 @@ fn read(record: Value, source_name: &Name, source: &Source) -> Result<ParsedReco
     if fields.text("event")?.is_some_and(|event| !event.eq_ignore_ascii_case("cdr")) {
         return Err(Reject::malformed("Event", "is not Cdr: no other event covers a whole call"));
     }
-    let linked = fields.text("linkedid")?;
-    let unique = fields.text("uniqueid")?;
+    let linked = fields.id("linkedid")?;
+    let unique = fields.id("uniqueid")?;
     let Some(call_id) = linked.as_ref().or(unique.as_ref()) else {
         let is_intakes = fields.text("externalcallid")?.is_some();
         return Err(if is_intakes {

@@ -12,10 +12,10 @@ use switchboard_domain::{
     copies,
 };
 
-use crate::json;
 use crate::provider::Provider as _;
 use crate::reject::Reject;
 use crate::twilio::Twilio;
+use crate::{ids, json};
 
 /// What data collection found is kept up to this many bytes an item.
 const LONGEST_ITEM: usize = 512;
@@ -131,7 +131,9 @@ fn call_sid(data: &Value) -> Option<String> {
         return None;
     }
     let names = ["system__call_sid", "twilio_call_sid", "call_sid", "callSid", "CallSid"];
-    text(data, "/metadata/phone_call/call_sid").or_else(|| variable(data, &names))
+    let is_id = |sid: &String| ids::id(sid).is_some();
+    let own = text(data, "/metadata/phone_call/call_sid").filter(is_id);
+    own.or_else(|| variable(data, &names).filter(is_id))
 }
 
 /// What was said, and what is known about whom it was said to.
@@ -209,7 +211,7 @@ fn alone(data: &Value, status: Status, said: &Facts) -> Facts {
 
 /// The id of the conversation; `name` is what an error calls it.
 pub(super) fn id(data: &Value, name: &str) -> Result<String, Reject> {
-    let id = data.get("conversation_id").and_then(Value::as_str).and_then(json::present);
+    let id = data.get("conversation_id").and_then(Value::as_str).and_then(ids::id);
     let id = id.ok_or_else(|| Reject::malformed(name, "is required"))?;
     if id.len() > LONGEST_ID {
         return Err(Reject::malformed(name, format!("is longer than {LONGEST_ID} bytes")));

@@ -13,6 +13,7 @@ use switchboard_domain::{
 use super::settings::{Settings, agents};
 use super::{conversation, signature};
 use crate::body::{self, ParsedRecord};
+use crate::ids;
 use crate::json::{self, present};
 use crate::provider::{Authenticated, Content, Provider, Route};
 use crate::reject::{Refusal, Reject};
@@ -129,7 +130,7 @@ fn failed(
     let (sid, mut order, mut facts) = match body {
         Some(body) => {
             let parameters = from_json(body.clone());
-            let sid = parameters.get("CallSid").cloned();
+            let sid = parameters.get("CallSid").filter(|sid| ids::id(sid).is_some()).cloned();
             let (order, facts) = callback(parameters);
             (sid, order, facts)
         }

@@ -129,8 +129,8 @@ pub(super) fn read(
 ) -> Result<ParsedRecord, Reject> {
     let kind = fields.text(EVENT)?.unwrap_or_default();
     // The same for every leg of a call; `callId` is of one leg.
-    let tracking = fields.text("extTrackingId")?;
-    let leg = if tracking.is_some() { None } else { fields.text("callId")? };
+    let tracking = fields.id("extTrackingId")?;
+    let leg = if tracking.is_some() { None } else { fields.id("callId")? };
     let call_id = tracking
         .or(leg)
         .ok_or_else(|| Reject::malformed("extTrackingId", "is required, or callId in its place"))?;

@@ -13,7 +13,7 @@ pub(super) fn read(
     message: &Authenticated<'_>,
     mut fields: Fields,
 ) -> Result<ParsedRecord, Reject> {
-    let call_id = fields.text("call_id")?.ok_or_else(|| {
+    let call_id = fields.id("call_id")?.ok_or_else(|| {
         let problem = "is required (a body with externalCallId goes to /api/crm/intake/calls)";
         Reject::malformed("call_id", problem)
     })?;

@@ -75,8 +75,7 @@ pub(super) fn read(
         let problem = "must be history, event, rating, or contact in a body of its own";
         return Err(Reject::malformed(COMMAND, problem));
     }
-    let call_id =
-        fields.text("callid")?.ok_or_else(|| Reject::malformed("callid", "is required"))?;
+    let call_id = fields.id("callid")?.ok_or_else(|| Reject::malformed("callid", "is required"))?;
     let in_body = fields.text("source")?;
     let (key, source) = message.call(in_body.as_deref(), None, &call_id)?;
 

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use switchboard_domain::{Direction, Facts, Party, PartyKind, Personal};
+use switchboard_domain::{Direction, Facts, Party, PartyKind, Personal, written};
 
 use crate::cdr::{self, keep};
 use crate::json::Fields;
@@ -202,11 +202,11 @@ fn party(text: &str) -> Option<Party> {
 /// An address without what the PBX puts around it: a route's prefix (`#019#0501234567`) and a
 /// tenant's name (`101-decker`). The hyphens of a number as people write it (`050-123-4567`) stay.
 fn bare(text: &str) -> String {
-    let text = text.trim();
+    let text = written::number(text);
     let is_prefix = |prefix: &str| !prefix.is_empty() && prefix.bytes().all(|b| b.is_ascii_digit());
     let number = match text.strip_prefix('#').and_then(|rest| rest.split_once('#')) {
         Some((prefix, rest)) if is_prefix(prefix) && !rest.trim().is_empty() => rest.trim(),
-        _ => text,
+        _ => &text,
     };
     let mut parts = number.split('-');
     let holds_no_letter = |part: &&str| !part.chars().any(char::is_alphabetic);

@@ -188,15 +188,10 @@ fn with_plain_names(record: Value) -> Value {
 
 fn read(message: &Authenticated<'_>, record: Value) -> Result<ParsedRecord, Reject> {
     let record = with_plain_names(record);
-    // As a JSON number 1708416000.10 is 1708416000.1, which is another call.
-    let is_fraction = |name: &&str| record.get(name).is_some_and(Value::is_f64);
-    if let Some(name) = IDS.iter().find(|name| is_fraction(name)) {
-        return Err(Reject::malformed(*name, "must be text: a number loses its last zeros"));
-    }
     let mut fields = Fields::of(record)?;
     let mut ids = Vec::new();
     for name in IDS {
-        ids.extend(fields.text(name)?.map(|id| (name, id)));
+        ids.extend(fields.id(name)?.map(|id| (name, id)));
     }
     let Some((_, id)) = ids.first().cloned() else {
         let problem = "is required where there is neither linkedid nor call_id";

@@ -1,7 +1,7 @@
 //! The agent of a call, in whatever shape it comes.
 
 use serde_json::{Map, Value};
-use switchboard_domain::{Party, PartyKind};
+use switchboard_domain::{Party, PartyKind, written};
 
 use crate::json;
 
@@ -132,6 +132,7 @@ fn text(value: &Value) -> Option<String> {
 /// digits.
 fn is_same(one: &str, other: &str) -> bool {
     let last = |text: &str| {
+        let text = written::number(text);
         let digits = text.chars().rev().filter(char::is_ascii_digit);
         digits.take(10).collect::<String>()
     };

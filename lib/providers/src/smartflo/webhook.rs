@@ -63,7 +63,7 @@ fn read(message: &Authenticated<'_>, record: Value) -> Result<ParsedRecord, Reje
     }
     let mut fields = Fields::of(Value::Object(record))?;
 
-    let (uuid, call_id) = (fields.optional("uuid"), fields.optional("call_id"));
+    let (uuid, call_id) = (fields.optional_id("uuid"), fields.optional_id("call_id"));
     let id = uuid.as_ref().or(call_id.as_ref());
     let id = id.ok_or_else(|| Reject::malformed("uuid", "is required (or call_id)"))?;
     let in_body = fields.optional("source");

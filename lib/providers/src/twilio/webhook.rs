@@ -19,12 +19,12 @@ use super::settings::Settings;
 use super::signature;
 use crate::body;
 use crate::cdr;
-use crate::json;
 use crate::provider::{Authenticated, Content, Provider, Record, Route, Unread};
 use crate::reject::{Refusal, Reject};
 use crate::request::{Form, Request};
 use crate::settings::ProviderSettings;
 use crate::source::{Credential, Source};
+use crate::{ids, json};
 
 /// The parameters of a callback's URL that say what the call is about; most have a long name and a
 /// short one.
@@ -136,8 +136,16 @@ impl Parameters<'_> {
         known(&value).map(str::to_owned)
     }
 
+    fn id(&mut self, name: &str) -> Option<String> {
+        self.take(name).filter(|text| ids::id(text).is_some())
+    }
+
     fn either(&mut self, (long, short): (&str, &str)) -> Option<String> {
         self.take(long).or_else(|| self.take(short))
+    }
+
+    fn either_id(&mut self, (long, short): (&str, &str)) -> Option<String> {
+        self.id(long).or_else(|| self.id(short))
     }
 
     fn seconds(&mut self, name: &str) -> Option<Seconds> {
@@ -187,7 +195,7 @@ pub(crate) fn callback(parameters: Fields<'_>) -> (Order, Facts) {
 fn read(message: &Authenticated<'_>, mut parameters: Parameters<'_>) -> Result<Record, Reject> {
     let request = message.request();
     let missing = || Reject::malformed("CallSid", "is required");
-    let call_id = parameters.take("CallSid").ok_or_else(missing)?;
+    let call_id = parameters.id("CallSid").ok_or_else(missing)?;
     let account = parameters.take("AccountSid");
     let (key, _) = message.call(None, account.as_deref(), &call_id)?;
 
@@ -200,9 +208,9 @@ fn read(message: &Authenticated<'_>, mut parameters: Parameters<'_>) -> Result<R
     // The application that places a call may put its context into the callback URL, which Twilio signs.
     let mut query = Parameters(request.query_parameters());
     facts.campaign = query.take(CAMPAIGN);
-    facts.contact_id = query.either(CONTACT);
-    facts.lead_id = query.either(LEAD);
-    facts.conversation = query.either(CONVERSATION);
+    facts.contact_id = query.either_id(CONTACT);
+    facts.lead_id = query.either_id(LEAD);
+    facts.conversation = query.either_id(CONVERSATION);
     if let Some(name) = query.either(NAME) {
         facts.contact_name = Some(Personal::new(name));
     }
@@ -254,7 +262,7 @@ fn facts(mut parameters: Parameters<'_>, at: Option<Timestamp>) -> Facts {
     // `Duration` counts begun minutes, for billing.
     facts.billed =
         parameters.seconds("Duration").map(|minutes| Seconds(minutes.0.saturating_mul(60)));
-    facts.parent = parameters.take("ParentCallSid");
+    facts.parent = parameters.id("ParentCallSid");
     facts.cause = parameters.take("SipResponseCode").map(|code| format!("SIP {code}"));
     if let Some(id) = parameters.take("RecordingSid") {
         let url = parameters.take("RecordingUrl").unwrap_or_default();

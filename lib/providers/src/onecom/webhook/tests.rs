@@ -178,8 +178,8 @@ fn a_record_that_cannot_be_used_says_why_and_nothing_that_it_holds() {
         (json!({"uniqueid": "1.1", "billsec": {}}), "billsec: is not text"),
         (json!({"uniqueid": true}), "uniqueid: is not text"),
         (
-            json!({"uniqueid": 1708416000.10}),
-            "uniqueid: must be text: a number loses its last zeros",
+            json!({"uniqueid": "undefined", "linkedid": "${LINKEDID}", "call_id": 0}),
+            "uniqueid: is required where there is neither linkedid nor call_id",
         ),
         (json!(["1.1"]), "record: is not an object"),
     ] {
