@@ -202,7 +202,7 @@ async fn a_new_call_costs_one_put_and_one_send() {
 /// So many finished calls in one request.
 fn batch(calls: usize) -> Value {
     let mut event = event("onecom/gateway/array.json");
-    let records: Vec<Value> = (0..calls)
+    let records: Vec<Value> = (1..=calls)
         .map(|n| json!({"uniqueid": n.to_string(), "start": "2024-01-15 10:30:00", "src": "101", "dst": "0501234567", "disposition": "ANSWERED"}))
         .collect();
     event["body"] = json!(json!(records).to_string());

@@ -477,7 +477,7 @@ async fn an_attempt_ends_after_so_many_requests() {
     let outcome = delivered.await;
     assert_eq!(server.requests(), MOST_REQUESTS);
     assert_eq!(outcome.verdict, Verdict::Retry { not_before: None });
-    assert_eq!(outcome.result, "not done after 10 requests");
+    assert_eq!(outcome.result, format!("not done after {MOST_REQUESTS} requests"));
     // What was learned on the way is not lost.
     assert_eq!(remote, learned());
 }

@@ -316,7 +316,7 @@ async fn calls_are_chosen_by_provider_and_time() {
     let store = Store::in_memory();
     for n in 0..150 {
         let body =
-            format!(r#"{{"provider":"{}","externalCallId":"{n}"}}"#, ["fmc", "asterisk"][n % 2]);
+            format!(r#"{{"provider":"{}","externalCallId":"c-{n}"}}"#, ["fmc", "asterisk"][n % 2]);
         post(&store, INTAKE, at(n as i64), &body).await;
     }
     for (arguments, count) in [
