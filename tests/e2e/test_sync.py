@@ -197,8 +197,8 @@ def test_the_schedule_reconciles_what_is_set_up_for_it(world: World, pbx: Pbx) -
 
     def over() -> dict | None:
         reply = ask(world, "GET", "/sync", "read")
-        # A function that is being replaced is answered for by the gateway.
-        assert reply.status in (200, 500, 503), reply.body
+        # A function that is being replaced, or that a busy machine starts too late, is answered for by the gateway.
+        assert reply.status in (200, 500, 502, 503), reply.body
         jobs = reply.body["jobs"] if reply.status == 200 else []
         mine = [one for one in jobs if one["source"] == "onecom/reconciled"]
         return mine[0] if mine and mine[0]["state"] == "done" else None

@@ -25,8 +25,6 @@ const TRIES: u64 = 3;
 const SLACK: f64 = 50_000.0;
 /// The events that a program needs.
 pub const EVENTS: u64 = TRIES * (RUNS.0 + RUNS.1) + CALLS;
-/// The kind of invocation that hooks alone have.
-const REJECTED: &str = "rejected";
 /// Counts instructions alone.
 const VALGRIND: [&str; 4] =
     ["valgrind", "--tool=cachegrind", "--cache-sim=no", "--cachegrind-out-file=/dev/null"];
@@ -107,18 +105,12 @@ impl Budgets {
         recorded + (recorded * self.tolerance).max(SLACK)
     }
 
-    /// The largest figures of the recorded hooks: a new hook may take as much until its own are recorded.
-    fn largest_hook(&self) -> Option<Budget> {
-        let hooks = self.functions.values().filter(|one| one.requests.contains_key(REJECTED));
-        hooks.cloned().reduce(|mut most, hook| {
-            most.zip_bytes = most.zip_bytes.max(hook.zip_bytes);
-            most.instructions = most.instructions.max(hook.instructions);
-            for (kind, figure) in hook.requests {
-                let largest = most.requests.entry(kind).or_insert(figure);
-                *largest = largest.max(figure);
-            }
-            most
-        })
+    /// The budget of a function. A new hook, which alone has rejected invocations, is held to that of the largest
+    /// recorded one.
+    fn of(&self, name: &str, measured: &Budget) -> Option<&Budget> {
+        let is_hook = |one: &&Budget| one.requests.contains_key("rejected");
+        let largest = || self.functions.values().filter(is_hook).max_by_key(|one| one.instructions);
+        self.functions.get(name).or_else(|| Some(measured).filter(is_hook).and(largest()))
     }
 
     /// Compares measured figures with these budgets.
@@ -130,9 +122,7 @@ impl Budgets {
             return result;
         }
         for (name, budget) in &measured.functions {
-            let of_hooks = || budget.requests.contains_key(REJECTED).then(|| self.largest_hook());
-            let allowed = self.functions.get(name).cloned().or_else(|| of_hooks().flatten());
-            let Some(allowed) = &allowed else {
+            let Some(allowed) = self.of(name, budget) else {
                 result
                     .over
                     .push(format!("{name} has no budget: record it with `make budgets-write`"));
@@ -199,15 +189,12 @@ async fn instructions(
     enough: u64,
 ) -> Result<u64, Failure> {
     let (short, long) = RUNS;
-    let (mut less, mut more) = (u64::MAX, u64::MAX);
-    let mut each = u64::MAX;
-    for _ in 0..TRIES {
+    let (mut less, mut more, mut each) = (u64::MAX, u64::MAX, u64::MAX);
+    let mut tries = 0..TRIES;
+    while each > enough && tries.next().is_some() {
         less = less.min(counted(stand, program, feed, short).await?);
         more = more.min(counted(stand, program, feed, long).await?);
         each = more.saturating_sub(less) / (long - short);
-        if each <= enough {
-            break;
-        }
     }
     Ok(each)
 }
@@ -285,13 +272,12 @@ mod tests {
 
     #[test]
     fn a_few_instructions_more_are_allowed_of_a_small_budget() {
-        let small = |instructions| {
+        let [budget, at, above] = [100_000, 150_000, 150_001].map(|instructions| {
             let mut all = budgets();
             hook(&mut all).instructions = instructions;
             all
-        };
-        assert!(small(100_000).compare(&small(150_000)).over.is_empty());
-        assert_eq!(small(100_000).compare(&small(150_001)).over.len(), 1);
+        });
+        assert_eq!([at, above].map(|one| budget.compare(&one).over.len()), [0, 1]);
     }
 
     #[test]
