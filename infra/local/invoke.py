@@ -71,14 +71,19 @@ def wait_for(server: subprocess.Popen[bytes], port: int) -> None:
     raise SystemExit("cargo lambda watch did not start")
 
 
-def send(function: str, file: Path, environment: dict[str, str], port: int) -> None:
-    """Sends one event. The answer goes to standard output; all else goes to standard error."""
+def send(function: str, file: Path, environment: dict[str, str], port: int, started: subprocess.Popen[bytes]) -> None:
+    """Sends one event to a function. The answer goes to standard output; all else goes to standard error."""
     print(f"-- {function} ← {file.name}", file=sys.stderr, flush=True)
     command = ["cargo", "lambda", "invoke", function, "--invoke-address", "127.0.0.1",
                "--invoke-port", str(port), "--data-file", str(file)]  # fmt: skip
-    done = subprocess.run(command, env=environment, cwd=states.ROOT, check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
+    with subprocess.Popen(command, env=environment, cwd=states.ROOT) as sender:
+        while sender.poll() is None:
+            if started.poll() is not None:
+                sender.terminate()
+                raise SystemExit(f"{function} ended with status {started.returncode}")
+            time.sleep(0.05)
+    if sender.returncode:
+        raise SystemExit(sender.returncode)
 
 
 def invoke(directory: Path, function: str, event: str) -> None:
@@ -90,15 +95,15 @@ def invoke(directory: Path, function: str, event: str) -> None:
     environment = settings(state, function)
     port = free_port()
     runtime = {
-        "AWS_LAMBDA_RUNTIME_API": f"127.0.0.1:{port}/{function}", "AWS_LAMBDA_FUNCTION_NAME": function,
+        "AWS_LAMBDA_RUNTIME_API": f"http://127.0.0.1:{port}/.rt/{function}", "AWS_LAMBDA_FUNCTION_NAME": function,
         "AWS_LAMBDA_FUNCTION_VERSION": "1", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "1024",
     }  # fmt: skip
     watch = ["cargo", "lambda", "watch", "--only-lambda-apis", "--invoke-address", "127.0.0.1", "--invoke-port", str(port)]
     with running(watch, environment) as server:
         wait_for(server, port)
-        with running([str(states.ROOT / "target" / "debug" / function)], environment | runtime):
+        with running([str(states.ROOT / "target" / "debug" / function)], environment | runtime) as started:
             for file in files:
-                send(function, file, environment, port)
+                send(function, file, environment, port, started)
 
 
 def main() -> None:

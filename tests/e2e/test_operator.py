@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 
 from stack import ROOT, SIGNING_SECRET, states, wait_for
 from test_faults import post
@@ -51,3 +52,11 @@ def test_a_call_is_found_and_sent_once_more(world):
     assert again[0].body == first[0].body
     assert again[0].headers["idempotency-key"] != first[0].headers["idempotency-key"]
     assert SIGNING_SECRET not in story.stdout
+
+
+def test_one_function_handles_a_sample_outside_of_lambda(world):
+    command = [sys.executable, ROOT / "infra/local/invoke.py", "--state", world.stack.directory, "twilio", "completed"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    statuses = {answer["statusCode"] for line in done.stdout.splitlines() if "statusCode" in (answer := json.loads(line))}
+    assert statuses == {200}, done.stdout
